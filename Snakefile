@@ -1,0 +1,35 @@
+# oodcert: from image sets to the tables and figures of certified and attacked OOD detection.
+# `snakemake --cores all` runs config/config.yaml; `--configfile config/OTHER.yaml` runs another profile.
+from snakemake.utils import min_version
+
+min_version("9.0")
+
+if "profile" not in config:
+
+    configfile: "config/config.yaml"
+
+
+report: "workflow/report/workflow.rst"
+
+
+include: "workflow/rules/common.smk"
+include: "workflow/rules/data.smk"
+include: "workflow/rules/train.smk"
+include: "workflow/rules/score.smk"
+include: "workflow/rules/certify.smk"
+include: "workflow/rules/attack.smk"
+include: "workflow/rules/tables.smk"
+include: "workflow/rules/figures.smk"
+
+
+localrules:
+    all,
+    tables,
+    figures,
+
+
+rule all:
+    default_target: True
+    input:
+        rules.tables.input,
+        rules.figures.input,

@@ -1,0 +1,45 @@
+"""Settings and parts that several tests share."""
+
+from pathlib import Path
+
+import pytest
+import torch
+
+from oodcert.config import load_config
+
+ROOT = Path(__file__).parents[1]
+
+
+@pytest.fixture(scope="session", autouse=True)
+def one_thread():
+    torch.set_num_threads(1)
+
+
+@pytest.fixture
+def config():
+    """The digits config, fresh for each test."""
+    return load_config(ROOT / "config" / "config.yaml")
+
+
+def shrink(config):
+    """The same config on tiny settings: every rule runs, no number means anything."""
+    config["profile"] = "tiny"
+    config["data"]["test_images"] = 12
+    config["networks"] = {
+        "classifier": {"name": "cnn", "width": 4},
+        "discriminator": {"name": "ibp_cnn_s", "width": 4},
+        "denoiser": {"channels": [8], "patch": 2, "timesteps": 50},
+    }
+    for settings in config["training"].values():
+        settings["epochs"] = 2
+    evaluation = config["evaluation"]
+    evaluation.update(batch_size=32, draws=4)
+    budget = {"iterations": 2, "restarts": 1, "draws": 2}
+    evaluation["attack_linf"] = {"deterministic": {**budget, "draws": 1}, "randomised": budget}
+    evaluation["certify_l2"].update(sigmas=[0.25, 0.5], radii=[0.0, 0.25], n=50)
+    evaluation["attack_l2"].update(radii=[0.0, 0.25], iterations=2, draws=2, n=20)
+    evaluation["certify_id"].update(sigmas=[0.25], n0=10, n=50)
+    evaluation["attack_id"]["epsilons"] = [0.03]
+    for budget in (evaluation["attack_id"]["deterministic"], evaluation["attack_id"]["randomised"]):
+        budget.update(iterations=3, queries=5, eot=1)
+    return config

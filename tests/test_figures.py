@@ -1,0 +1,162 @@
+"""Figures: what is drawn, against cases worked out by hand, and how it is saved."""
+
+import numpy as np
+import pandas as pd
+import pytest
+from matplotlib.image import imread
+
+import synthetic
+from oodcert import figures, tables
+from oodcert.errors import InputError
+from oodcert.figures.id_certified import certified_steps
+
+TEN = ["plain", "oe", "logitnorm", "vos", "acet", "atom", "good", "prood", "diffusion", "distro"]
+
+
+@pytest.fixture(scope="module")
+def config():
+    return synthetic.config()
+
+
+@pytest.fixture(scope="module")
+def evidence(config):
+    return synthetic.evidence(config)
+
+
+def texts(figure):
+    return [text.get_text() for text in figure.findobj(lambda artist: hasattr(artist, "get_text"))]
+
+
+@pytest.mark.parametrize("name", figures.FIGURES)
+def test_same_bytes_at_every_call(name, evidence, config, tmp_path):
+    for stem in ("first", "second"):
+        figures.save(figures.FIGURES[name](evidence, config), tmp_path / stem, dpi=50)
+    for kind in ("pdf", "png"):
+        first, second = (tmp_path / f"{stem}.{kind}" for stem in ("first", "second"))
+        assert first.read_bytes() == second.read_bytes()
+    assert len(list(tmp_path.iterdir())) == 4
+    assert b"CreationDate" not in (tmp_path / "first.pdf").read_bytes()
+    assert imread(tmp_path / "first.png").std() > 0.01
+
+
+@pytest.mark.parametrize("name", figures.FIGURES)
+@pytest.mark.parametrize("count", [1, 7, 10])
+def test_nothing_is_cut_off(name, count, tmp_path):
+    config = synthetic.config(methods=TEN[:count], ood=["held_out_digits", "uniform_noise"])
+    figure = figures.FIGURES[name](synthetic.evidence(config, images=20), config)
+    figures.save(figure, tmp_path / name, dpi=100)
+    pixels = imread(tmp_path / f"{name}.png")[..., :3]
+    for border in (pixels[0], pixels[-1], pixels[:, 0], pixels[:, -1]):
+        assert (border == 1).all()
+
+
+def test_colours_belong_to_methods_and_stay_visible():
+    config = synthetic.config(methods=TEN)
+    colours = figures.colours(config)
+    assert list(colours) == TEN
+    assert len(set(colours.values())) == 10
+    assert all(0.2126 * r**2.2 + 0.7152 * g**2.2 + 0.0722 * b**2.2 <= 0.5 + 1e-9 for r, g, b in colours.values())
+
+
+def test_unusable_palettes_are_refused():
+    for palette, message in (("no_such", "no palette"), ("Set2", "8 colours for 10 methods")):
+        with pytest.raises(InputError, match=rf"figures.palette.*{message}"):
+            figures.colours(synthetic.config(methods=TEN, figures={"palette": palette}))
+
+
+def test_the_context_scales_fonts_and_figure_together(evidence, config):
+    small = figures.headline(evidence, config)
+    large = figures.headline(evidence, synthetic.config(figures={**config["figures"], "context": "poster"}))
+    ratio = large.get_size_inches() / small.get_size_inches()
+    label = [figure.axes[0].xaxis.label.get_fontsize() for figure in (small, large)]
+    assert ratio == pytest.approx(label[1] / label[0], rel=0.01)
+
+
+def test_scores_panels_and_threshold(evidence, config):
+    figure = figures.scores(evidence, config)
+    assert [axes.get_title() for axes in figure.axes] == ["Plain", "OE", "ProoD", "DISTRO"]
+    clean = evidence["clean"].query("method == 'prood' and set == 'id'")["score"]
+    threshold = figure.axes[2].lines[0].get_xdata()[0]
+    assert (clean >= threshold).mean() >= 0.95
+    assert (clean > threshold).mean() < 0.95
+    assert {"ID", "held-out digits", "gaussian noise"} <= set(texts(figure))
+    lowest = evidence["clean"].query("method == 'plain' and set == 'gaussian_noise'")["score"]
+    heights, edges, _ = figure.axes[0].patches[0].get_data()
+    assert edges[[0, -1]] == pytest.approx([1 / 8, 1])
+    counts, _ = np.histogram(lowest, edges)
+    np.testing.assert_allclose(heights, 0.88 * counts / counts.max())
+
+
+def test_l2_bracket_draws_the_tables(evidence, config):
+    figure = figures.l2_bracket(evidence, config)
+    l2, attacked = tables.l2_table(evidence, config), tables.attacked_l2_table(evidence, config)
+    for axes, method in zip(figure.axes, config["methods"], strict=True):
+        dotted, percentile, gaussian, chance = axes.lines
+        top = attacked[(attacked["method"] == method) & (attacked["set"] == "average")]
+        np.testing.assert_allclose(dotted.get_xydata(), top[["radius", "auc"]])
+        for line, bound in ((percentile, "percentile"), (gaussian, "gaussian")):
+            row = l2.query(f"method == '{method}' and set == 'average' and sigma == 0.25 and bound == '{bound}'")
+            np.testing.assert_allclose(line.get_xydata(), row[["radius", "auc"]])
+        assert chance.get_ydata()[0] == 0.5
+        # shaded: only over the radii that were attacked
+        assert axes.collections[0].get_datalim(axes.transData).x1 == pytest.approx(0.5)
+
+
+def test_certified_steps_by_hand():
+    rows = pd.DataFrame(
+        {
+            "prediction": [0, 1, -1, 2, 3],
+            "correct": [True, True, False, False, True],
+            "radius": [0.2, 0.5, 0.0, 0.9, 0.5],
+        }
+    )
+    radii, shares = certified_steps(rows, end=1.0)
+    np.testing.assert_allclose(radii, [0, 0.2, 0.5, 1])
+    np.testing.assert_allclose(shares, [0.6, 0.6, 0.4, 0])
+    radii, shares = certified_steps(rows.assign(correct=False), end=1.0)
+    np.testing.assert_allclose(shares, 0)
+
+
+def test_certified_curves_agree_with_the_table(evidence, config):
+    figure, table = figures.id_certified(evidence, config), tables.id_table(evidence, config)
+    for axes, sigma in zip(figure.axes, [0.12, 0.25, 0.5], strict=True):
+        assert axes.get_title() == f"σ = {sigma}"
+        for line, method in zip(axes.lines, config["methods"], strict=True):
+            radii, shares = line.get_data()
+            for radius in (0.0, 0.25, 0.5):
+                expected = table.set_index("method").loc[method, f"certified_accuracy_sigma_{sigma:g}_l2_{radius:g}"]
+                assert shares[np.searchsorted(radii, radius)] == pytest.approx(expected)
+
+
+def test_headline_prints_the_table(evidence, config):
+    table = 100 * tables.headline_table(evidence, config).set_index("method").drop(columns="lead")
+    figure = figures.headline(evidence, config)
+    bars = figure.axes[0].patches
+    assert len(bars) == 4 * 4
+    for row, method in enumerate(config["methods"]):
+        parts = [table.loc[method].filter(like=protocol).mean() for protocol in ("clean", "guaranteed", "adversarial")]
+        expected = [table.loc[method, "mean"], *parts]
+        assert [bar.get_width() for bar in bars[4 * row : 4 * row + 4]] == pytest.approx(expected)
+        printed = [text.get_text() for text in figure.axes[0].texts[4 * row : 4 * row + 4]]
+        assert printed == [f"{value:.1f}" for value in expected]
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+def test_denoised_grid(channels, config):
+    images = synthetic.denoised(config, np.random.default_rng(0), channels)
+    figure = figures.denoised({"denoised": images}, config)
+    assert len(figure.axes) == 7 * 10
+    shown = figure.axes[10].images[0].get_array()
+    np.testing.assert_allclose(shown, np.clip(np.moveaxis(images["noisy"][0, 0], 0, -1), 0, 1).squeeze())
+    assert [axes.get_title() for axes in figure.axes[:4]] == ["ID", "", "held-out digits", ""]
+    assert figure.axes[10].get_ylabel() == "σ = 0.12\nnoisy"
+
+
+def test_missing_evidence_is_named(evidence, config):
+    with pytest.raises(InputError, match="no denoised examples"):
+        figures.denoised({}, config)
+    for name in ("scores", "l2_bracket", "id_certified", "headline"):
+        for evaluation in figures.NEEDS[name]:
+            frame = evidence[evaluation]
+            with pytest.raises(InputError, match=f"{evaluation} evidence of method 'oe'"):
+                figures.FIGURES[name](evidence | {evaluation: frame[frame["method"] != "oe"]}, config)

@@ -1,0 +1,187 @@
+import math
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from oodcert.certification.interval import interval_bounds
+from oodcert.data.imageset import ImageSet
+from oodcert.errors import InputError
+from oodcert.methods import PARTS
+from oodcert.networks import build_network
+from oodcert.networks.denoiser import DiffusionDenoiser, cosine_schedule
+from oodcert.training import train_part
+from oodcert.training.discriminator import discriminator_loss
+from oodcert.training.loop import fit
+from oodcert.training.oe import outlier_exposure_loss
+
+NETWORKS = {
+    "classifier": {"name": "cnn", "width": 4},
+    "discriminator": {"name": "ibp_cnn_s", "width": 8},
+    "denoiser": {"channels": [8], "patch": 2, "timesteps": 50},
+}
+RECIPE = {"epochs": 8, "batch_size": 16, "learning_rate": 0.05, "weight_decay": 0.0}
+
+
+def toy_set(name, bright, n=64):
+    """Two easy classes, a bright left or right half; outliers are noise."""
+    generator = np.random.default_rng(0)
+    images = generator.integers(0, 60 if bright else 256, (n, 8, 8, 1), dtype=np.uint8)
+    labels = np.arange(n, dtype=np.int64) % 2
+    if bright:
+        images[labels == 0, :, :4] += 180
+        images[labels == 1, :, 4:] += 180
+    return ImageSet(name, images, labels if bright else np.full(n, -1), np.arange(n))
+
+
+def train(part, parts=None, **changes):
+    settings = {
+        "discriminator": {"epsilon": 0.02, "epsilon_ramp": 0.5, "weight_ramp": 0.0, "bias_shift": 0.0},
+        "oe": {"outlier_weight": 1.0},
+        "prood": {"outlier_weight": 1.0},
+    }.get(part, {})
+    settings = {**RECIPE, **settings, "learning_rate": 0.01 if part in ("denoiser", "discriminator") else 0.05}
+    return train_part(
+        part,
+        parts or {},
+        toy_set("id", True),
+        toy_set("out", False),
+        networks=NETWORKS,
+        num_classes=2,
+        settings={**settings, **changes},
+        seed=0,
+    )
+
+
+def images_of(bright):
+    return torch.from_numpy(toy_set("test", bright).floats())
+
+
+def test_outlier_exposure_loss_by_hand():
+    probabilities = torch.tensor([[0.5, 0.25, 0.25], [0.2, 0.2, 0.6]])
+    loss = outlier_exposure_loss(probabilities.log(), torch.tensor([1]), weight=2.0)
+    expected = -math.log(0.25) - 2 * (2 * math.log(0.2) + math.log(0.6)) / 3
+    assert loss.item() == pytest.approx(expected, rel=1e-5)
+
+
+def test_discriminator_loss_by_hand():
+    network = nn.Sequential(nn.Flatten(), nn.Linear(4, 1))
+    nn.init.constant_(network[1].weight, 1.0)
+    nn.init.constant_(network[1].bias, -2.0)
+    inside, outside = torch.full((1, 1, 2, 2), 0.75), torch.full((1, 1, 2, 2), 0.25)
+    loss = discriminator_loss(network, inside, outside, epsilon=0.1, weight=0.5)
+    # logits: 4 · 0.75 - 2 = 1 inside; at most 4 · 0.35 - 2 = -0.6 outside
+    expected = math.log1p(math.exp(-1)) + 0.5 * math.log1p(math.exp(-0.6))
+    assert loss.item() == pytest.approx(expected, rel=1e-5)
+
+
+def test_plain_learns_the_classes():
+    network, curve = train("plain")
+    assert curve[-1] < curve[0]
+    assert (network(images_of(True)).argmax(1) == torch.arange(64) % 2).float().mean() > 0.9
+
+
+def test_outlier_exposure_lowers_the_confidence_on_outliers():
+    network, _ = train("oe")
+    inside, outside = (network(images_of(bright)).softmax(1).amax(1).mean() for bright in (True, False))
+    assert outside < 0.7 < inside
+
+
+def test_the_discriminator_keeps_its_verdict_within_the_box():
+    network, _ = train("discriminator", epochs=30)
+    outliers = images_of(False)
+    upper = interval_bounds(network, outliers - 0.02, outliers + 0.02)[1]
+    assert network(images_of(True)).mean() > upper.mean() + 1
+
+
+def test_bias_shift_moves_the_discriminator_alone():
+    plain, shifted = train("discriminator")[0], train("discriminator", bias_shift=3.0)[0]
+    images = images_of(True)
+    assert torch.allclose(shifted(images), plain(images) + 3, atol=1e-5)
+
+
+def test_prood_leaves_its_discriminator_as_it_was():
+    discriminator, _ = train("discriminator")
+    before = {name: tensor.clone() for name, tensor in discriminator.state_dict().items()}
+    network, curve = train("prood", {"discriminator": discriminator})
+    assert all(torch.equal(before[name], tensor) for name, tensor in discriminator.state_dict().items())
+    assert curve[-1] < curve[0] and not network.training
+
+
+def test_the_denoiser_removes_noise():
+    denoiser, curve = train("denoiser", epochs=60)
+    clean = images_of(True)
+    noisy = clean + 0.25 * torch.randn(clean.shape, generator=torch.Generator().manual_seed(1))
+    denoised = denoiser(noisy, 0.25)
+    assert curve[-1] < curve[0] and denoised.min() >= 0 and denoised.max() <= 1
+    assert ((denoised - clean) ** 2).mean() < 0.5 * ((noisy - clean) ** 2).mean()
+
+
+@pytest.mark.parametrize("part", ["plain", "discriminator", "denoiser"])
+def test_the_same_seed_trains_the_same_weights(part):
+    first, second = train(part)[0].state_dict(), train(part)[0].state_dict()
+    assert all(torch.equal(first[name], second[name]) for name in first)
+
+
+def test_a_diverging_loss_is_refused():
+    with pytest.raises(InputError, match="learning_rate"):
+        train("plain", learning_rate=1e30)
+
+
+def test_every_part_has_a_trainer():
+    for part in PARTS:
+        __import__(f"oodcert.training.{part}")
+
+
+def test_ramps_and_batches_cover_every_image_once():
+    seen = []
+    data = (torch.arange(10.0).reshape(-1, 1), torch.arange(10), torch.zeros(3, 1))
+    layer = nn.Linear(1, 1)
+
+    def loss(images, labels, outliers, progress):
+        seen.append((labels.tolist(), progress))
+        assert len(outliers) == len(images)
+        return layer(images).mean()
+
+    optimizer = torch.optim.SGD(layer.parameters(), lr=0.0)
+    fit(layer, loss, data, optimizer=optimizer, milestones=(), decay=1.0, epochs=2, batch_size=4, seed=0)
+    assert sorted(label for labels, _ in seen[:3] for label in labels) == list(range(10))
+    assert seen[0][1] == 0 and seen[3][1] == 0.5
+
+
+def test_unknown_network_is_refused():
+    with pytest.raises(InputError, match="'resnet5'"):
+        build_network({"name": "resnet5", "width": 4}, (1, 8, 8), 2)
+
+
+class Oracle(nn.Module):
+    """The exact noise of a known image: the denoise-once rule must give that image back."""
+
+    def __init__(self, clean, alphas):
+        super().__init__()
+        self.clean, self.alphas = 2 * clean - 1, alphas
+        self.timesteps = []
+
+    def forward(self, noisy, timestep):
+        self.timesteps.append(timestep[0].item())
+        signal = self.signal
+        return (noisy - signal * self.clean) / math.sqrt(1 - signal**2)
+
+
+@pytest.mark.parametrize("sigma", [0.05, 0.12, 0.25, 1.0])
+def test_denoise_once_follows_the_schedule(sigma):
+    alphas = cosine_schedule(1000)
+    clean = torch.rand(2, 1, 8, 8, generator=torch.Generator().manual_seed(0))
+    oracle = Oracle(clean, alphas)
+    oracle.signal = 1 / math.sqrt(1 + 4 * sigma**2)
+    denoised = DiffusionDenoiser(oracle, alphas)(clean + sigma * torch.randn_like(clean), sigma)
+    assert torch.allclose(denoised, clean, atol=1e-4)
+    levels = ((1 - alphas) / alphas).sqrt() / 2
+    below = int(oracle.timesteps[0])
+    assert levels[below] <= sigma <= levels[below + 1]
+
+
+def test_a_sigma_outside_the_schedule_is_refused():
+    with pytest.raises(InputError, match="covers sigma"):
+        DiffusionDenoiser(nn.Identity(), cosine_schedule(50)).timestep(1e-6)

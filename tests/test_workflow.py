@@ -1,0 +1,186 @@
+"""The whole workflow on tiny settings: every rule runs for real, then what must and must not happen around it."""
+
+import json
+import os
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+import yaml
+
+from conftest import ROOT, shrink
+from oodcert.config import load_config
+from oodcert.files import sha256
+from oodcert.methods import METHODS
+
+EVALUATIONS = ("clean", "guarantee_linf", "attack_linf", "certify_l2", "attack_l2", "certify_id", "attack_id")
+
+
+def tiny():
+    return shrink(load_config(ROOT / "config" / "config.yaml"))
+
+
+def command(folder, *arguments, config=None):
+    """A snakemake command in a folder, on the tiny config."""
+    path = folder / "tiny.yaml"
+    path.write_text(yaml.safe_dump(config or tiny(), sort_keys=False))
+    start = [sys.executable, "-m", "snakemake", "--snakefile", ROOT / "Snakefile", "--directory", folder]
+    return [*map(str, start), *arguments, "--configfile", str(path)]
+
+
+def snakemake(folder, *arguments, config=None):
+    done = subprocess.run(command(folder, *arguments, config=config), cwd=ROOT, capture_output=True, text=True)
+    return done.returncode, done.stdout + done.stderr
+
+
+def results(folder):
+    """Hashes of everything that must be the same in every run of one config."""
+    paths = [
+        path
+        for pattern in ("data/tiny/*", "results/tiny/**/*", "figures/tiny/*")
+        for path in folder.glob(pattern)
+        if path.is_file() and path.suffix != ".json"
+    ]
+    return {str(path.relative_to(folder)): sha256(path) for path in paths}
+
+
+def planned(output):
+    """Rules that a dry run would execute."""
+    return set(re.findall(r"^(\w+) +\d+$", output, re.MULTILINE)) - {"total", "all"}
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory):
+    """A folder with a finished run on two cores."""
+    folder = tmp_path_factory.mktemp("run")
+    code, output = snakemake(folder, "--cores", "2")
+    assert code == 0, output
+    return folder
+
+
+@pytest.fixture
+def copy(finished, tmp_path):
+    """A copy of the finished run that a test may break."""
+    return shutil.copytree(finished, tmp_path / "run")
+
+
+def test_every_output_is_there_and_nothing_half_written(finished):
+    found = set(results(finished))
+    for evaluation in EVALUATIONS:
+        for method in METHODS:
+            assert f"results/tiny/evidence/{evaluation}/{method}.parquet" in found
+    for table in ("id", "ood", "l2", "headline"):
+        assert {f"results/tiny/tables/{table}.{kind}" for kind in ("csv", "md", "tex")} <= found
+    for figure in ("scores", "l2_bracket", "id_certified", "headline", "denoised"):
+        assert {f"figures/tiny/{figure}.{kind}" for kind in ("pdf", "png")} <= found
+    assert not [path for path in found if path.split("/")[-1].startswith(".")]
+
+
+def test_every_number_can_be_traced(finished):
+    for path in (finished / "results/tiny/evidence").glob("*/*.parquet"):
+        record = json.loads(path.with_suffix(".json").read_text())
+        assert record["sha256"] == sha256(path) and record["network_calls"] > 0
+        assert record["inputs"] == {name: sha256(finished / name) for name in record["inputs"]}
+
+
+def test_captions_state_what_the_numbers_rest_on(finished):
+    settings = tiny()
+    for table, stated in {"id": "0.001", "l2": "0.01"}.items():
+        text = (finished / f"results/tiny/tables/{table}.md").read_text()
+        assert f"α = {stated}" in text and "n = 50" in text and f"Seed {settings['seed']}" in text
+    assert "ID:OOD = 1:1" in (finished / "results/tiny/tables/ood.md").read_text()
+    assert "reduced from" in (finished / "results/tiny/tables/id.md").read_text()
+
+
+def test_a_second_run_does_nothing(finished):
+    code, output = snakemake(finished, "--cores", "2")
+    assert code == 0 and "Nothing to be done" in output
+
+
+def test_one_core_gives_the_same_bits(finished, tmp_path):
+    code, output = snakemake(tmp_path, "--cores", "1")
+    assert code == 0, output
+    assert results(tmp_path) == results(finished)
+
+
+def test_a_killed_run_resumes_to_the_same_bits(finished, tmp_path):
+    process = subprocess.Popen(
+        command(tmp_path, "--cores", "2"), cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
+        start_new_session=True,
+    )  # fmt: skip
+    deadline = time.time() + 300
+    while len(list(tmp_path.glob("results/tiny/evidence/*/*.parquet"))) < 6:
+        assert process.poll() is None and time.time() < deadline
+        time.sleep(0.2)
+    os.killpg(process.pid, signal.SIGKILL)
+    process.wait()
+    code, output = snakemake(tmp_path, "--cores", "2")
+    assert code != 0 and "--unlock" in output
+    assert snakemake(tmp_path, "--unlock")[0] == 0
+    code, output = snakemake(tmp_path, "--cores", "2")
+    assert code == 0, output
+    assert results(tmp_path) == results(finished)
+
+
+@pytest.mark.parametrize(
+    ("change", "rules"),
+    [
+        (lambda c: c["figures"].update(dpi=123), {"draw_figure", "figures"}),
+        (
+            lambda c: c["evaluation"]["certify_l2"].update(sigmas=[0.25, 0.6]),
+            {"certify_l2", "denoised_examples", "check", "write_tables", "draw_figure", "tables", "figures"},
+        ),
+        (
+            lambda c: c["training"]["oe"].update(outlier_weight=2.0),
+            {"train", *EVALUATIONS, "check", "write_tables", "draw_figure", "tables", "figures"},
+        ),
+    ],
+)
+def test_a_changed_setting_reruns_exactly_what_it_touches(finished, change, rules):
+    config = tiny()
+    change(config)
+    code, output = snakemake(finished, "-n", "--quiet", "rules", config=config)
+    assert code == 0 and planned(output) <= rules and planned(output) >= rules - {"tables", "figures"}
+
+
+def test_a_changed_method_leaves_the_others_alone(finished):
+    config = tiny()
+    config["training"]["oe"]["outlier_weight"] = 2.0
+    _, output = snakemake(finished, "-n", config=config)
+    assert "clean/oe.parquet" in output and "clean/prood.parquet" not in output.split("Reasons:")[0].split("Job")[0]
+
+
+def test_a_bad_config_is_refused_in_one_paragraph(tmp_path):
+    config = tiny()
+    config["evaluation"]["certify_l2"]["sigma"] = 0.1
+    code, output = snakemake(tmp_path, "-n", config=config)
+    assert code != 0 and "'sigma' (did you mean 'sigmas'?)" in output and "Traceback" not in output
+
+
+@pytest.mark.parametrize(
+    ("path", "content", "message"),
+    [
+        ("results/tiny/evidence/clean/plain.parquet", b"PAR1 cut off", "clean/plain.parquet is not a readable parquet"),
+        ("results/tiny/models/plain.safetensors", b"cut off", "plain.safetensors is not a readable safetensors"),
+        ("data/tiny/photo_crops.npz", b"<html>", "photo_crops.npz"),
+    ],
+)
+def test_a_corrupt_file_stops_the_run_and_is_named(copy, path, content, message):
+    (copy / path).write_bytes(content)
+    before = {file for file in results(copy) if "tables" in file}
+    code, output = snakemake(copy, "--cores", "2", "--rerun-triggers", "mtime")
+    assert code != 0 and message in output
+    left = results(copy)
+    assert not [file for file in left if file.split("/")[-1].startswith(".")]
+    assert {file for file in left if "tables" in file} <= before
+
+
+def test_the_report_is_built_with_every_caption(finished):
+    code, output = snakemake(finished, "--report", "report.html")
+    assert code == 0, output
+    text = (finished / "report.html").read_text()
+    assert "A replication of DISTRO" in text and "Seed 0" in text

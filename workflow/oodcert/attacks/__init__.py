@@ -1,0 +1,1 @@
+"""Attacks on the confidence of OOD images and on the labels of ID images."""

@@ -1,0 +1,1 @@
+"""Certificates: draws of the smoothed network, bounds from the draws, and interval bounds."""

@@ -1,0 +1,59 @@
+"""Trained parts on disk: safetensors, which holds tensors and no code."""
+
+from pathlib import Path
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+
+from oodcert.errors import InputError
+from oodcert.files import atomic
+from oodcert.networks import build_network
+from oodcert.networks.denoiser import DiffusionDenoiser, PatchUNet, cosine_schedule
+
+
+def build_part(part, networks, image_shape, num_classes):
+    """An untrained part by the config's `networks`: a classifier, the "discriminator" (one logit) or the "denoiser"."""
+    if part == "denoiser":
+        spec = networks["denoiser"]
+        unet = PatchUNet(image_shape, spec["channels"], spec["patch"])
+        return DiffusionDenoiser(unet, cosine_schedule(spec["timesteps"]))
+    if part == "discriminator":
+        return build_network(networks["discriminator"], image_shape, 1)
+    return build_network(networks["classifier"], image_shape, num_classes)
+
+
+def save_part(module, path):
+    """Writes a part's tensors, whole or not at all."""
+    with atomic(path) as temporary:
+        save_file({name: tensor.contiguous().cpu() for name, tensor in module.state_dict().items()}, temporary)
+
+
+def load_part(module, path):
+    """Loads tensors into a part built from the config and puts it in evaluation mode.
+
+    Raises InputError where the file is missing or corrupt, does not fit the module tensor by tensor, or holds NaN.
+    """
+    path = Path(path)
+    if not path.exists():
+        raise InputError(f"{path} does not exist: train this part first, for example with `snakemake {path}`.")
+    try:
+        tensors = load_file(path)
+    except SafetensorError as error:
+        raise InputError(f"{path} is not a readable safetensors file ({error}): delete it and train again.") from error
+    expected = module.state_dict()
+    faults = [f"missing {name}" for name in expected.keys() - tensors.keys()]
+    faults += [f"unexpected {name}" for name in tensors.keys() - expected.keys()]
+    faults += [
+        f"{name} is {tuple(tensors[name].shape)}, not {tuple(expected[name].shape)}"
+        for name in expected.keys() & tensors.keys()
+        if tensors[name].shape != expected[name].shape
+    ]
+    faults += [f"{name} holds NaN or infinity" for name in tensors if not torch.isfinite(tensors[name].float()).all()]
+    if faults:
+        raise InputError(
+            f"{path} does not fit the network of the config: {'; '.join(sorted(faults))}. "
+            "Use the `networks` settings it was trained with, or delete it and train again."
+        )
+    module.load_state_dict(tensors)
+    return module.eval()

@@ -1,0 +1,184 @@
+"""The digits profile: image sets made of what scikit-learn bundles, handwritten digits and two photographs.
+
+Which digit and which part of a photograph belongs to which set is fixed in data/splits/digits.csv, written by
+`python -m oodcert.data.bundled`. Columns: set; sample, the id (unique in the file); source, "digits", "china" or
+"flower"; index, the row in scikit-learn's digits; top, left, size: a square of the photograph, in pixels.
+The order of a set's rows is random, so its first n images are a fair sample of it.
+"""
+
+from functools import cache
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+from PIL import Image
+from sklearn.datasets import load_digits, load_sample_image
+
+from oodcert.data.imageset import ImageSet
+from oodcert.data.noise_sets import KINDS, noise_set
+from oodcert.errors import InputError
+from oodcert.files import atomic
+
+SPLITS = Path(__file__).parents[3] / "data" / "splits" / "digits.csv"
+COLUMNS = ("set", "sample", "source", "index", "top", "left", "size")
+PHOTOS = ("china", "flower")
+OOD_SETS = ("held_out_digits", "photo_crops", "photo_patches", *(f"{kind}_noise" for kind in KINDS))
+
+SEED = 0
+CLASSES = 8
+TEST_PER_CLASS = 50
+SIDE = 8
+PATCH_SIZES = (128, 96, 64, 48, 32, 24, 16)
+DISTANCE = 8
+
+
+def build_sets(config):
+    """The image sets of a digits configuration: {"id_train", "id_test", "outliers", and each of config data.ood}.
+
+    The test sets (id_test and data.ood) hold their first data.test_images images; id_train and outliers are whole.
+    The noise sets are test data like the others: they do not change with the configuration's seed.
+    Raises InputError on an unknown set, too few images, or a class count or image shape that disagrees.
+    """
+    data = config["data"]
+    unknown = [name for name in data["ood"] if name not in OOD_SETS]
+    if unknown:
+        raise InputError(
+            f"data.ood names {unknown[0]!r}, which the digits data lack: choose from {', '.join(OOD_SETS)}."
+        )
+    if data["num_classes"] != CLASSES:
+        raise InputError(
+            f"The class count disagrees: data.num_classes is {data['num_classes']}, but the digits data have "
+            f"{CLASSES} in-distribution classes. Set it to {CLASSES}."
+        )
+    sets = {name: build(name).check(image_shape=data["image_shape"]) for name in ("id_train", "id_test", "outliers")}
+    sets["id_test"] = sets["id_test"].first(data["test_images"])
+    for name in data["ood"]:
+        kind = name.removesuffix("_noise")
+        if kind in KINDS:
+            sets[name] = noise_set(kind, data["test_images"], data["image_shape"], SEED)
+        else:
+            sets[name] = build(name).first(data["test_images"])
+    return sets
+
+
+def build(set_name):
+    """One whole set of the committed table as an ImageSet of uint8 [N, 8, 8, 1], labels of digits 8 and 9: -1.
+
+    Raises InputError where the table lacks the set or can't be read.
+    """
+    table = _table()
+    rows = table[table["set"] == set_name]
+    if rows.empty:
+        raise InputError(f"{SPLITS} has no set {set_name!r}: choose from {', '.join(table['set'].unique())}.")
+    images, labels = zip(*map(_image_and_label, rows.itertuples()), strict=True)
+    return ImageSet(
+        set_name, np.stack(images)[..., None], np.array(labels, np.int64), rows["sample"].to_numpy(np.int64)
+    )
+
+
+def digits_splits():
+    """The table of the committed csv, made anew: a DataFrame of COLUMNS, the same on every call.
+
+    No two images of the table are equal. Those of the photographs differ by at least DISTANCE grey levels (root mean
+    square) from one another: large parts of both photographs are flat and would yield hundreds of near-duplicates.
+    """
+    rng = np.random.default_rng(SEED)
+    images, labels = _digits()
+    order = rng.permutation(len(labels))
+    distinct = np.zeros(len(labels), bool)
+    distinct[np.unique(images[order].reshape(len(labels), -1), axis=0, return_index=True)[1]] = True
+    order = order[distinct]
+    rank = pd.Series(labels[order]).groupby(labels[order]).cumcount().to_numpy()
+    is_id, is_test = labels[order] < CLASSES, rank < TEST_PER_CLASS
+    rows = [
+        {"set": name, "sample": index, "source": "digits", "index": index}
+        for name, chosen in (
+            ("id_train", is_id & ~is_test),
+            ("id_test", is_id & is_test),
+            ("held_out_digits", ~is_id),
+        )
+        for index in order[chosen]
+    ]
+    taken = np.empty((0, SIDE, SIDE), np.int32)
+    for name, source, parts in (
+        ("photo_patches", "flower", [(PATCH_SIZES, 400)]),
+        ("photo_crops", "flower", [((SIDE,), 400)]),
+        ("outliers", "china", [(PATCH_SIZES, 1000), ((SIDE,), 1000)]),
+    ):
+        squares = []
+        for sizes, count in parts:
+            drawn, taken = _squares(rng, source, sizes, count, taken)
+            squares += drawn
+        for index in rng.permutation(len(squares)):
+            top, left, size = squares[index]
+            sample = ((PHOTOS.index(source) + 1) * 1000 + size) * 10**6 + top * 1000 + left
+            rows.append({"set": name, "sample": sample, "source": source, "top": top, "left": left, "size": size})
+    return pd.DataFrame(rows, columns=COLUMNS).astype(dict.fromkeys(COLUMNS[3:], "Int64"))
+
+
+def _squares(rng, source, sizes, count, taken):
+    """count squares (top, left, size) of a photograph whose images differ from all in `taken`, int32 [M, 8, 8].
+
+    The squares of one size do not overlap; the sizes take turns as long as they have squares left.
+    Returns the squares and `taken` with their images.
+    """
+    width, height = _photo(source).size
+    queues = []
+    for size in sizes:
+        corners = [(y, x) for y in range(0, height - size + 1, size) for x in range(0, width - size + 1, size)]
+        queues.append([(*corners[index], size) for index in rng.permutation(len(corners))])
+    squares = []
+    while len(squares) < count:
+        for queue in queues:
+            while queue and len(squares) < count:
+                square = queue.pop()
+                image = _square_image(source, *square).astype(np.int32)
+                if (np.square(taken - image).mean(axis=(1, 2)) >= DISTANCE**2).all():
+                    taken = np.concatenate([taken, image[None]])
+                    squares.append(square)
+                    break
+    return squares, taken
+
+
+def _image_and_label(row):
+    """uint8 [8, 8] and the class of one row of the table."""
+    if row.source == "digits":
+        images, labels = _digits()
+        label = labels[row.index]
+        return images[row.index], label if label < CLASSES else -1
+    return _square_image(row.source, row.top, row.left, row.size), -1
+
+
+def _square_image(source, top, left, size):
+    """uint8 [8, 8]: a square of a photograph, each pixel the mean of its box."""
+    square = _photo(source).crop((left, top, left + size, top + size))
+    return np.asarray(square.resize((SIDE, SIDE), Image.Resampling.BOX))
+
+
+@cache
+def _table():
+    try:
+        table = pd.read_csv(SPLITS, dtype=dict.fromkeys(COLUMNS[3:], "Int64"))
+    except (OSError, ValueError) as error:
+        raise InputError(f"{SPLITS}: unreadable ({error}). Restore it from the repository.") from error
+    if tuple(table.columns) != COLUMNS:
+        raise InputError(
+            f"{SPLITS}: columns {list(table.columns)} instead of {list(COLUMNS)}. Restore it from the repository."
+        )
+    return table
+
+
+@cache
+def _digits():
+    digits = load_digits()
+    return np.rint(digits.images * 255 / 16).astype(np.uint8), digits.target.astype(np.int64)
+
+
+@cache
+def _photo(source):
+    return Image.fromarray(load_sample_image(f"{source}.jpg")).convert("L")
+
+
+if __name__ == "__main__":
+    with atomic(SPLITS) as temporary:
+        digits_splits().to_csv(temporary, index=False, lineterminator="\n")

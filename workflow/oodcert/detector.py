@@ -1,0 +1,147 @@
+"""A detector is a network and a score; this file also holds the wrappers that build networks from networks."""
+
+from contextlib import contextmanager
+from math import log
+
+import torch
+from torch import nn
+from torch.nn.functional import logsigmoid
+
+from oodcert.errors import InputError
+
+SCORES = {
+    "msp": lambda logits: logits.softmax(1).amax(1),
+    "energy": lambda logits: logits.logsumexp(1),
+    "max_logit": lambda logits: logits.amax(1),
+}
+
+
+class Detector:
+    """Scores images with a network: **higher = more in-distribution**.
+
+    network: any nn.Module from images [N, C, H, W] in [0, 1] to logits [N, K]; it is put in evaluation mode.
+    score: "msp" (maximum softmax probability, in [1/K, 1]), "energy" (logsumexp of the logits), "max_logit", or a
+    callable from logits [N, K] to [N].
+    """
+
+    def __init__(self, network, score="msp"):
+        if not callable(score) and score not in SCORES:
+            raise InputError(f"Unknown score {score!r}: use one of {', '.join(SCORES)} or a callable of the logits.")
+        self.network = network.eval()
+        self.score_of = score if callable(score) else SCORES[score]
+        self.unbounded = score in ("energy", "max_logit")
+
+    def score(self, images):
+        """Scores [N] of images [N, C, H, W] in [0, 1]. Raises InputError on other images or on NaN logits."""
+        check_images(images)
+        with torch.inference_mode():
+            return self.raw_score(images)
+
+    def raw_score(self, images):
+        """Differentiable scores [N] of any images [N, C, H, W], such as noisy ones outside [0, 1]."""
+        return self.score_of(checked_logits(self.network, images))
+
+
+class JointNetwork(nn.Module):
+    """ProoD's joint model (Meinke et al. 2022): p(y|x) = p(y|x, i) p(i|x) + (1 - p(i|x)) / K.
+
+    classifier: images to logits [N, K]; discriminator: images to one logit [N] or [N, 1] of p(i|x).
+    Forward gives log p(y|x) [N, K], computed in the log domain; each row's exponentials sum to one.
+    """
+
+    def __init__(self, classifier, discriminator, num_classes):
+        super().__init__()
+        self.classifier, self.discriminator, self.num_classes = classifier, discriminator, num_classes
+
+    def forward(self, images):
+        logits, inside = self.classifier(images), self.discriminator(images).reshape(-1, 1)
+        if logits.shape[1] != self.num_classes:
+            raise InputError(
+                f"The joint network was built for {self.num_classes} classes, its classifier gives "
+                f"{logits.shape[1]} logits: pass num_classes={logits.shape[1]}, or the classifier that belongs to it."
+            )
+        known = logits.log_softmax(1) + logsigmoid(inside)
+        return torch.logaddexp(known, logsigmoid(-inside) - log(self.num_classes))
+
+
+class DenoisedNetwork(nn.Module):
+    """Denoises once, then classifies (Carlini et al. 2023). Adds no noise: its input is meant to be noisy already.
+
+    denoiser: callable (noisy [N, C, H, W], sigma) -> denoised images in [0, 1]; sigma: noise level in the [0, 1]
+    pixel scale.
+    """
+
+    def __init__(self, network, denoiser, sigma):
+        super().__init__()
+        self.network, self.denoiser, self.sigma = network, denoiser, sigma
+
+    def forward(self, noisy):
+        return self.network(self.denoiser(noisy, self.sigma))
+
+
+class NoisyNetwork(nn.Module):
+    """Adds fresh N(0, sigma² I) noise to its input at every pass: the randomised form of a network.
+
+    Inside `with network.replay(noise):` passes use the given standard normal noise, of the images' shape, instead.
+    """
+
+    def __init__(self, network, sigma):
+        super().__init__()
+        self.network, self.sigma, self._noise = network, sigma, None
+
+    @contextmanager
+    def replay(self, noise):
+        self._noise = noise
+        try:
+            yield
+        finally:
+            self._noise = None
+
+    def forward(self, images):
+        noise = torch.randn_like(images) if self._noise is None else self._noise
+        return self.network(images + self.sigma * noise)
+
+
+def noisy_parts(network):
+    """The NoisyNetworks inside a network: empty for a deterministic one."""
+    return [module for module in network.modules() if isinstance(module, NoisyNetwork)]
+
+
+def replayed_logits(network, images, noise):
+    """Logits [m, N, K] of a randomised network, for each of the noise draws [m, N, C, H, W] in place of fresh noise."""
+    (noisy,) = noisy_parts(network)
+    with noisy.replay(noise.flatten(0, 1)):
+        return checked_logits(network, images.repeat(len(noise), 1, 1, 1)).unflatten(0, (len(noise), -1))
+
+
+def check_images(images):
+    """Raises InputError unless images is a float tensor [N, C, H, W] in [0, 1] with N ≥ 1."""
+    if images.ndim != 4 or not images.is_floating_point():
+        raise InputError(
+            f"Images must be a float tensor [N, C, H, W], got {images.dtype} of shape {tuple(images.shape)}. "
+            "Divide uint8 images by 255 and put channels first."
+        )
+    if images.shape[0] == 0:
+        raise InputError("The set of images is empty: nothing can be scored. Check the file or the selection.")
+    low, high = images.min().item(), images.max().item()
+    if not (low >= 0 and high <= 1):
+        raise InputError(
+            f"Images must lie in [0, 1], these span [{low:g}, {high:g}]. Radii and noise are in that scale: "
+            "rescale the images and put any normalisation inside the network."
+        )
+
+
+def checked_logits(network, images):
+    """The network's logits [N, K]; raises InputError where they have another shape or are not finite."""
+    logits = network(images)
+    if logits.ndim != 2 or logits.shape[0] != images.shape[0]:
+        raise InputError(
+            f"{type(network).__name__} gave {tuple(logits.shape)} for {images.shape[0]} images: logits [N, K] needed."
+        )
+    if not torch.isfinite(logits).all():
+        bad = (~torch.isfinite(logits)).any(1).sum().item()
+        raise InputError(
+            f"{type(network).__name__} gave NaN or infinite logits for {bad} of {images.shape[0]} images. "
+            "Check its weights and its input normalisation; no score is defined for such logits."
+        )
+    return logits

@@ -1,0 +1,266 @@
+"""The evaluations: each turns a method's trained parts and the image sets into per-sample evidence.
+
+Every function takes an Evaluation and returns a DataFrame with a row per sample (and setting), in a fixed order.
+"""
+
+from contextlib import contextmanager
+from copy import deepcopy
+from dataclasses import dataclass, field
+
+import numpy as np
+import pandas as pd
+import torch
+
+from oodcert.attacks.autoattack import autoattack
+from oodcert.attacks.ood import linf_ensemble, smoothed_l2_attack
+from oodcert.certification.bounds import hoeffding_bounds, percentile_bounds
+from oodcert.certification.interval import confidence_bound
+from oodcert.certification.labels import certify_labels
+from oodcert.certification.sampling import sample_logits
+from oodcert.certification.scores import certify
+from oodcert.detector import Detector, checked_logits, noisy_parts, replayed_logits
+from oodcert.methods import deployed_network, is_randomised, smoothed_network
+from oodcert.rng import batch_draws, derive, normal_draws
+
+ATTACK_ALPHA = 1e-4  # error probability of the lower bounds that an l2 attack is reported with
+
+
+@dataclass
+class Evaluation:
+    """What an evaluation works on.
+
+    parts: name -> trained module; sets: "id" and the OOD sets' names -> ImageSet; settings: seed, num_classes,
+    batch_size, and the settings of the one evaluation (config, `evaluation`). calls counts the images that went
+    through the method's network.
+    """
+
+    method: str
+    parts: dict
+    sets: dict
+    settings: dict
+    device: str = "cpu"
+    calls: int = field(default=0, init=False)
+
+    def __post_init__(self):
+        self.parts = {name: module.to(self.device) for name, module in self.parts.items()}
+
+    def images(self, name):
+        return torch.from_numpy(self.sets[name].floats()).to(self.device)
+
+    def ood(self):
+        """(name, ids) of the OOD sets."""
+        return [(name, image_set.ids) for name, image_set in self.sets.items() if name != "id"]
+
+    @contextmanager
+    def network(self, build, sigma=None):
+        """The method's network by one of oodcert.methods' builders, its passes counted."""
+        network = build(self.method, self.parts, sigma, self.settings["num_classes"])
+        hook = network.register_forward_hook(self._count)
+        try:
+            yield network
+        finally:
+            hook.remove()
+
+    def _count(self, _, inputs, __):
+        self.calls += len(inputs[0])
+
+    def budget(self):
+        """The attack's settings for this kind of method, from `deterministic` or `randomised`."""
+        return self.settings["randomised" if is_randomised(self.method) else "deterministic"]
+
+
+def clean(evaluation):
+    """Scores and predictions of the unperturbed images: method, set, sample, label, prediction, score, draws."""
+    frames = []
+    with evaluation.network(deployed_network, evaluation.settings["sigma"]) as network:
+        detector = Detector(network)
+        for name, image_set in evaluation.sets.items():
+            scores, predictions = _deployed(evaluation, detector, evaluation.images(name), name)
+            columns = {"sample": image_set.ids, "label": image_set.labels, "prediction": predictions}
+            frames.append(_frame(evaluation, name, **columns, score=scores.mean(0), draws=len(scores)))
+    return pd.concat(frames, ignore_index=True)
+
+
+def guarantee_linf(evaluation):
+    """Upper bounds on the OOD confidence in the l-infinity ball, in float64: set, sample, epsilon, upper, vacuous."""
+    frames, epsilon, size = [], evaluation.settings["epsilon"], evaluation.settings["batch_size"]
+    with evaluation.network(deployed_network, evaluation.settings["sigma"]) as network:
+        network = deepcopy(network).double()
+        for name, ids in evaluation.ood():
+            images = evaluation.images(name).double()
+            with torch.inference_mode():
+                bounds = [
+                    confidence_bound(network, images[index], epsilon)[:real] for index, real in _chunks(ids, size)
+                ]
+            upper = torch.cat(bounds).cpu().numpy()
+            evaluation.calls += 2 * len(ids)
+            frames.append(_frame(evaluation, name, sample=ids, epsilon=epsilon, upper=upper, vacuous=upper >= 1))
+    return pd.concat(frames, ignore_index=True)
+
+
+def attack_linf(evaluation):
+    """The highest OOD confidence that the l-infinity ensemble finds: set, sample, epsilon, clean, attacked, attack, …
+
+    A randomised method is attacked on one set of noise draws and scored on the draws of its clean evaluation, which
+    the attack never saw; the clean image is a candidate, so attacked ≥ clean.
+    """
+    settings, budget, frames = evaluation.settings, evaluation.budget(), []
+    epsilon = settings["epsilon"]
+    with evaluation.network(deployed_network, settings["sigma"]) as network:
+        detector = Detector(network)
+        for name, ids in evaluation.ood():
+            images, found, attacks = evaluation.images(name), [], []
+            for index, real in _chunks(ids, max(1, settings["batch_size"] // budget["draws"])):
+                strongest, names = linf_ensemble(
+                    detector, images[index], ids[index], name, epsilon, **budget, seed=settings["seed"]
+                )
+                found.append(strongest[:real])
+                attacks += names[:real]
+            before, _ = _deployed(evaluation, detector, images, name)
+            after, _ = _deployed(evaluation, detector, torch.cat(found), name)
+            stronger = after.mean(0) > before.mean(0)
+            columns = {
+                "clean": before.mean(0),
+                "attacked": np.maximum(after.mean(0), before.mean(0)),
+                "attack": np.where(stronger, attacks, "clean"),
+                "standard_error": after.std(0, ddof=1) / np.sqrt(len(after)) if len(after) > 1 else 0.0,
+            }
+            frames.append(_frame(evaluation, name, sample=ids, epsilon=epsilon, **columns, **budget))
+    return pd.concat(frames, ignore_index=True)
+
+
+def certify_l2(evaluation):
+    """l2 bounds on the smoothed score of every image, a row per sigma, image, bound and radius."""
+    settings, frames = evaluation.settings, []
+    for sigma in settings["sigmas"]:
+        with evaluation.network(smoothed_network, sigma) as network:
+            for name, image_set in evaluation.sets.items():
+                table = certify(
+                    Detector(network),
+                    evaluation.images(name),
+                    sigma,
+                    ids=image_set.ids,
+                    name=f"certify/{name}",
+                    progress=f"{name}, sigma {sigma}",
+                    **{key: settings[key] for key in ("radii", "n", "alpha", "bounds", "seed", "batch_size")},
+                )
+                frames.append(table.rename(columns={"image": "sample"}).assign(method=evaluation.method, set=name))
+    first = ["method", "set", "sample"]
+    table = pd.concat(frames, ignore_index=True)
+    return table[[*first, *table.columns.drop(first)]]
+
+
+def attack_l2(evaluation):
+    """Smoothed scores of OOD images attacked within each certified radius, estimated on fresh noise.
+
+    set, sample, sigma, radius, median, median_lower, mean, mean_lower, n, alpha: the lower bounds hold with
+    probability ≥ 1 - alpha each.
+    """
+    settings, frames = evaluation.settings, []
+    sigma, radii, n, seed = (settings[key] for key in ("sigma", "radii", "n", "seed"))
+    budget = {key: settings[key] for key in ("iterations", "restarts", "draws")}
+    with evaluation.network(smoothed_network, sigma) as network:
+        detector = Detector(network)
+        for name, ids in evaluation.ood():
+            images = evaluation.images(name)
+            for radius in radii:
+                attacked = images
+                if radius > 0:
+                    chunks = _chunks(ids, max(1, settings["batch_size"] // budget["draws"]))
+                    attacked = torch.cat(
+                        [
+                            smoothed_l2_attack(
+                                detector, images[index], ids[index], name, sigma, radius, **budget, seed=seed
+                            )[:real]
+                            for index, real in chunks
+                        ]
+                    )
+                drawn = {"sigma": sigma, "n": n, "seed": seed, "batch_size": settings["batch_size"]}
+                logits = sample_logits(network, attacked, ids, f"attack_l2/final/{name}", **drawn)
+                scores = np.stack([np.sort(detector.score_of(one.double()).numpy()) for one in logits])
+                mean = scores.mean(1)
+                columns = {
+                    "median": scores[:, -(-n // 2) - 1],
+                    "median_lower": percentile_bounds(scores, sigma, [0.0], ATTACK_ALPHA)[0][:, 0],
+                    "mean": mean,
+                    "mean_lower": hoeffding_bounds(mean, n, ATTACK_ALPHA)[0],
+                }
+                where = {"sample": ids, "sigma": sigma, "radius": radius}
+                frames.append(_frame(evaluation, name, **where, **columns, n=n, alpha=ATTACK_ALPHA, **budget))
+    return pd.concat(frames, ignore_index=True)
+
+
+def certify_id(evaluation):
+    """Certified radius of each ID image's label (Cohen): sample, sigma, label, prediction, radius, correct, n0, …"""
+    settings, frames, ids = evaluation.settings, [], evaluation.sets["id"].ids
+    labels = evaluation.sets["id"].labels
+    for sigma in settings["sigmas"]:
+        with evaluation.network(smoothed_network, sigma) as network:
+            sizes = {key: settings[key] for key in ("n0", "n", "alpha")}
+            table = certify_labels(
+                network,
+                evaluation.images("id"),
+                labels,
+                sigma,
+                **sizes,
+                seed=settings["seed"],
+                batch_size=settings["batch_size"],
+                ids=ids,
+                name="labels/id",
+            )
+            columns = {key: table[key] for key in ("prediction", "radius", "correct")}
+            frames.append(_frame(evaluation, "id", sample=ids, sigma=sigma, label=labels, **columns, **sizes))
+    return pd.concat(frames, ignore_index=True)
+
+
+def attack_id(evaluation):
+    """Whether AutoAttack breaks each ID image: sample, label, epsilon, …, clean_correct, correct.
+
+    correct counts an image as robust only if AutoAttack found no error on it and the method's own prediction (for a
+    randomised method the mean over fresh draws) is right on the clean and on the attacked image.
+    """
+    settings, budget, frames = evaluation.settings, evaluation.budget(), []
+    images, ids, labels = evaluation.images("id"), evaluation.sets["id"].ids, evaluation.sets["id"].labels
+    targets = torch.from_numpy(labels).to(images.device)
+    with evaluation.network(deployed_network, settings["sigma"]) as network:
+        detector = Detector(network)
+        before = _deployed(evaluation, detector, images, "id")[1] == labels
+        for epsilon in settings["epsilons"]:
+            seed = derive(settings["seed"], "autoattack", epsilon) % 2**32
+            found, verdict = autoattack(
+                network, images, targets, epsilon, **budget, seed=seed, batch_size=settings["batch_size"]
+            )
+            after = _deployed(evaluation, detector, found, "id")[1] == labels
+            correct = before & after & (verdict == targets).cpu().numpy()
+            columns = {"clean_correct": before, "correct": correct}
+            frames.append(_frame(evaluation, "id", sample=ids, label=labels, epsilon=epsilon, **budget, **columns))
+    return pd.concat(frames, ignore_index=True)
+
+
+def _deployed(evaluation, detector, images, name):
+    """Scores [m, N] of the deployed detector and predictions [N]; m noise draws for a randomised method, else 1."""
+    settings, ids = evaluation.settings, evaluation.sets[name].ids
+    draws = settings["draws"] if noisy_parts(detector.network) else 1
+    scores, predictions = [], []
+    with torch.inference_mode():
+        for index, real in _chunks(ids, max(1, settings["batch_size"] // draws)):
+            batch = images[index]
+            if noisy_parts(detector.network):
+                noise = batch_draws(normal_draws, settings["seed"], f"clean/{name}", ids[index], draws, batch.shape[1:])
+                outputs = replayed_logits(detector.network, batch, torch.from_numpy(noise).to(batch.device))
+            else:
+                outputs = checked_logits(detector.network, batch)[None]
+            scores.append(torch.stack([detector.score_of(one.double()) for one in outputs])[:, :real])
+            predictions.append(outputs.softmax(2).mean(0).argmax(1)[:real])
+    return torch.cat(scores, 1).cpu().numpy(), torch.cat(predictions).cpu().numpy()
+
+
+def _chunks(ids, size):
+    """(positions, how many of them are real) of batches of one fixed size; the last one repeats its last image."""
+    for start in range(0, len(ids), size):
+        index = np.arange(start, start + size)
+        yield np.minimum(index, len(ids) - 1), min(size, len(ids) - start)
+
+
+def _frame(evaluation, name, **columns):
+    return pd.DataFrame({"method": evaluation.method, "set": name, **columns})

@@ -1,0 +1,36 @@
+"""Figures as pure functions of (evidence, config), drawn without a display."""
+
+from oodcert.figures.denoised import denoised
+from oodcert.figures.headline import headline
+from oodcert.figures.id_certified import id_certified
+from oodcert.figures.l2_bracket import l2_bracket
+from oodcert.figures.scores import scores
+from oodcert.figures.style import colours, save, style
+
+FIGURES = {
+    "scores": scores,
+    "l2_bracket": l2_bracket,
+    "id_certified": id_certified,
+    "denoised": denoised,
+    "headline": headline,
+}
+NEEDS = {
+    "scores": ("clean",),
+    "l2_bracket": ("certify_l2", "attack_l2"),
+    "id_certified": ("certify_id",),
+    "denoised": ("denoised",),
+    "headline": ("clean", "guarantee_linf", "attack_linf"),
+}
+
+__all__ = [
+    "FIGURES",
+    "NEEDS",
+    "colours",
+    "denoised",
+    "headline",
+    "id_certified",
+    "l2_bracket",
+    "save",
+    "scores",
+    "style",
+]

@@ -1,0 +1,46 @@
+"""Certified in-distribution accuracy against the l2 radius, a panel a sigma."""
+
+import numpy as np
+
+from oodcert.figures.style import MOST_COLUMNS, colours, panels, style
+from oodcert.tables.labels import label
+from oodcert.tables.select import at, of_method
+
+STYLES = ["-", "--", "-.", (0, (1, 1)), (0, (4, 1, 1, 1, 1, 1))]
+
+
+def certified_steps(rows, end):
+    """The exact curve of certified accuracy: radii and shares, a share holding left of and at its radius.
+
+    rows: certify_id evidence of one method and sigma; end: radius up to which the curve is drawn.
+    """
+    counted = (rows["correct"] & (rows["prediction"] >= 0)).to_numpy()
+    certified = np.sort(rows["radius"].to_numpy()[counted])
+    radii = np.concatenate([[0.0], np.unique(certified[certified > 0]), [end]])
+    return radii, (len(certified) - np.searchsorted(certified, radii, side="left")) / len(rows)
+
+
+def id_certified(evidence, config):
+    """Step curves from the certified radius of every image, a line a method."""
+    sigmas, methods = config["evaluation"]["certify_id"]["sigmas"], colours(config)
+    chosen = {
+        (method, sigma): at(of_method(evidence, "certify_id", method), "certify_id", "sigma", sigma)
+        for method in methods
+        for sigma in sigmas
+    }
+    end = 1.05 * max(0.01, *(rows["radius"].max() for rows in chosen.values()))
+    with style(config):
+        figure, grid = panels(len(sigmas), height=2.3, extra=0.7)
+        for axes, sigma in zip(grid, sigmas, strict=True):
+            for index, (method, colour) in enumerate(methods.items()):
+                radii, shares = certified_steps(chosen[method, sigma], end)
+                dash = STYLES[index % len(STYLES)]
+                axes.step(radii, shares, where="pre", color=colour, linestyle=dash, label=label(method))
+            axes.set_title(f"σ = {sigma:g}")
+            axes.set_xlim(0, end)
+            axes.set_ylim(-0.02, 1.02)
+        columns = min(len(methods), MOST_COLUMNS)
+        figure.legend(*grid[0].get_legend_handles_labels(), loc="outside upper center", ncols=columns)
+        figure.supxlabel("certified ℓ₂ radius R")
+        figure.supylabel("certified ID accuracy")
+    return figure

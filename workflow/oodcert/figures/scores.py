@@ -1,0 +1,38 @@
+"""Score distributions: in-distribution against every OOD set, a panel a method."""
+
+import numpy as np
+
+from oodcert.figures.style import INK, colours, panels, style
+from oodcert.tables.labels import label
+from oodcert.tables.select import of_method, of_set
+
+BINS = 30
+TALLEST = 0.88  # of the space between two rows
+
+
+def scores(evidence, config):
+    """Histograms of the clean scores, a row a set, with the threshold that accepts 95 % of the ID images (FPR95)."""
+    names, lowest = ["id", *config["data"]["ood"]], 1 / config["data"]["num_classes"]
+    edges = np.linspace(lowest, 1, BINS + 1)
+    with style(config):
+        figure, grid = panels(len(config["methods"]), height=0.34 * len(names) + 0.4)
+        for axes, (method, colour) in zip(grid, colours(config).items(), strict=True):
+            clean = of_method(evidence, "clean", method)
+            for row, name in enumerate(reversed(names)):
+                values = of_set(clean, "clean", name)["score"].clip(lowest, 1).to_numpy()
+                counts, _ = np.histogram(values, edges)
+                heights = row + TALLEST * counts / counts.max()
+                fill = colour if name == "id" else "0.72"
+                axes.stairs(heights, edges, baseline=row, fill=True, color=fill)
+                axes.stairs(heights, edges, baseline=row, color=INK, linewidth=0.5)
+                if name == "id":
+                    threshold = np.sort(values)[int(0.05 * len(values) + 1e-9)]
+                    axes.axvline(threshold, color=INK, linestyle="--", linewidth=0.8)
+            axes.set_title(label(method))
+            axes.set_yticks(range(len(names)), [label(name) for name in reversed(names)], va="bottom")
+            axes.set_xlim(lowest - 0.02, 1.02)
+            axes.set_ylim(0, len(names))
+            axes.tick_params(axis="y", length=0)
+            axes.spines["left"].set_visible(False)
+        figure.supxlabel("score (maximum softmax probability); dashed: accepts 95 % of the ID images")
+    return figure

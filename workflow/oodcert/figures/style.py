@@ -1,0 +1,86 @@
+"""What all figures share: style, colours, panels, and how they are saved."""
+
+from math import ceil
+from pathlib import Path
+
+import matplotlib
+import seaborn
+from matplotlib.figure import Figure
+
+from oodcert.errors import InputError
+from oodcert.files import atomic
+
+INK = "0.25"  # grey of what belongs to no method
+WIDTH = 7.2  # inches, of a figure in the context "paper"
+MOST_COLUMNS = 5
+LIGHTEST = 0.5  # relative luminance of a line that is still seen on white
+
+
+def style(config):
+    """Context manager under which every figure is drawn: fonts, lines and axes of config["figures"]["context"]."""
+    return matplotlib.rc_context(
+        {
+            **seaborn.axes_style("ticks"),
+            **seaborn.plotting_context(config["figures"]["context"]),
+            "axes.spines.top": False,
+            "axes.spines.right": False,
+            "axes.edgecolor": INK,
+            "figure.labelsize": "medium",
+            "legend.frameon": False,
+            "font.family": "DejaVu Sans",
+        }
+    )
+
+
+def colours(config):
+    """The colour of every method, the same in all figures: dict from method to RGB, in the palette's order.
+
+    Colours too light for a line on white (yellow, pink) are darkened.
+    Raises InputError where the palette is unknown or has fewer colours than there are methods.
+    """
+    name, methods = config["figures"]["palette"], config["methods"]
+    try:
+        palette = seaborn.color_palette(name, len(methods))
+    except ValueError as error:
+        raise InputError(f"figures.palette: {name!r} is no palette of seaborn's; `colorblind` is one.") from error
+    if len(set(palette)) < len(methods):
+        raise InputError(
+            f"figures.palette: {name!r} has {len(set(palette))} colours for {len(methods)} methods: use a larger one."
+        )
+    return dict(zip(methods, map(_darkened, palette), strict=True))
+
+
+def _darkened(colour):
+    luminance = sum(weight * channel**2.2 for weight, channel in zip((0.2126, 0.7152, 0.0722), colour, strict=True))
+    factor = (LIGHTEST / max(luminance, LIGHTEST)) ** (1 / 2.2)
+    return tuple(factor * channel for channel in colour)
+
+
+def new_figure(width, height):
+    """An empty figure; width and height in inches, for the fonts of the context "paper", and larger for others."""
+    scale = matplotlib.rcParams["font.size"] / seaborn.plotting_context("paper")["font.size"]
+    return Figure(figsize=(width * scale, height * scale), layout="constrained")
+
+
+def panels(count, height, extra=0.5):
+    """A figure with `count` panels in at most 5 columns that share their axes, and a list of the panels.
+
+    height: inches of one row of panels; extra: inches for titles and legend.
+    """
+    rows = ceil(count / MOST_COLUMNS)
+    columns = ceil(count / rows)
+    figure = new_figure(WIDTH, rows * height + extra)
+    grid = figure.subplots(rows, columns, sharex=True, sharey=True, squeeze=False).ravel()
+    for empty in grid[count:]:
+        empty.remove()
+    for axes in grid[max(0, count - columns) : count]:
+        axes.xaxis.set_tick_params(labelbottom=True)
+    return figure, list(grid[:count])
+
+
+def save(figure, stem, dpi):
+    """Writes stem.pdf (vector, fonts embedded) and stem.png, each atomically, the same bytes at every call."""
+    metadata = {"pdf": {"CreationDate": None}, "png": {"Software": None}}
+    for kind, entries in metadata.items():
+        with matplotlib.rc_context({"pdf.fonttype": 42}), atomic(Path(f"{stem}.{kind}")) as path:
+            figure.savefig(path, format=kind, dpi=dpi, metadata=entries)

@@ -1,0 +1,30 @@
+"""Files that are either complete or absent."""
+
+import hashlib
+import os
+import secrets
+from contextlib import contextmanager
+from pathlib import Path
+
+
+@contextmanager
+def atomic(path):
+    """Yield a temporary pathlib.Path to write; it becomes `path` if the block succeeds and vanishes if it raises.
+
+    The temporary file lies in the folder of `path`, which is created where missing, and has the same suffix.
+    Until the block has ended an existing `path` is untouched.
+    """
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.stem}.{secrets.token_hex(6)}{path.suffix}")
+    try:
+        yield temporary
+        os.replace(temporary, path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def sha256(path):
+    """SHA-256 of a file's bytes, as 64 hexadecimal digits."""
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

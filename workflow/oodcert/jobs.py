@@ -1,0 +1,85 @@
+"""What every workflow job does around its library call: log, threads, errors, inputs, provenance.
+
+`snakemake` below is the object that Snakemake hands to a script; only its plain attributes are read.
+"""
+
+import os
+import sys
+import traceback
+from contextlib import contextmanager, redirect_stderr, redirect_stdout
+from pathlib import Path
+
+from oodcert.data.imageset import ImageSet
+from oodcert.errors import InputError
+from oodcert.evidence import Provenance, write_evidence
+
+
+@contextmanager
+def job(snakemake):
+    """Runs a script's body with output, progress bars and tracebacks in the job's log.
+
+    An InputError ends the script with exit code 1 and its one paragraph, in the log and on the terminal.
+    """
+    path = Path(snakemake.log[0])
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with open(path, "w", buffering=1) as log:
+        try:
+            with redirect_stdout(log), redirect_stderr(log):
+                yield
+        except InputError as error:
+            print(f"\nError: {error}", file=log)
+            sys.exit(f"Error in rule {snakemake.rule}: {error}")
+        except Exception:
+            traceback.print_exc(file=log)
+            raise
+
+
+def prepare_torch(params):
+    """Fixes torch's threads and algorithms; returns the device of the params' `device` ("auto" finds a GPU)."""
+    os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
+    import torch
+
+    torch.set_num_threads(params["threads"])
+    torch.use_deterministic_algorithms(True)
+    found = torch.cuda.is_available()
+    if params["device"] == "cuda" and not found:
+        raise InputError("Config key device = 'cuda', but torch sees no GPU here: set it to cpu or auto.")
+    return "cuda" if found and params["device"] != "cpu" else "cpu"
+
+
+def load_parts(paths, params):
+    """Trained parts from <part>.safetensors files: dict by name."""
+    from oodcert.checkpoints import build_part, load_part
+
+    shape, classes = params["image_shape"], params["num_classes"]
+    return {
+        path.stem: load_part(build_part(path.stem, params["networks"], shape, classes), path)
+        for path in map(Path, paths)
+    }
+
+
+def load_sets(paths, params):
+    """Image sets from <name>.npz files, checked against the class count and shape; id_test is called "id"."""
+    return {
+        Path(path).stem.removesuffix("_test"): ImageSet.load(path, params["num_classes"], params["image_shape"])
+        for path in paths
+    }
+
+
+def run_evaluation(snakemake, name):
+    """The body of every evaluation script: parts and sets in, evidence and sidecar out."""
+    with job(snakemake):
+        params = dict(snakemake.params.items())
+        device = prepare_torch(params)
+        from oodcert import evaluations
+
+        provenance = Provenance(params, [*snakemake.input.parts, *snakemake.input.sets])
+        evaluation = evaluations.Evaluation(
+            snakemake.wildcards.method,
+            load_parts(snakemake.input.parts, params),
+            load_sets(snakemake.input.sets, params),
+            params,
+            device,
+        )
+        frame = getattr(evaluations, name)(evaluation)
+        write_evidence(frame, snakemake.output.rows, provenance, device=device, network_calls=evaluation.calls)

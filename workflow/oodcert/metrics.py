@@ -1,0 +1,65 @@
+"""Detection metrics: ID positive, higher score = more in-distribution."""
+
+import numpy as np
+import pandas as pd
+from sklearn.metrics import average_precision_score, roc_auc_score
+
+from oodcert.errors import InputError
+
+METRICS = ("auc", "aupr", "fpr95")
+
+
+def ood_metrics(id_scores, ood_scores):
+    """AUC, AUPR and FPR at 95 % TPR of in-distribution against out-of-distribution scores.
+
+    id_scores [N], ood_scores [M]: floats, higher = more in-distribution. -inf and +inf are allowed and mean
+    the worst value of a bound that could not be certified. All three metrics depend on the order of the scores
+    alone; ties count one half in the AUC and against the detector in the FPR. AUPR depends on N:M.
+
+    Returns a dict of floats in [0, 1]: auc, aupr, fpr95. Raises InputError on NaN or on an empty set.
+    """
+    id_scores, ood_scores = np.asarray(id_scores, np.float64), np.asarray(ood_scores, np.float64)
+    for name, scores in (("ID", id_scores), ("OOD", ood_scores)):
+        if scores.size == 0:
+            raise InputError(f"The {name} set has no scores: metrics need at least one image of each side.")
+        if np.isnan(scores).any():
+            raise InputError(
+                f"{np.isnan(scores).sum()} of {scores.size} {name} scores are NaN: "
+                "no metric is defined for them. Check the network's outputs on these images."
+            )
+    ranks = np.unique(np.concatenate([id_scores, ood_scores]), return_inverse=True)[1]
+    is_id = np.arange(ranks.size) < id_scores.size
+    return {
+        "auc": float(roc_auc_score(is_id, ranks)),
+        "aupr": float(average_precision_score(is_id, ranks)),
+        "fpr95": false_positive_rate(id_scores, ood_scores, tpr=0.95),
+    }
+
+
+def false_positive_rate(id_scores, ood_scores, tpr=0.95):
+    """Share of OOD scores at or above the highest threshold that still accepts a share `tpr` of the ID scores."""
+    accepted = int(np.ceil(tpr * len(id_scores) - 1e-9))
+    threshold = np.sort(id_scores)[len(id_scores) - accepted]
+    return float(np.mean(np.asarray(ood_scores) >= threshold))
+
+
+def guaranteed_metrics(id_table, ood_table):
+    """Metrics that no l2 perturbation of the OOD images within the radius can push lower.
+
+    id_table, ood_table: tables of `oodcert.certify`, at one sigma, over the same bounds; id_table must hold
+    radius 0. The ID side takes its lower confidence bounds at radius 0, the OOD side its upper bounds at each
+    radius; a sample without a certificate has an infinite bound, its worst value.
+
+    Returns a DataFrame with a row per bound x radius: bound, radius, auc, aupr, fpr95.
+    Raises InputError where the tables disagree on sigma, hold no radius 0 or hold NaN.
+    """
+    sigmas = {*id_table["sigma"].unique(), *ood_table["sigma"].unique()}
+    if len(sigmas) != 1:
+        raise InputError(f"The two tables mix sigma = {sorted(sigmas)}: pass the rows of one sigma at a time.")
+    rows = []
+    for (bound, radius), ood in ood_table.groupby(["bound", "radius"], sort=True):
+        id_lower = id_table.loc[(id_table["bound"] == bound) & (id_table["radius"] == 0), "lower"]
+        if id_lower.empty:
+            raise InputError(f"The ID table has no rows of bound {bound!r} at radius 0: certify it with 0 in radii.")
+        rows.append({"bound": bound, "radius": radius, **ood_metrics(id_lower, ood["upper"])})
+    return pd.DataFrame(rows)

@@ -1,0 +1,38 @@
+"""Networks that interval bound propagation can bound tightly."""
+
+import torch
+from torch import nn
+from torch.nn.functional import linear
+
+
+class NegativeLinear(nn.Linear):
+    """A linear layer whose weights are -exp(w), always negative, so that features only lower its output."""
+
+    def __init__(self, inputs, outputs):
+        super().__init__(inputs, outputs)
+        nn.init.normal_(self.weight, mean=-3.0, std=0.1)
+
+    def effective_weight(self):
+        return -torch.exp(self.weight)
+
+    def forward(self, features):
+        return linear(features, self.effective_weight(), self.bias)
+
+
+def ibp_cnn_s(image_shape, outputs, width):
+    """ProoD's discriminator CNN "S" (Meinke et al. 2022; width 128 in the paper), without batch norm."""
+    channels, height, side = image_shape
+    features = 2 * width * (-(-height // 2) // 2) * (-(-side // 2) // 2)
+    return nn.Sequential(
+        nn.Conv2d(channels, width, 3, padding=1),
+        nn.ReLU(),
+        nn.Conv2d(width, 2 * width, 3, stride=2, padding=1),
+        nn.ReLU(),
+        nn.Conv2d(2 * width, 2 * width, 3, padding=1),
+        nn.ReLU(),
+        nn.AvgPool2d(2),
+        nn.Flatten(),
+        nn.Linear(features, width),
+        nn.ReLU(),
+        NegativeLinear(width, outputs),
+    )

@@ -1,0 +1,45 @@
+"""Random numbers keyed by what they are for, so that batching, shards and order never change them."""
+
+import hashlib
+
+import numpy as np
+
+BLOCK = 64  # draws generated together; a fixed grid, so that any range of draws is the same numbers
+
+
+def derive(seed, *names):
+    """A 63-bit seed for one purpose, from the run's seed and the purpose's names."""
+    return int.from_bytes(_digest(seed, *names)[:8], "big") >> 1
+
+
+def normal_draws(seed, name, sample, first, count, shape):
+    """Standard normal draws first .. first+count-1 of one sample: float32 [count, *shape].
+
+    Draw i depends on (seed, name, sample, i) and the shape alone. Philox is counter-based (Salmon et al. 2011):
+    the key is a hash of seed and name, the counter holds the sample and the block of draws.
+    """
+    return _draws(seed, name, sample, first, count, shape, lambda g, size: g.standard_normal(size, np.float32))
+
+
+def uniform_draws(seed, name, sample, first, count, shape):
+    """Uniform draws in [0, 1), keyed like `normal_draws`: float32 [count, *shape]."""
+    return _draws(seed, name, sample, first, count, shape, lambda g, size: g.random(size, np.float32))
+
+
+def batch_draws(draw, seed, name, samples, count, shape):
+    """The first `count` draws of each sample, by `normal_draws` or `uniform_draws`: float32 [count, N, *shape]."""
+    return np.stack([draw(seed, name, sample, 0, count, shape) for sample in samples], axis=1)
+
+
+def _draws(seed, name, sample, first, count, shape, generate):
+    key = int.from_bytes(_digest(seed, name)[:16], "big")
+    blocks = []
+    for block in range(first // BLOCK, -(-(first + count) // BLOCK)):
+        generator = np.random.Generator(np.random.Philox(key=key, counter=[0, block, int(sample), 0]))
+        blocks.append(generate(generator, (BLOCK, *shape)))
+    skip = first % BLOCK
+    return np.concatenate(blocks)[skip : skip + count]
+
+
+def _digest(*names):
+    return hashlib.sha256("\0".join(str(name) for name in names).encode()).digest()

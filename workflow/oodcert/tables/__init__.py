@@ -1,0 +1,28 @@
+"""Tables as pure functions of evidence: values, captions, and the files they are written to."""
+
+from oodcert.tables.captions import caption
+from oodcert.tables.labels import label
+from oodcert.tables.values import attacked_l2_table, headline_table, id_table, l2_table, ood_table
+from oodcert.tables.writing import readable, write_table
+
+TABLES = {"id": id_table, "ood": ood_table, "l2": l2_table, "headline": headline_table}
+NEEDS = {
+    "id": ("clean", "attack_id", "certify_id"),
+    "ood": ("clean", "guarantee_linf", "attack_linf"),
+    "l2": ("certify_l2",),
+    "headline": ("clean", "guarantee_linf", "attack_linf"),
+}
+
+__all__ = [
+    "NEEDS",
+    "TABLES",
+    "attacked_l2_table",
+    "caption",
+    "headline_table",
+    "id_table",
+    "l2_table",
+    "label",
+    "ood_table",
+    "readable",
+    "write_table",
+]

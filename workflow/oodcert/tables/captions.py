@@ -1,0 +1,215 @@
+"""One caption a table, with every number in it read from the evidence or the configuration."""
+
+from oodcert.errors import InputError
+from oodcert.tables.labels import label
+from oodcert.tables.select import of_method, of_set
+from oodcert.tables.values import headline_table
+
+# An attack with less than this is called reduced: AutoAttack's own settings, and the monotone PGD of ProoD and DISTRO
+# on OOD images, with AutoAttack's number of noise draws for the randomised methods, which those papers leave open.
+AUTOATTACK = {"iterations": 100, "queries": 5000, "eot": 20}
+OOD_ATTACK = {"iterations": 200, "restarts": 3, "draws": 20}
+UNITS = {
+    "iterations": "iteration",
+    "restarts": "restart",
+    "queries": "Square query",
+    "draws": "noise draw",
+    "eot": "EOT draw",
+}
+
+
+def caption(kind, evidence, config):
+    """The caption of one table ("id", "ood", "l2" or "headline") as plain text, in one paragraph.
+
+    Raises InputError where evidence is missing, or where methods were evaluated on different numbers of images.
+    """
+    sentences = {"id": _id, "ood": _ood, "l2": _l2, "headline": _headline}[kind](evidence, config)
+    return " ".join([*sentences, f"Seed {config['seed']}."])
+
+
+def _id(evidence, config):
+    settings = config["evaluation"]
+    certified = _values(evidence, "certify_id", config, ("n0", "n", "alpha"))
+    counts = ", ".join(
+        f"{_per_set(evidence, evaluation, config, ['id'])['id']} {what}"
+        for evaluation, what in (("clean", "clean"), ("attack_id", "attacked"), ("certify_id", "certified"))
+    )
+    return [
+        "Accuracy on in-distribution test images, in %.",
+        "Clean: unperturbed images.",
+        _randomised(evidence, config),
+        f"Adversarial: under AutoAttack in the ℓ∞ ball of radius ε = {_list(settings['attack_id']['epsilons'])} "
+        f"({_attacks(evidence, 'attack_id', config, AUTOATTACK)}).",
+        "Certified: correct, not abstained, and with a certified ℓ₂ radius of at least R under Gaussian noise of "
+        f"standard deviation σ, n₀ = {certified['n0']}, n = {certified['n']}, α = {certified['alpha']}: "
+        "each image's radius holds with probability ≥ 1 − α.",
+        f"Images: {counts}.",
+    ]
+
+
+def _ood(evidence, config):
+    return [
+        f"Detection of {len(config['data']['ood'])} OOD sets and their average: AUC, AUPR and FPR at 95 % TPR, "
+        "in %, in-distribution positive.",
+        *_protocols(evidence, config),
+    ]
+
+
+def _headline(evidence, config):
+    return [
+        "Mean of AUC, AUPR and 1 − FPR95 over the clean, guaranteed and adversarial protocols, in %, each averaged "
+        f"over {len(config['data']['ood'])} OOD sets.",
+        "Lead: a method's mean minus the best mean among the others, in points.",
+        *_distro_lead(evidence, config),
+        *_protocols(evidence, config),
+    ]
+
+
+def _l2(evidence, config):
+    settings = _values(evidence, "certify_l2", config, ("n", "alpha"))
+    rows = evidence["certify_l2"]
+    ood = rows[rows["set"].isin(config["data"]["ood"])]
+    infinite = (ood["upper"] == float("inf")).groupby(ood["bound"], sort=False).mean()
+    return [
+        f"Guaranteed AUC, in %, averaged over {len(config['data']['ood'])} OOD sets, under any perturbation of the OOD "
+        "images of ℓ₂ norm at most R: ID lower bounds at R = 0 against OOD upper bounds at R. AUPR and FPR95, and "
+        "every set by itself, are in the csv file.",
+        "Scores are smoothed with Gaussian noise of standard deviation σ: their median for the percentile bound, "
+        "their mean for the others.",
+        f"n = {settings['n']} draws, α = {settings['alpha']}: "
+        "each bound holds per image, per radius and per side with probability ≥ 1 − α, not jointly.",
+        "OOD bounds that could not be certified, counted as the worst value: "
+        + ", ".join(f"{label(bound)} {_percent(share)}" for bound, share in infinite.items())
+        + ".",
+        _images(evidence, "certify_l2", config),
+    ]
+
+
+def _protocols(evidence, config):
+    """The sentences on the clean, guaranteed and adversarial protocols and on their images."""
+    epsilon = config["evaluation"]["epsilon"]
+    return [
+        _images(evidence, "clean", config),
+        "The in-distribution scores are clean throughout.",
+        _randomised(evidence, config),
+        f"Guaranteed: deterministic upper bounds by interval propagation over the ℓ∞ ball of radius ε = {epsilon:g}.",
+        _vacuous(evidence, config),
+        f"Adversarial: the highest score that the attack found in that ball "
+        f"({_attacks(evidence, 'attack_linf', config, OOD_ATTACK)}).",
+        *_without_apgd(evidence),
+    ]
+
+
+def _distro_lead(evidence, config):
+    table = headline_table(evidence, config).set_index("method")
+    if "distro" not in table.index or len(table) == 1:
+        return []
+    lead, best = table.loc["distro", "lead"], table["mean"].drop("distro").idxmax()
+    return [f"DISTRO minus the best earlier method ({label(best)}): {points(lead)} points."]
+
+
+def points(difference):
+    """A difference of fractions in percentage points, with its sign."""
+    return f"{100 * difference:+.1f}".replace("-", "−")
+
+
+def _vacuous(evidence, config):
+    shares = {}
+    for method in config["methods"]:
+        share = of_method(evidence, "guarantee_linf", method)["vacuous"].mean()
+        if share > 0:
+            shares.setdefault(_percent(share), []).append(label(method))
+    if not shares:
+        return "No bound is vacuous."
+    texts = [f"on {share} of the OOD images for {_list(methods)}" for share, methods in shares.items()]
+    return f"The bound is vacuous (says nothing, counted as the worst value) {'; '.join(texts)}."
+
+
+def _randomised(evidence, config):
+    """How the randomised methods, those with more than one draw, were scored."""
+    draws = {m: of_method(evidence, "clean", m)["draws"] for m in config["methods"]}
+    texts = [f"{label(method)} over {_span(d)} noise draws" for method, d in draws.items() if d.max() > 1]
+    if not texts:
+        return "No method is randomised."
+    return f"Randomised methods are scored at σ = {config['evaluation']['sigma']:g}: {', '.join(texts)}."
+
+
+def _attacks(evidence, evaluation, config, full):
+    """The attack's settings as found in the evidence, methods with the same ones together."""
+    settings = {}
+    for method in config["methods"]:
+        settings.setdefault(_attack(evidence, evaluation, method, full), []).append(label(method))
+    return "; ".join(f"{_list(methods)}: {text}" for text, methods in settings.items())
+
+
+def _without_apgd(evidence):
+    if evidence["attack_linf"]["attack"].str.contains("apgd").any():
+        return []
+    return ["No score comes from APGD, which the full protocol adds with 500 iterations and 5 restarts."]
+
+
+def _attack(evidence, evaluation, method, full):
+    rows = of_method(evidence, evaluation, method)
+    randomised = of_method(evidence, "clean", method)["draws"].max() > 1
+    version = _list(rows["version"].unique()) if "version" in rows else None
+    skipped = {"queries"} if version == "rand" else set() if randomised else {"draws", "eot"}
+    texts = [
+        _count(rows[name], UNITS[name]) + (f" [reduced from {value}]" if rows[name].max() < value else "")
+        for name, value in full.items()
+        if name not in skipped
+    ]
+    return ", ".join([version, *texts] if version else texts)
+
+
+def _images(evidence, evaluation, config):
+    """The number of images a set and the ID:OOD ratio, which AUPR depends on."""
+    counts = _per_set(evidence, evaluation, config, ["id", *config["data"]["ood"]])
+    id_count, ood = counts["id"], {name: counts[name] for name in config["data"]["ood"]}
+    if len(set(ood.values())) == 1:
+        count = next(iter(ood.values()))
+        return f"Images: {id_count} ID and {count} of each OOD set, ID:OOD = 1:{count / id_count:.3g}."
+    texts = [f"{label(name)} {count} (1:{count / id_count:.3g})" for name, count in ood.items()]
+    return f"Images (ID:OOD): {id_count} ID; {', '.join(texts)}."
+
+
+def _per_set(evidence, evaluation, config, names):
+    """Number of images of every named set, equal over the methods."""
+    counts = {}
+    for method in config["methods"]:
+        rows = of_method(evidence, evaluation, method)
+        for name in names:
+            counts.setdefault(name, {})[method] = of_set(rows, evaluation, name)["sample"].nunique()
+    for name, by_method in counts.items():
+        if len(set(by_method.values())) > 1:
+            raise InputError(
+                f"The methods were evaluated on different numbers of {name} images in {evaluation}: {by_method}. "
+                "They can't be compared in one table: run the evaluation again for the methods that differ."
+            )
+    return {name: next(iter(by_method.values())) for name, by_method in counts.items()}
+
+
+def _values(evidence, evaluation, config, columns):
+    """The settings found in an evaluation's rows over all methods, as text: one value, or lowest to highest."""
+    rows = evidence[evaluation]
+    rows = rows[rows["method"].isin(config["methods"])]
+    return {column: _span(rows[column]) for column in columns}
+
+
+def _span(values):
+    low, high = values.min(), values.max()
+    return f"{low:g}" if low == high else f"{low:g} to {high:g}"
+
+
+def _count(values, unit):
+    amount = _span(values)
+    plural = f"{unit[:-1]}ies" if unit.endswith("y") else f"{unit}s"
+    return f"{amount} {unit if amount == '1' else plural}"
+
+
+def _percent(share):
+    return f"{100 * share:.3g} %"
+
+
+def _list(items):
+    texts = [item if isinstance(item, str) else f"{item:g}" for item in items]
+    return texts[0] if len(texts) == 1 else f"{', '.join(texts[:-1])} and {texts[-1]}"

@@ -1,0 +1,27 @@
+"""How methods, sets and bounds are spelled where people read them."""
+
+SPELLING = {
+    "plain": "Plain",
+    "oe": "OE",
+    "logitnorm": "LogitNorm",
+    "vos": "VOS",
+    "acet": "ACET",
+    "atom": "ATOM",
+    "good": "GOOD",
+    "prood": "ProoD",
+    "diffusion": "Diffusion",
+    "distro": "DISTRO",
+    "id": "ID",
+    "held_out_digits": "held-out digits",
+    "cifar10": "CIFAR-10",
+    "cifar100": "CIFAR-100",
+    "svhn": "SVHN",
+    "lsun_crop": "LSUN crop",
+    "tinyimagenet_crop": "TinyImageNet crop",
+    "lsun_resize": "LSUN resize",
+}
+
+
+def label(name):
+    """The readable form of a method's, set's or bound's name; without a spelling of its own, underscores go."""
+    return SPELLING.get(name, name.replace("_", " "))

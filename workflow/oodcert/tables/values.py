@@ -1,0 +1,133 @@
+"""The numbers of every table: functions of (evidence, config) that return one tidy DataFrame.
+
+evidence: dict from the name of an evaluation to the rows of all methods. Rows come in the order of the
+configuration (`methods`, `data.ood`), with the set "average" last. All values are fractions in [0, 1], radii are
+l2 radii in the [0, 1] pixel scale. Every function raises InputError where a method, set or setting of the
+configuration has no evidence.
+"""
+
+from itertools import product
+
+import numpy as np
+import pandas as pd
+
+from oodcert.errors import InputError
+from oodcert.metrics import METRICS, guaranteed_metrics, ood_metrics
+from oodcert.tables.select import at, of_method, of_set
+
+PROTOCOLS = ("clean", "guaranteed", "adversarial")
+INGREDIENTS = ("auc", "aupr", "1-fpr95")
+
+
+def id_table(evidence, config):
+    """A row per method: clean, adversarial (per epsilon) and certified (per sigma and radius) ID accuracy."""
+    attack, certify = config["evaluation"]["attack_id"], config["evaluation"]["certify_id"]
+    rows = []
+    for method in config["methods"]:
+        clean = of_set(of_method(evidence, "clean", method), "clean", "id")
+        attacked = of_method(evidence, "attack_id", method)
+        certified = of_method(evidence, "certify_id", method)
+        row = {"method": method, "images": len(clean)}
+        row["clean_accuracy"] = (clean["prediction"] == clean["label"]).mean()
+        for epsilon in attack["epsilons"]:
+            row[adversarial_column(epsilon)] = at(attacked, "attack_id", "epsilon", epsilon)["correct"].mean()
+        for sigma in certify["sigmas"]:
+            smoothed = at(certified, "certify_id", "sigma", sigma)
+            counted = smoothed["correct"] & (smoothed["prediction"] >= 0)
+            for radius in certify["radii"]:
+                row[certified_column(sigma, radius)] = (counted & (smoothed["radius"] >= radius)).mean()
+        rows.append(row)
+    return pd.DataFrame(rows)
+
+
+def adversarial_column(epsilon):
+    return f"adversarial_accuracy_linf_{epsilon:g}"
+
+
+def certified_column(sigma, radius):
+    return f"certified_accuracy_sigma_{sigma:g}_l2_{radius:g}"
+
+
+def ood_table(evidence, config):
+    """A row per method x set x protocol (clean, guaranteed, adversarial): auc, aupr, fpr95.
+
+    The ID scores are the clean ones in every protocol. A vacuous guarantee counts as the worst value, above every
+    ID score, even where a clean ID score is rounded to 1.
+    """
+    epsilon, rows = config["evaluation"]["epsilon"], []
+    for method in config["methods"]:
+        clean = of_method(evidence, "clean", method)
+        bounds = at(of_method(evidence, "guarantee_linf", method), "guarantee_linf", "epsilon", epsilon)
+        attacks = at(of_method(evidence, "attack_linf", method), "attack_linf", "epsilon", epsilon)
+        id_scores = of_set(clean, "clean", "id")["score"]
+        for name in config["data"]["ood"]:
+            bound = of_set(bounds, "guarantee_linf", name)
+            scores = {
+                "clean": of_set(clean, "clean", name)["score"],
+                "guaranteed": bound["upper"].mask(bound["vacuous"], np.inf),
+                "adversarial": of_set(attacks, "attack_linf", name)["attacked"],
+            }
+            for protocol in PROTOCOLS:
+                values = _metrics(f"{protocol} scores of {method} on {name}", id_scores, scores[protocol])
+                rows.append({"method": method, "set": name, "protocol": protocol, **values})
+    return _with_average(pd.DataFrame(rows), ["method", "protocol"])
+
+
+def l2_table(evidence, config):
+    """A row per method x sigma x bound x radius x set: guaranteed auc, aupr, fpr95."""
+    settings, frames = config["evaluation"]["certify_l2"], []
+    for method in config["methods"]:
+        certified = of_method(evidence, "certify_l2", method)
+        for sigma, bound in product(settings["sigmas"], settings["bounds"]):
+            rows = at(at(certified, "certify_l2", "sigma", sigma), "certify_l2", "bound", bound)
+            id_rows = of_set(rows, "certify_l2", "id")
+            for name in config["data"]["ood"]:
+                values = guaranteed_metrics(id_rows, of_set(rows, "certify_l2", name))
+                frames.append(values.assign(method=method, sigma=sigma, set=name))
+    columns = ["method", "sigma", "bound", "radius", "set", *METRICS]
+    return _with_average(pd.concat(frames, ignore_index=True)[columns], columns[:4])
+
+
+def attacked_l2_table(evidence, config):
+    """A row per method x radius x set: auc, aupr, fpr95 under the l2 attack on the smoothed score.
+
+    The other end of the bracket around the percentile guarantee, at the attack's sigma: ID estimates of the
+    percentile certificate at radius 0 against the smoothed scores (`median`) of the attacked OOD images.
+    """
+    sigma, rows = config["evaluation"]["attack_l2"]["sigma"], []
+    for method in config["methods"]:
+        smoothed = at(of_method(evidence, "certify_l2", method), "certify_l2", "sigma", sigma)
+        smoothed = at(at(smoothed, "certify_l2", "bound", "percentile"), "certify_l2", "radius", 0.0)
+        id_scores = of_set(smoothed, "certify_l2", "id")["estimate"]
+        attacks = at(of_method(evidence, "attack_l2", method), "attack_l2", "sigma", sigma)
+        for name in config["data"]["ood"]:
+            for radius, ood in of_set(attacks, "attack_l2", name).groupby("radius"):
+                values = _metrics(f"l2-attacked scores of {method} on {name}", id_scores, ood["median"])
+                rows.append({"method": method, "radius": radius, "set": name, **values})
+    return _with_average(pd.DataFrame(rows), ["method", "radius"])
+
+
+def headline_table(evidence, config):
+    """A row per method: the nine ingredients (averages over the OOD sets), their `mean`, and its `lead`.
+
+    lead: this method's mean minus the best mean among the other methods (NaN for a method on its own).
+    """
+    averages = ood_table(evidence, config).query("set == 'average'").assign(**{"1-fpr95": lambda t: 1 - t["fpr95"]})
+    wide = averages.pivot(index="method", columns="protocol", values=list(INGREDIENTS)).loc[config["methods"]]
+    table = pd.DataFrame({f"{p}_{i}": wide[i, p] for p in PROTOCOLS for i in INGREDIENTS})
+    table["mean"] = table.mean(axis=1)
+    table["lead"] = [mean - table["mean"].drop(method).max() for method, mean in table["mean"].items()]
+    return table.rename_axis("method").reset_index()
+
+
+def _metrics(what, id_scores, ood_scores):
+    try:
+        return ood_metrics(id_scores, ood_scores)
+    except InputError as error:
+        raise InputError(f"No metrics for the {what}. {error}") from error
+
+
+def _with_average(table, keys):
+    """Appends the set "average": the mean over the sets of every metric, for each combination of the keys."""
+    average = table.groupby(keys, sort=False, as_index=False)[list(METRICS)].mean().assign(set="average")
+    return pd.concat([table, average[table.columns]], ignore_index=True)

@@ -1,0 +1,165 @@
+"""A table's readable form, and its files: csv with every digit, Markdown and LaTeX (booktabs) for people."""
+
+import re
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from oodcert.files import atomic
+from oodcert.metrics import METRICS
+from oodcert.tables.captions import points
+from oodcert.tables.labels import label
+from oodcert.tables.values import INGREDIENTS, PROTOCOLS, adversarial_column, certified_column
+
+TEX = {
+    "\\": r"\textbackslash{}",
+    **{character: f"\\{character}" for character in "&%$#_{}"},
+    "~": r"\textasciitilde{}",
+    "^": r"\textasciicircum{}",
+    "ℓ∞": r"$\ell_\infty$",
+    "ℓ₂": r"$\ell_2$",
+    "n₀": "$n_0$",
+    "σ": r"$\sigma$",
+    "ε": r"$\varepsilon$",
+    "α": r"$\alpha$",
+    "≥": r"$\geq$",
+    "−": "$-$",
+    "–": "--",
+}
+LONGEST_FLOAT = 40  # rows; longer tables may break over pages
+
+
+def readable(kind, frame, config):
+    """What a reader is shown of one of the tables "id", "ood", "l2" and "headline": labelled strings, values in %.
+
+    Columns of two levels belong together under the first. The l2 table is cut to the AUC's average over the sets.
+    """
+    return {"id": _id, "ood": _ood, "l2": _l2, "headline": _headline}[kind](frame, config)
+
+
+def _id(frame, config):
+    attack, certify = config["evaluation"]["attack_id"], config["evaluation"]["certify_id"]
+    rows = []
+    for _, values in frame.iterrows():
+        for sigma in certify["sigmas"]:
+            row = {("", "Method"): label(values["method"]), ("", "Clean"): _percent(values["clean_accuracy"])}
+            for epsilon in attack["epsilons"]:
+                row["Adversarial", f"ε = {epsilon:g}"] = _percent(values[adversarial_column(epsilon)])
+            if sigma != certify["sigmas"][0]:
+                row = dict.fromkeys(row, "")
+            row["Certified", "σ"] = f"{sigma:g}"
+            for radius in certify["radii"]:
+                row["Certified", f"R = {radius:g}"] = _percent(values[certified_column(sigma, radius)])
+            rows.append(row)
+    return _two_levels(rows)
+
+
+def _ood(frame, config):
+    names, rows = ["average", *config["data"]["ood"]], []
+    cells = frame.set_index(["set", "method", "protocol"])
+    for name in names:
+        for method in config["methods"]:
+            row = {("", "Set"): label(name) if method == config["methods"][0] else "", ("", "Method"): label(method)}
+            for protocol in PROTOCOLS:
+                for metric in METRICS:
+                    value = cells.loc[(name, method, protocol), metric]
+                    row[protocol.capitalize(), metric.upper()] = _percent(value)
+            rows.append(row)
+    return _two_levels(rows)
+
+
+def _l2(frame, config):
+    average, rows = frame[frame["set"] == "average"], []
+    for (method, sigma, bound), group in average.groupby(["method", "sigma", "bound"], sort=False):
+        row = {"Method": label(method), "σ": f"{sigma:g}", "Bound": label(bound)}
+        row |= {f"R = {radius:g}": _percent(auc) for radius, auc in zip(group["radius"], group["auc"], strict=True)}
+        rows.append(row)
+    shown = pd.DataFrame(rows)
+    repeated = shown["Method"] == shown["Method"].shift()
+    return shown.assign(
+        **{
+            "Method": shown["Method"].mask(repeated, ""),
+            "σ": shown["σ"].mask(repeated & (shown["σ"] == shown["σ"].shift()), ""),
+        }
+    )
+
+
+def _headline(frame, config):
+    rows = []
+    for _, values in frame.iterrows():
+        row = {("", "Method"): label(values["method"])}
+        for protocol in PROTOCOLS:
+            for ingredient in INGREDIENTS:
+                name = ingredient.upper().replace("-", " − ")
+                row[protocol.capitalize(), name] = _percent(values[f"{protocol}_{ingredient}"])
+        row["", "Mean"] = _percent(values["mean"])
+        row["", "Lead"] = "–" if np.isnan(values["lead"]) else points(values["lead"])
+        rows.append(row)
+    return _two_levels(rows)
+
+
+def _two_levels(rows):
+    frame = pd.DataFrame(rows)
+    return frame.set_axis(pd.MultiIndex.from_tuples(frame.columns), axis=1)
+
+
+def write_table(frame, caption, stem, shown=None):
+    """Writes stem.csv (`frame`, six decimals), stem.md and stem.tex (`shown`, under the caption), each atomically.
+
+    shown: the table's `readable` form; without it, the frame itself with three decimals.
+    """
+    stem = Path(stem)
+    shown = (frame if shown is None else shown).map(
+        lambda cell: f"{cell:.3f}" if isinstance(cell, float) else str(cell)
+    )
+    with atomic(stem.with_name(f"{stem.name}.csv")) as path:
+        frame.to_csv(path, index=False, float_format="%.6f")
+    with atomic(stem.with_name(f"{stem.name}.md")) as path:
+        path.write_text(_markdown(shown, caption), encoding="utf-8")
+    with atomic(stem.with_name(f"{stem.name}.tex")) as path:
+        path.write_text(_latex(shown, caption, stem.name), encoding="utf-8")
+
+
+def _markdown(shown, caption):
+    flat = shown.set_axis([" ".join(_levels(column)) for column in shown.columns], axis=1)
+    sides = ["right" if side == "r" else "left" for side in _sides(shown)]
+    table = flat.to_markdown(index=False, disable_numparse=True, colalign=sides)
+    return f"{caption}\n\n{table}\n"
+
+
+def _latex(shown, caption, name):
+    escaped = shown.map(tex)
+    if shown.columns.nlevels > 1:
+        escaped.columns = pd.MultiIndex.from_tuples([tuple(tex(level) for level in column) for column in shown.columns])
+    else:
+        escaped.columns = [tex(column) for column in shown.columns]
+    long = len(shown) > LONGEST_FLOAT
+    return escaped.style.hide(axis="index").to_latex(
+        hrules=True,
+        caption=tex(caption),
+        label=f"tab:{name}",
+        column_format="".join(_sides(shown)),
+        multicol_align="c",
+        environment="longtable" if long else "table",
+        position_float=None if long else "centering",
+    )
+
+
+def tex(text):
+    """Plain text as LaTeX: special characters escaped, the Greek letters and signs of the captions in math mode."""
+    return re.sub("|".join(re.escape(key) for key in sorted(TEX, key=len, reverse=True)), lambda m: TEX[m[0]], text)
+
+
+def _sides(shown):
+    """Alignment of every column: r for numbers, l for words."""
+    number = re.compile(r"([+−-]?\d+(\.\d+)?|–)?")
+    return ["r" if all(number.fullmatch(cell) for cell in shown[column]) else "l" for column in shown.columns]
+
+
+def _levels(column):
+    return [level for level in (column if isinstance(column, tuple) else (column,)) if level]
+
+
+def _percent(value):
+    return f"{100 * value:.1f}"

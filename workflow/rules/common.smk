@@ -1,0 +1,74 @@
+# Names and settings that several rules share.
+import os
+import sys
+from pathlib import Path
+
+LIBRARY = str(Path(workflow.basedir) / "workflow")
+sys.path.insert(0, LIBRARY)
+# jobs find the library in whatever environment they run
+os.environ.update(PYTHONPATH=os.pathsep.join(filter(None, [LIBRARY, os.getenv("PYTHONPATH")])))
+
+from snakemake.exceptions import WorkflowError
+
+from oodcert.config import check_config
+from oodcert.errors import InputError
+from oodcert.methods import PARTS, parts_of
+
+try:
+    check_config(config)
+except InputError as error:
+    raise WorkflowError(str(error))
+
+PROFILE = config["profile"]
+DATA = f"data/{PROFILE}"
+RESULTS = f"results/{PROFILE}"
+FIGURES = f"figures/{PROFILE}"
+LOGS = f"logs/{PROFILE}"
+ENVIRONMENT = "../../envs/oodcert.yaml"
+
+EVALUATION = config["evaluation"]
+ID_TEST = f"{DATA}/id_test.npz"
+OOD_TESTS = expand(f"{DATA}/{{name}}.npz", name=config["data"]["ood"])
+
+# params of every job that runs networks; a changed value reruns exactly those jobs
+NETWORK_JOB = dict(
+    seed=config["seed"],
+    device=config["device"],
+    threads=config["threads"],
+    image_shape=config["data"]["image_shape"],
+    num_classes=config["data"]["num_classes"],
+)
+GPU = 0 if config["device"] == "cpu" else 1
+
+
+def weights(parts):
+    return [f"{RESULTS}/models/{part}.safetensors" for part in parts]
+
+
+def networks(parts):
+    """The config's networks that these parts are built from."""
+    specs = config["networks"]
+    names = {part if part in specs else "classifier" for part in parts}
+    return {name: specs[name] for name in sorted(names)}
+
+
+def method_weights(wildcards):
+    return weights(parts_of(wildcards.method))
+
+
+def method_networks(wildcards):
+    return networks(parts_of(wildcards.method))
+
+
+def evidence(*evaluations):
+    """Evidence files of all methods."""
+    return expand(
+        f"{RESULTS}/evidence/{{evaluation}}/{{method}}.parquet",
+        evaluation=evaluations,
+        method=config["methods"],
+    )
+
+
+wildcard_constraints:
+    method="|".join(config["methods"]),
+    part="|".join(PARTS),

@@ -1,0 +1,75 @@
+# The order check that everything waits for, and the tables.
+TABLES = ["id", "ood", "l2", "headline"]
+
+
+rule check:
+    input:
+        evidence("clean", "guarantee_linf", "attack_linf", "certify_l2", "attack_l2"),
+    output:
+        report(
+            f"{RESULTS}/checks.csv",
+            caption="../report/checks.rst",
+            category="Checks",
+        ),
+    log:
+        f"{LOGS}/check.log",
+    benchmark:
+        f"{LOGS}/benchmarks/check.tsv"
+    conda:
+        ENVIRONMENT
+    threads: 1
+    resources:
+        mem_mb=2000,
+        runtime=30,
+    message:
+        "Checking that guaranteed, attacked and clean scores are in order"
+    script:
+        "../scripts/check.py"
+
+
+rule write_tables:
+    input:
+        evidence=evidence(
+            "clean",
+            "guarantee_linf",
+            "attack_linf",
+            "certify_l2",
+            "certify_id",
+            "attack_id",
+        ),
+        checks=rules.check.output,
+    output:
+        expand(
+            f"{RESULTS}/tables/{{table}}.{{format}}",
+            table=TABLES,
+            format=["md", "tex"],
+        ),
+        **{
+            table: report(
+                f"{RESULTS}/tables/{table}.csv",
+                caption=f"../report/table_{table}.rst",
+                category="Tables",
+            )
+            for table in TABLES
+        },
+    log:
+        f"{LOGS}/tables.log",
+    benchmark:
+        f"{LOGS}/benchmarks/tables.tsv"
+    conda:
+        ENVIRONMENT
+    threads: 1
+    resources:
+        mem_mb=2000,
+        runtime=30,
+    params:
+        **{key: config[key] for key in ("seed", "data", "methods", "evaluation")},
+    message:
+        "Writing the tables"
+    script:
+        "../scripts/tables.py"
+
+
+rule tables:
+    input:
+        rules.write_tables.output,

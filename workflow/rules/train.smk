@@ -1,0 +1,29 @@
+# Training of the parts that the methods are made of.
+
+
+rule train:
+    input:
+        sets=[f"{DATA}/id_train.npz", f"{DATA}/outliers.npz"],
+        parts=lambda wildcards: weights(PARTS[wildcards.part]),
+    output:
+        weights=f"{RESULTS}/models/{{part}}.safetensors",
+        record=f"{RESULTS}/models/{{part}}.json",
+    log:
+        f"{LOGS}/train/{{part}}.log",
+    benchmark:
+        f"{LOGS}/benchmarks/train/{{part}}.tsv"
+    conda:
+        ENVIRONMENT
+    threads: config["threads"]
+    resources:
+        mem_mb=2000,
+        runtime=120,
+        gpu=GPU,
+    params:
+        **NETWORK_JOB,
+        networks=lambda wildcards: networks([wildcards.part, *PARTS[wildcards.part]]),
+        settings=lambda wildcards: config["training"][wildcards.part],
+    message:
+        "Training {wildcards.part}"
+    script:
+        "../scripts/train.py"

@@ -1,0 +1,18 @@
+import numpy as np
+
+from oodcert.files import atomic
+from oodcert.jobs import job, load_parts, load_sets, prepare_torch
+
+EXAMPLES = 2  # of each set
+
+with job(snakemake):
+    params = dict(snakemake.params.items())
+    device = prepare_torch(params)
+    from oodcert.networks.denoiser import denoised_examples
+
+    denoiser = load_parts(snakemake.input.parts, params)["denoiser"].to(device)
+    sets = load_sets(snakemake.input.sets, params)
+    first = {name: image_set.first(EXAMPLES) for name, image_set in sets.items()}
+    arrays = denoised_examples(denoiser, first, params["sigmas"], params["seed"], device)
+    with atomic(snakemake.output[0]) as temporary:
+        np.savez_compressed(temporary, **arrays)

@@ -1,0 +1,13 @@
+from pathlib import Path
+
+from oodcert.evidence import read_evaluations
+from oodcert.jobs import job
+from oodcert.tables import TABLES, caption, readable, write_table
+
+with job(snakemake):
+    config = dict(snakemake.params.items())
+    evidence = read_evaluations(snakemake.input.evidence)
+    for name, table in TABLES.items():
+        stem = Path(snakemake.output[name]).with_suffix("")
+        frame = table(evidence, config)
+        write_table(frame, caption(name, evidence, config), stem, readable(name, frame, config))

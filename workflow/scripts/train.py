@@ -1,0 +1,25 @@
+from pathlib import Path
+
+from oodcert.evidence import Provenance, sidecar, write_json
+from oodcert.files import sha256
+from oodcert.jobs import job, load_parts, load_sets, prepare_torch
+
+with job(snakemake):
+    params = dict(snakemake.params.items())
+    device = prepare_torch(params)
+    from oodcert.checkpoints import save_part
+    from oodcert.training import train_part
+
+    provenance = Provenance(params, [*snakemake.input.sets, *snakemake.input.parts])
+    sets = load_sets(snakemake.input.sets, params)
+    module, curve = train_part(
+        snakemake.wildcards.part,
+        load_parts(snakemake.input.parts, params),
+        sets["id_train"],
+        sets["outliers"],
+        device=device,
+        **{key: params[key] for key in ("networks", "num_classes", "settings", "seed")},
+    )
+    weights = Path(snakemake.output.weights)
+    save_part(module, weights)
+    write_json(provenance.record(device=device, loss=curve, sha256=sha256(weights)), sidecar(weights))
