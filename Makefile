@@ -4,7 +4,7 @@ BIN := .venv/bin
 READY := .venv/.ready
 
 .DEFAULT_GOAL := main
-.PHONY: main env test lint lock report clean
+.PHONY: main env test lint lock report reference clean
 
 main: $(READY)
 	$(BIN)/snakemake --cores all
@@ -36,6 +36,12 @@ lock: # needs uv; envs/requirements.lock keeps its pins unless deleted first
 
 report: main
 	$(BIN)/snakemake --report report.html
+
+reference: main # keeps the finished digits run as the committed reference
+	rm -rf results/reference/digits figures/reference/digits
+	mkdir -p results/reference figures/reference
+	cp -r results/digits results/reference/digits && rm -r results/reference/digits/models
+	cp -r figures/digits figures/reference/digits
 
 clean: # removes everything that is computed, and the environment
 	rm -rf .venv .snakemake results/digits figures/digits data/digits logs report.html

@@ -51,10 +51,14 @@ class Evaluation:
         """(name, ids) of the OOD sets."""
         return [(name, image_set.ids) for name, image_set in self.sets.items() if name != "id"]
 
+    def build(self, builder, sigma):
+        """The method's network, by one of the builders of oodcert.methods."""
+        return builder(self.method, self.parts, sigma, self.settings["num_classes"])
+
     @contextmanager
-    def network(self, build, sigma=None):
-        """The method's network by one of oodcert.methods' builders, its passes counted."""
-        network = build(self.method, self.parts, sigma, self.settings["num_classes"])
+    def network(self, builder, sigma):
+        """The same, and the images that pass through it are counted."""
+        network = self.build(builder, sigma)
         hook = network.register_forward_hook(self._count)
         try:
             yield network
@@ -84,17 +88,14 @@ def clean(evaluation):
 def guarantee_linf(evaluation):
     """Upper bounds on the OOD confidence in the l-infinity ball, in float64: set, sample, epsilon, upper, vacuous."""
     frames, epsilon, size = [], evaluation.settings["epsilon"], evaluation.settings["batch_size"]
-    with evaluation.network(deployed_network, evaluation.settings["sigma"]) as network:
-        network = deepcopy(network).double()
-        for name, ids in evaluation.ood():
-            images = evaluation.images(name).double()
-            with torch.inference_mode():
-                bounds = [
-                    confidence_bound(network, images[index], epsilon)[:real] for index, real in _chunks(ids, size)
-                ]
-            upper = torch.cat(bounds).cpu().numpy()
-            evaluation.calls += 2 * len(ids)
-            frames.append(_frame(evaluation, name, sample=ids, epsilon=epsilon, upper=upper, vacuous=upper >= 1))
+    network = deepcopy(evaluation.build(deployed_network, evaluation.settings["sigma"])).double()
+    for name, ids in evaluation.ood():
+        images = evaluation.images(name).double()
+        with torch.inference_mode():
+            bounds = [confidence_bound(network, images[index], epsilon)[:real] for index, real in _chunks(ids, size)]
+        upper = torch.cat(bounds).cpu().numpy()
+        evaluation.calls += 2 * len(ids)
+        frames.append(_frame(evaluation, name, sample=ids, epsilon=epsilon, upper=upper, vacuous=upper >= 1))
     return pd.concat(frames, ignore_index=True)
 
 

@@ -1,11 +1,5 @@
-# The figures, each from the evidence it shows.
-FIGURE_EVIDENCE = {
-    "scores": evidence("clean"),
-    "l2_bracket": evidence("certify_l2", "attack_l2"),
-    "id_certified": evidence("certify_id"),
-    "headline": evidence("clean", "guarantee_linf", "attack_linf"),
-    "denoised": f"{RESULTS}/evidence/denoised.npz",
-}
+# The figures, and the example images that one of them shows.
+FIGURE_NAMES = ["scores", "l2_bracket", "id_certified", "denoised", "headline"]
 
 
 rule denoised_examples:
@@ -35,23 +29,32 @@ rule denoised_examples:
         "../scripts/denoised_examples.py"
 
 
-rule draw_figure:
+rule draw_figures:
     input:
-        evidence=lambda wildcards: FIGURE_EVIDENCE[wildcards.figure],
+        evidence=evidence(
+            "clean",
+            "guarantee_linf",
+            "attack_linf",
+            "certify_l2",
+            "attack_l2",
+            "certify_id",
+        ),
+        denoised=rules.denoised_examples.output,
         checks=rules.check.output,
     output:
-        png=report(
-            f"{FIGURES}/{{figure}}.png",
-            caption="../report/figure_{figure}.rst",
-            category="Figures",
-        ),
-        pdf=f"{FIGURES}/{{figure}}.pdf",
+        expand(f"{FIGURES}/{{figure}}.pdf", figure=FIGURE_NAMES),
+        **{
+            figure: report(
+                f"{FIGURES}/{figure}.png",
+                caption=f"../report/figure_{figure}.rst",
+                category="Figures",
+            )
+            for figure in FIGURE_NAMES
+        },
     log:
-        f"{LOGS}/figures/{{figure}}.log",
+        f"{LOGS}/figures.log",
     benchmark:
-        f"{LOGS}/benchmarks/figures/{{figure}}.tsv"
-    wildcard_constraints:
-        figure="|".join(FIGURE_EVIDENCE),
+        f"{LOGS}/benchmarks/figures.tsv"
     conda:
         ENVIRONMENT
     threads: 1
@@ -64,15 +67,11 @@ rule draw_figure:
             for key in ("seed", "data", "methods", "evaluation", "figures")
         },
     message:
-        "Drawing {wildcards.figure}"
+        "Drawing the figures"
     script:
-        "../scripts/figure.py"
+        "../scripts/figures.py"
 
 
 rule figures:
     input:
-        expand(
-            f"{FIGURES}/{{figure}}.{{format}}",
-            figure=FIGURE_EVIDENCE,
-            format=["pdf", "png"],
-        ),
+        rules.draw_figures.output,

@@ -1,7 +1,9 @@
 """Bounds on smoothed scores over an l2 ball. numpy and scipy only; every bound is one-sided at level 1 - alpha."""
 
+from functools import cache
+
 import numpy as np
-from scipy.stats import beta, binom, norm
+from scipy.special import bdtr, betaincinv, ndtr, ndtri
 
 from oodcert.errors import InputError
 
@@ -17,20 +19,22 @@ def percentile_bounds(ordered, sigma, radii, alpha, p=0.5):
     """
     n = ordered.shape[-1]
     shift = np.asarray(radii, np.float64) / sigma
-    upper_rank = _upper_rank(n, norm.cdf(norm.ppf(p) + shift), alpha)
-    lower_rank = n + 1 - _upper_rank(n, norm.cdf(norm.ppf(1 - p) + shift), alpha)
+    upper_rank = _upper_rank(n, tuple(ndtr(ndtri(p) + shift)), alpha)
+    lower_rank = n + 1 - _upper_rank(n, tuple(ndtr(ndtri(1 - p) + shift)), alpha)
     padded = np.concatenate(
         [np.full((*ordered.shape[:-1], 1), -np.inf), ordered, np.full((*ordered.shape[:-1], 1), np.inf)], axis=-1
     )
     return padded[..., lower_rank], padded[..., upper_rank]
 
 
+@cache
 def _upper_rank(n, q, alpha):
-    """The smallest rank k whose order statistic is ≥ the q-quantile with probability ≥ 1 - alpha; n + 1 if none.
+    """The smallest rank k whose order statistic is ≥ each q-quantile with probability ≥ 1 - alpha; n + 1 if none.
 
     The number of draws below the q-quantile is at most Binomial(n, q), so P(s_(k) < quantile) ≤ 1 - CDF(k - 1; n, q).
     """
-    return np.minimum(binom.ppf(1 - alpha, n, q).astype(int) + 1, n + 1)
+    cdf = bdtr(np.arange(n), n, np.array(q)[:, None])  # of k - 1, for k = 1 .. n
+    return 1 + (cdf < 1 - alpha).sum(axis=1)
 
 
 def hoeffding_bounds(mean, n, alpha):
@@ -46,8 +50,8 @@ def gaussian_bounds(mean_lower, mean_upper, sigma, radii):
     [..., R]: Φ(Φ⁻¹(S) ∓ R/sigma).
     """
     shift = np.asarray(radii, np.float64) / sigma
-    lower = norm.cdf(norm.ppf(np.asarray(mean_lower)[..., None]) - shift)
-    upper = norm.cdf(norm.ppf(np.asarray(mean_upper)[..., None]) + shift)
+    lower = ndtr(ndtri(np.asarray(mean_lower)[..., None]) - shift)
+    upper = ndtr(ndtri(np.asarray(mean_upper)[..., None]) + shift)
     return lower, upper
 
 
@@ -58,8 +62,8 @@ def vote_radius(successes, n, sigma, alpha):
     0 where p̲ ≤ 1/2 (abstain).
     """
     successes = np.asarray(successes, np.float64)
-    lower = np.where(successes > 0, beta.ppf(alpha, np.maximum(successes, 1), n - successes + 1), 0.0)
-    radius = np.nextafter(sigma * norm.ppf(lower), 0)
+    lower = np.where(successes > 0, betaincinv(np.maximum(successes, 1), n - successes + 1, alpha), 0.0)
+    radius = np.nextafter(sigma * ndtri(lower), 0)
     return np.where(lower > 0.5, radius, 0.0)
 
 

@@ -14,17 +14,9 @@ FIGURES = {
     "denoised": denoised,
     "headline": headline,
 }
-NEEDS = {
-    "scores": ("clean",),
-    "l2_bracket": ("certify_l2", "attack_l2"),
-    "id_certified": ("certify_id",),
-    "denoised": ("denoised",),
-    "headline": ("clean", "guarantee_linf", "attack_linf"),
-}
 
 __all__ = [
     "FIGURES",
-    "NEEDS",
     "colours",
     "denoised",
     "headline",

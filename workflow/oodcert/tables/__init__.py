@@ -6,15 +6,8 @@ from oodcert.tables.values import attacked_l2_table, headline_table, id_table, l
 from oodcert.tables.writing import readable, write_table
 
 TABLES = {"id": id_table, "ood": ood_table, "l2": l2_table, "headline": headline_table}
-NEEDS = {
-    "id": ("clean", "attack_id", "certify_id"),
-    "ood": ("clean", "guarantee_linf", "attack_linf"),
-    "l2": ("certify_l2",),
-    "headline": ("clean", "guarantee_linf", "attack_linf"),
-}
 
 __all__ = [
-    "NEEDS",
     "TABLES",
     "attacked_l2_table",
     "caption",

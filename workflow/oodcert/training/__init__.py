@@ -5,6 +5,7 @@ from importlib import import_module
 import torch
 
 from oodcert.checkpoints import build_part
+from oodcert.errors import InputError
 from oodcert.methods import PARTS
 from oodcert.rng import derive
 
@@ -15,7 +16,10 @@ def train_part(part, parts, id_set, outliers, *, networks, num_classes, settings
     parts: already trained parts that this one needs (see oodcert.methods.PARTS). id_set, outliers: ImageSets;
     outliers are used by the methods with outlier exposure alone. networks, settings: the config's entries.
     """
-    assert set(PARTS[part]) <= parts.keys()
+    if not set(PARTS[part]) <= parts.keys():
+        raise InputError(
+            f"Training {part} needs the trained part {', '.join(PARTS[part])}: train it first and pass it."
+        )
     shape = (id_set.images.shape[3], *id_set.images.shape[1:3])
     torch.manual_seed(derive(seed, "weights", part))
     module = build_part(part, networks, shape, num_classes).to(device)
