@@ -4,7 +4,7 @@ from snakemake.utils import min_version
 
 min_version("9.0")
 
-if "profile" not in config:
+if not workflow.overwrite_configfiles:
 
     configfile: "config/config.yaml"
 

@@ -4,8 +4,9 @@ from pathlib import Path
 
 import pytest
 import torch
+import yaml
 
-from oodcert.config import load_config
+from oodcert.config import check_config
 
 ROOT = Path(__file__).parents[1]
 
@@ -18,7 +19,12 @@ def one_thread():
 @pytest.fixture
 def config():
     """The digits config, fresh for each test."""
-    return load_config(ROOT / "config" / "config.yaml")
+    return read_config()
+
+
+def read_config():
+    """The digits config, checked."""
+    return check_config(yaml.safe_load((ROOT / "config" / "config.yaml").read_text()))
 
 
 def shrink(config):
@@ -28,7 +34,7 @@ def shrink(config):
     config["networks"] = {
         "classifier": {"name": "cnn", "width": 4},
         "discriminator": {"name": "ibp_cnn_s", "width": 4},
-        "denoiser": {"channels": [8], "patch": 2, "timesteps": 50},
+        "denoiser": {"channels": [8], "patch": 2, "timesteps": 200},
     }
     for settings in config["training"].values():
         settings["epochs"] = 2

@@ -1,4 +1,3 @@
-import numpy as np
 import pytest
 import torch
 from torch import nn
@@ -6,7 +5,7 @@ from torch import nn
 from oodcert.attacks.autoattack import autoattack
 from oodcert.attacks.ood import expected_score, linf_ensemble, smoothed_l2_attack
 from oodcert.attacks.pgd import decontrast, monotone_pgd, project
-from oodcert.detector import Detector, NoisyNetwork
+from oodcert.detector import Detector, JointNetwork, NoisyNetwork, replayed_logits
 from oodcert.networks import build_network
 from oodcert.rng import batch_draws, normal_draws
 
@@ -82,10 +81,22 @@ def test_a_randomised_detector_is_attacked_through_its_expectation():
     assert gain.mean() > 0.01
 
 
+def test_a_joint_network_is_attacked_where_its_score_is_flat():
+    network = detector().network
+    distance = nn.Sequential(nn.Flatten(), nn.Linear(64, 1))
+    distance[1].weight.data[:] = 40 * WEIGHT.sign()
+    distance[1].bias.data[:] = -30 - (distance[1].weight.data @ IMAGES.flatten(1).T).max()
+    joint = Detector(JointNetwork(network, distance, 3))
+    flat = joint.raw_score(IMAGES)
+    assert torch.allclose(flat, torch.full_like(flat, 1 / 3))
+    images, names = linf_ensemble(joint, IMAGES, range(6), "set", 0.1, **BUDGET)
+    assert (joint.score(images) > 0.4).all() and "discriminator" in names
+
+
 def test_l2_attack_raises_the_smoothed_score_within_its_ball():
     target = detector()
     budget = {"iterations": 10, "restarts": 1, "draws": 16, "seed": 0}
-    attacked = smoothed_l2_attack(target, IMAGES, range(6), "set", 0.25, 0.5, **budget)
+    attacked = smoothed_l2_attack(target, IMAGES, range(6), "set", 0.25, 0.5, IMAGES, **budget)
     assert ((attacked - IMAGES).flatten(1).norm(dim=1) <= 0.5 + 1e-5).all()
     fresh = 0.25 * torch.from_numpy(batch_draws(normal_draws, 1, "fresh", range(6), 500, (1, 8, 8)))
     smoothed = [torch.stack([target.raw_score(x + d) for d in fresh]).mean(0) for x in (IMAGES, attacked)]
@@ -98,13 +109,13 @@ def test_autoattack_adapter_equals_the_package_called_directly():
     network = detector().network
     labels = network(IMAGES).argmax(1)
     budget = {"version": "standard", "iterations": 100, "queries": 5000, "eot": 1, "seed": 0}
-    found, verdict = autoattack(network, IMAGES, labels, 0.05, **budget, batch_size=6)
+    (found,), broken = autoattack(network, IMAGES, labels, 0.05, **budget, batch_size=6)
     direct = AutoAttack(network, eps=0.05, norm="Linf", version="standard", seed=0)
     direct.fab.n_target_classes = direct.apgd_targeted.n_target_classes = 2
     torch.manual_seed(0)
     expected, expected_verdict = direct.run_standard_evaluation(IMAGES, labels, batch_size=6)
-    assert torch.equal(found, expected) and torch.equal(verdict, expected_verdict)
-    assert (verdict != labels).any()
+    assert torch.equal(found, expected) and torch.equal(broken, expected_verdict != labels)
+    assert broken.any()
     assert (found - IMAGES).abs().max() <= 0.05 + 1e-6
 
 
@@ -115,5 +126,19 @@ def test_autoattack_respects_the_classifiers_mistakes():
 
     labels = torch.tensor([1] * 6)
     budget = {"version": "standard", "iterations": 2, "queries": 2, "eot": 1, "seed": 0}
-    found, verdict = autoattack(Fixed(), IMAGES, labels, 0.05, **budget, batch_size=6)
-    assert np.array_equal(verdict, [0] * 6) and torch.equal(found, IMAGES)
+    (found,), broken = autoattack(Fixed(), IMAGES, labels, 0.05, **budget, batch_size=6)
+    assert broken.all() and torch.equal(found, IMAGES)
+
+
+def test_autoattack_of_a_randomised_network_gives_points_to_judge():
+    network = NoisyNetwork(detector().network, 0.1)
+    labels = network.network(IMAGES).argmax(1)
+    budget = {"version": "rand", "iterations": 20, "queries": 0, "eot": 8, "seed": 0}
+    candidates, broken = autoattack(network, IMAGES, labels, 0.1, **budget, batch_size=4)
+    assert len(candidates) == 2 and not broken.any()
+    fresh = torch.from_numpy(batch_draws(normal_draws, 1, "fresh", range(6), 200, (1, 8, 8)))
+    before, *after = (
+        replayed_logits(network, x, fresh).softmax(2).mean(0)[range(6), labels] for x in (IMAGES, *candidates)
+    )
+    for points, confidence in zip(candidates, after, strict=True):
+        assert (points - IMAGES).abs().max() <= 0.1 + 1e-6 and (before - confidence).mean() > 0.01

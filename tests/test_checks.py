@@ -1,4 +1,3 @@
-import numpy as np
 import pandas as pd
 import pytest
 
@@ -17,28 +16,45 @@ def evidence():
         ignore_index=True,
     )
     far = pd.DataFrame({"method": "plain", "set": "far", "sample": range(3)})
+    scores = {"estimate": clean["score"], "lower": clean["score"] - 0.1}
     certified = pd.concat(
         [
             clean[["method", "set", "sample"]].assign(
-                sigma=0.25, bound=bound, radius=0.0, lower=0.1, estimate=0.5, upper=0.9
+                sigma=0.25, bound=bound, radius=radius, **scores, upper=clean["score"] + 0.1 + radius
             )
             for bound in ("percentile", "gaussian")
+            for radius in (0.0, 0.25)
         ],
         ignore_index=True,
     )
+    attacked = [
+        far.assign(sigma=0.25, radius=radius, **{statistic: SETS["far"] for statistic in ("median", "mean")})
+        for radius in (0.0, 0.25)
+    ]
+    attacked = pd.concat(attacked, ignore_index=True)
+    attacked[["median", "mean"]] = attacked[["median", "mean"]].add(attacked["radius"], axis=0)
     return {
         "clean": clean,
         "attack_linf": far.assign(epsilon=0.05, attacked=[0.3, 0.4, 0.5]),
         "guarantee_linf": far.assign(epsilon=0.05, upper=[0.5, 0.6, 1.0], vacuous=[False, False, True]),
         "certify_l2": certified,
-        "attack_l2": far.assign(sigma=0.25, radius=0.0, median_lower=0.4, mean_lower=0.4),
+        "attack_l2": attacked.assign(median_lower=attacked["median"] - 0.05, mean_lower=attacked["mean"] - 0.05),
     }
+
+
+def failing(broken):
+    checks = check_order(broken)
+    with pytest.raises(InputError) as caught:
+        require(checks)
+    failed = set(checks.loc[checks["violations"] > 0, "check"])
+    assert all(check in str(caught.value) for check in failed)
+    return failed
 
 
 def test_evidence_in_order_passes():
     checks = check_order(evidence())
     require(checks)
-    assert (checks["violations"] == 0).all() and (checks["compared"] > 0).all() and len(checks) == 12
+    assert (checks["violations"] == 0).all() and (checks["compared"] > 0).all() and len(checks) == 26
 
 
 @pytest.mark.parametrize(
@@ -46,32 +62,58 @@ def test_evidence_in_order_passes():
     [
         ("attack_linf", "attacked", 0.0, "clean score ≤ attacked score"),
         ("guarantee_linf", "upper", 0.45, "attacked score ≤ guaranteed bound"),
-        ("certify_l2", "lower", 0.6, "l2 lower bound ≤ estimate"),
+        ("certify_l2", "lower", 0.6, "l2 lower bound ≤ estimate at radius 0"),
         ("certify_l2", "upper", 0.3, "l2-attacked score ≤ gaussian bound"),
-        ("certify_l2", "upper", np.nan, "l2-attacked score ≤ gaussian bound"),
         ("attack_l2", "median_lower", 0.95, "l2-attacked score ≤ percentile bound"),
+        ("attack_l2", "median", 0.0, "smoothed score ≤ l2-attacked median"),
+        ("attack_l2", "mean", 0.0, "smoothed score ≤ l2-attacked mean"),
         ("clean", "score", 0.55, "clean score ≤ attacked score"),
     ],
 )
 def test_each_violation_is_found(evaluation, column, value, check):
     broken = evidence()
-    broken[evaluation].loc[broken[evaluation].index[-1], column] = value
-    with pytest.raises(InputError, match=check):
-        require(check_order(broken))
+    rows = broken[evaluation]
+    rows.loc[rows.index[-1] if column != "lower" else 0, column] = value if column != "lower" else 0.99
+    assert check in failing(broken)
 
 
-def test_metrics_out_of_order_are_found():
+def test_cells_out_of_order_are_found():
     broken = evidence()
     broken["attack_linf"]["attacked"] = 0.0
-    with pytest.raises(InputError, match=r"clean score ≤ attacked score: 3 of 3.*"):
-        require(check_order(broken))
-
-
-def test_evidence_that_does_not_meet_is_no_pass():
+    assert "l∞: attacked no better than clean, auc" not in failing(broken)
+    broken["clean"].loc[broken["clean"]["set"] == "far", "score"] = 0.85
+    assert "l∞: attacked no better than clean, auc" in failing(broken)
     broken = evidence()
-    broken["attack_l2"]["radius"] = 0.1
-    with pytest.raises(InputError, match="0 of 0 violate"):
-        require(check_order(broken))
+    broken["guarantee_linf"] = broken["guarantee_linf"].assign(upper=0.0, vacuous=False)
+    broken["attack_linf"]["attacked"] = 0.99
+    assert "l∞: guaranteed no better than attacked, auc" in failing(broken)
+    broken = evidence()
+    broken["certify_l2"]["upper"] = 0.0
+    broken["attack_l2"][["median", "median_lower"]] = 0.99
+    assert "l2 percentile: guaranteed no better than attacked, auc" in failing(broken)
+
+
+@pytest.mark.parametrize("evaluation", ["clean", "attack_linf", "guarantee_linf", "certify_l2", "attack_l2"])
+def test_a_missing_row_is_found(evaluation):
+    broken = evidence()
+    broken[evaluation] = broken[evaluation][:-1]
+    assert failing(broken)
+
+
+def test_another_epsilon_or_radius_is_found():
+    broken = evidence()
+    broken["guarantee_linf"]["epsilon"] = 0.01
+    assert "attacked score ≤ guaranteed bound" in failing(broken)
+    broken = evidence()
+    broken["attack_l2"]["radius"] += 0.1
+    assert "l2-attacked score ≤ percentile bound" in failing(broken)
+
+
+def test_an_empty_attack_is_found():
+    broken = evidence()
+    broken["attack_l2"][["median", "median_lower", "mean", "mean_lower"]] = 0.0
+    broken["attack_l2"].loc[broken["attack_l2"]["radius"] == 0, ["median", "mean"]] = 0.3
+    assert "smoothed score ≤ l2-attacked median" in failing(broken)
 
 
 def test_rounding_is_forgiven_and_no_more():

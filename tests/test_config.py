@@ -1,19 +1,21 @@
 import copy
+import re
 
 import pytest
 import yaml
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from conftest import ROOT, shrink
-from oodcert.config import check_config, load_config
+from conftest import ROOT, read_config, shrink
+from oodcert.config import check_config
 from oodcert.errors import InputError
+from oodcert.networks.denoiser import DiffusionDenoiser, cosine_schedule
 
-DIGITS = load_config(ROOT / "config" / "config.yaml")
+DIGITS = read_config()
 
 
-def changed(path, value):
-    config = copy.deepcopy(DIGITS)
+def changed(path, value, config=DIGITS):
+    config = copy.deepcopy(config)
     *parents, key = path.split(".")
     section = config
     for parent in parents:
@@ -38,7 +40,7 @@ def test_the_committed_configs_are_valid():
         ("training.oe.outlier_weight", None, "lacks outlier_weight at training.oe"),
         ("seed", "zero", "seed = 'zero' is not valid.*an integer of at least 0"),
         ("seed", True, "seed = True"),
-        ("evaluation.certify_l2.alpha", 1.5, "evaluation.certify_l2.alpha = 1.5.*between 0 and 1"),
+        ("evaluation.certify_l2.alpha", 1.5, "evaluation.certify_l2.alpha = 1.5.*above 0 and at most 0.5"),
         ("evaluation.certify_l2.sigmas", [], "evaluation.certify_l2.sigmas = \\[\\]"),
         ("data.num_classes", 1, "data.num_classes = 1.*number of ID classes"),
         ("data.ood", ["svhn"], "data.ood.0 = 'svhn'"),
@@ -46,6 +48,31 @@ def test_the_committed_configs_are_valid():
         ("methods", ["plane"], "methods names 'plane'.*did you mean 'plain'"),
         ("evaluation.certify_l2.radii", [0.25], "certify_l2.radii lacks 0"),
         ("evaluation.attack_l2.sigma", 0.3, "attack_l2 has sigma 0.3"),
+        ("networks.denoiser.patch", 3, "networks.denoiser.patch = 3 does not divide.*use a common divisor"),
+        (
+            "networks.denoiser.channels",
+            [8] * 4,
+            "networks.denoiser.channels = .* 4 levels.*4 x 4 patches 3 times.*fewer",
+        ),
+        ("networks.denoiser.timesteps", 199, "networks.denoiser.timesteps = 199.*at least 200"),
+        ("networks.classifier.name", "ibp_cnn_s", "networks.classifier.name = 'ibp_cnn_s'.*expects: cnn"),
+        ("networks.discriminator.name", "cnn", "networks.discriminator.name = 'cnn'.*expects: ibp_cnn_s.*batch norm"),
+        ("networks.classifier.width", 16.0, "networks.classifier.width = 16.0.*an integer"),
+        ("data.image_shape", [1, 6, 8], "data.image_shape.1 = 6.*a multiple of 4"),
+        ("data.image_shape", [1, 8, 10], "data.image_shape.2 = 10.*a multiple of 4"),
+        ("evaluation.certify_l2.bounds", ["gaussian"], "certify_l2.bounds = .*percentile, which the figures need"),
+        ("evaluation.certify_l2.bounds", [], "certify_l2.bounds = .*percentile, which the figures need"),
+        ("evaluation.sigma", 10.5, "evaluation.sigma = 10.5.*between 0.01 and 10"),
+        ("evaluation.certify_l2.sigmas", [0.25, 0.009], "certify_l2.sigmas.1 = 0.009.*between 0.01 and 10"),
+        ("evaluation.certify_id.sigmas", [11], "certify_id.sigmas.0 = 11.*between 0.01 and 10"),
+        ("evaluation.attack_l2.sigma", 11, "attack_l2.sigma = 11.*between 0.01 and 10"),
+        ("evaluation.attack_id.deterministic.version", "rand", "attack_id.deterministic.version = 'rand'.*standard,"),
+        ("evaluation.attack_id.randomised.version", "standard", "attack_id.randomised.version = 'standard'.*rand,"),
+        ("evaluation.certify_l2.alpha", 0.51, "certify_l2.alpha = 0.51.*at most 0.5"),
+        ("evaluation.certify_id.alpha", 0.51, "certify_id.alpha = 0.51.*at most 0.5"),
+        ("evaluation.attack_linf.randomised.iterations", 7, "randomised.iterations = 7 is not .*make them equal"),
+        ("evaluation.attack_linf.randomised.restarts", 7, "randomised.restarts = 7 is not .*make them equal"),
+        ("figures.palette", "viridis", "figures.palette = 'viridis'.*qualitative"),
     ],
 )
 def test_a_bad_key_or_value_is_named_with_a_remedy(path, value, message):
@@ -54,16 +81,48 @@ def test_a_bad_key_or_value_is_named_with_a_remedy(path, value, message):
     assert "\n" not in str(caught.value)
 
 
-def test_a_missing_or_broken_file_is_named(tmp_path):
-    with pytest.raises(InputError, match=r"nowhere\.yaml cannot be read"):
-        load_config(tmp_path / "nowhere.yaml")
-    path = tmp_path / "broken.yaml"
-    path.write_text("profile: [")
-    with pytest.raises(InputError, match=r"broken\.yaml cannot be read"):
-        load_config(path)
-    path.write_text("!!python/object/apply:os.system ['touch executed']")
-    with pytest.raises(InputError, match=r"broken\.yaml cannot be read"):
-        load_config(path)
+def test_unknown_keys_of_mixed_type_are_named():
+    with pytest.raises(InputError, match=r"at the top level: 1 \(known: .*; 'x' \(known: "):
+        check_config({**DIGITS, "x": 1, 1: 2})
+
+
+def test_the_denoiser_fits_the_width_too():
+    config = changed("data.image_shape", [3, 8, 12])
+    check_config(config)
+    with pytest.raises(InputError, match=r"denoiser.patch = 8 .*height 8 and width 12"):
+        check_config(changed("networks.denoiser.patch", 8, config))
+    with pytest.raises(InputError, match="has 3 levels, which halve a grid of 4 x 6 patches 2 times"):
+        check_config(changed("networks.denoiser.channels", [8, 8, 8], config))
+    check_config(changed("networks.denoiser.channels", [8, 8, 8]))
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf"), float("-inf")])
+def test_every_number_must_be_finite(value):
+    def numbers(node, path=()):
+        if isinstance(node, dict | list):
+            for key, child in node.items() if isinstance(node, dict) else enumerate(node):
+                yield from numbers(child, (*path, key))
+        elif not isinstance(node, str):
+            yield path
+
+    paths = list(numbers(DIGITS))
+    assert len(paths) > 80
+    for path in paths:
+        config = copy.deepcopy(DIGITS)
+        section = config
+        for key in path[:-1]:
+            section = section[key]
+        section[path[-1]] = value
+        with pytest.raises(InputError, match=rf"^Config key {re.escape('.'.join(map(str, path)))} = {value} is not"):
+            check_config(config)
+
+
+def test_the_shortest_schedule_covers_every_sigma():
+    schema = yaml.safe_load((ROOT / "workflow/schemas/config.schema.yaml").read_text())
+    sigma = schema["$defs"]["sigma"]
+    timesteps = schema["properties"]["networks"]["properties"]["denoiser"]["properties"]["timesteps"]["minimum"]
+    denoiser = DiffusionDenoiser(None, cosine_schedule(timesteps))
+    assert 0 <= denoiser.timestep(sigma["minimum"]) < denoiser.timestep(sigma["maximum"]) <= timesteps - 1
 
 
 def test_every_setting_is_documented_in_the_schema():

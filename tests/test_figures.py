@@ -89,7 +89,7 @@ def test_scores_panels_and_threshold(evidence, config):
 
 def test_l2_bracket_draws_the_tables(evidence, config):
     figure = figures.l2_bracket(evidence, config)
-    l2, attacked = tables.l2_table(evidence, config), tables.attacked_l2_table(evidence, config)
+    l2, attacked = tables.guaranteed_l2_table(evidence, config), tables.attacked_l2_table(evidence, config)
     for axes, method in zip(figure.axes, config["methods"], strict=True):
         dotted, percentile, gaussian, chance = axes.lines
         top = attacked[(attacked["method"] == method) & (attacked["set"] == "average")]
@@ -150,6 +150,23 @@ def test_denoised_grid(channels, config):
     np.testing.assert_allclose(shown, np.clip(np.moveaxis(images["noisy"][0, 0], 0, -1), 0, 1).squeeze())
     assert [axes.get_title() for axes in figure.axes[:4]] == ["ID", "", "held-out digits", ""]
     assert figure.axes[10].get_ylabel() == "σ = 0.12\nnoisy"
+
+
+def test_unreadable_examples_are_named(config, tmp_path):
+    path, images = tmp_path / "denoised.npz", synthetic.denoised(config, np.random.default_rng(0))
+    np.savez_compressed(path, **images)
+    for name, array in figures.read_examples(path).items():
+        np.testing.assert_array_equal(array, images[name])
+    whole = path.read_bytes()
+    np.savez_compressed(path, clean=images["clean"])
+    incomplete = path.read_bytes()
+    for broken in (b"", b"not a zip", whole[: len(whole) // 2], incomplete):
+        path.write_bytes(broken)
+        with pytest.raises(InputError, match=r"denoised.npz is not a readable.*delete it and run again"):
+            figures.read_examples(path)
+    path.unlink()
+    with pytest.raises(InputError, match=r"denoised.npz is not a readable"):
+        figures.read_examples(path)
 
 
 def test_missing_evidence_is_named(evidence, config):

@@ -93,5 +93,12 @@ def test_swapped_bounds_training_mode_and_unknown_layers_are_refused():
         interval_bounds(network, images + 1, images)
     with pytest.raises(InputError, match=r"eval\(\)"):
         interval_bounds(network.train(), images, images)
+
+    class Residual(nn.Sequential):
+        def forward(self, features):
+            return features + super().forward(features)
+
+    with pytest.raises(InputError, match="Residual"):
+        interval_bounds(Residual(nn.Linear(8, 8)), images, images)
     with pytest.raises(InputError, match="Sigmoid"):
         interval_bounds(nn.Sequential(nn.Sigmoid()), images, images)

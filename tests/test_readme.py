@@ -36,6 +36,16 @@ def test_reference_evidence_is_what_its_record_says(path):
     assert record["sha256"] == sha256(path) and record["dirty"] is False
 
 
+def test_one_version_of_the_code_made_the_reference():
+    records = [json.loads(path.with_suffix(".json").read_text()) for path in PATHS]
+    assert len({record["commit"] for record in records}) == 1
+
+
+def test_plain_classifies_the_digits(evidence):
+    inside = evidence["clean"].query("method == 'plain' and set == 'id'")
+    assert (inside["prediction"] == inside["label"]).mean() >= 0.95
+
+
 @pytest.mark.parametrize("kind", TABLES)
 def test_reference_tables_follow_from_the_evidence(kind, evidence, tmp_path):
     config = yaml.safe_load((ROOT / "config" / "config.yaml").read_text())

@@ -12,8 +12,7 @@ import time
 import pytest
 import yaml
 
-from conftest import ROOT, shrink
-from oodcert.config import load_config
+from conftest import ROOT, read_config, shrink
 from oodcert.files import sha256
 from oodcert.methods import METHODS
 
@@ -21,7 +20,7 @@ EVALUATIONS = ("clean", "guarantee_linf", "attack_linf", "certify_l2", "attack_l
 
 
 def tiny():
-    return shrink(load_config(ROOT / "config" / "config.yaml"))
+    return shrink(read_config())
 
 
 def command(folder, *arguments, config=None):
@@ -164,11 +163,31 @@ def test_a_bad_config_is_refused_in_one_paragraph(tmp_path):
 
 
 @pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (None, "nowhere.yaml"),
+        ("profile: [", "Config file is not valid JSON or YAML"),
+        ("!!python/object/apply:os.system ['touch executed']", "Config file is not valid JSON or YAML"),
+        ("seed: 1", "lacks data, device"),
+    ],
+)
+def test_a_config_that_is_no_config_is_refused(tmp_path, content, message):
+    path = tmp_path / "nowhere.yaml"
+    if content is not None:
+        path.write_text(content)
+    start = [sys.executable, "-m", "snakemake", "-n", "--snakefile", str(ROOT / "Snakefile"), "--directory", tmp_path]
+    done = subprocess.run([*start, "--configfile", path], cwd=tmp_path, capture_output=True, text=True)
+    assert done.returncode != 0 and message in done.stdout + done.stderr
+    assert not (tmp_path / "executed").exists() and not (tmp_path / "results").exists()
+
+
+@pytest.mark.parametrize(
     ("path", "content", "message"),
     [
         ("results/tiny/evidence/clean/plain.parquet", b"PAR1 cut off", "clean/plain.parquet is not a readable parquet"),
         ("results/tiny/models/plain.safetensors", b"cut off", "plain.safetensors is not a readable safetensors"),
-        ("data/tiny/photo_crops.npz", b"<html>", "photo_crops.npz"),
+        ("data/tiny/photo_crops.npz", b"<html>", "photo_crops.npz: not a readable npz"),
+        ("results/tiny/evidence/denoised.npz", b"PK cut off", "denoised.npz"),
     ],
 )
 def test_a_corrupt_file_stops_the_run_and_is_named(copy, path, content, message):

@@ -4,46 +4,55 @@ import numpy as np
 import pandas as pd
 
 from oodcert.errors import InputError
-from oodcert.metrics import METRICS, ood_metrics
+from oodcert.metrics import METRICS, guaranteed_metrics, ood_metrics
 
 ROUNDING = 1e-5  # the networks run in float32, the interval bounds in float64
 SAMPLE = ["method", "set", "sample"]
+POINT = [*SAMPLE, "sigma", "radius"]
+ATTACKED = {"percentile": "median", "gaussian": "mean"}  # the statistic of the l2 attack that a bound is about
 
 
 def check_order(evidence):
     """Compares guarantees, attacks and clean scores, per sample and per cell of the tables.
 
-    evidence: dict of DataFrames with clean, guarantee_linf, attack_linf, certify_l2 and attack_l2. Per sample:
-    clean ≤ attacked ≤ guaranteed in the l-infinity ball; the attacked smoothed score's lower confidence bound ≤ the
-    certificate's upper bound at the same sigma and radius; lower ≤ estimate ≤ upper at radius 0. Per method and OOD
-    set: guaranteed ≤ attacked ≤ clean AUC and AUPR, and the reverse for FPR95. All up to ROUNDING.
+    evidence: dict of DataFrames with clean, guarantee_linf, attack_linf, certify_l2 and attack_l2. Per sample, in the
+    l-infinity ball: clean ≤ attacked ≤ guaranteed score. In l2 balls: unattacked ≤ attacked smoothed score, whose lower
+    confidence bound ≤ the certificate's upper bound at the same sigma and radius. Per method and OOD set (and sigma
+    and radius): guaranteed ≤ attacked ≤ clean AUC and AUPR, and the reverse for FPR95; of the l2 attack, whose scores
+    are estimates, the lower confidence bounds are compared with the guarantee. All up to ROUNDING.
 
-    Returns a DataFrame with a row per check: check, compared, violations, slack (the smallest margin). An evaluation
-    that no row matches counts as a violation.
+    Returns a DataFrame with a row per check: check, compared, violations, slack (the smallest margin). A sample that
+    one side lacks counts as a violation.
     """
+    clean, attack, certified = evidence["clean"], evidence["attack_l2"], evidence["certify_l2"]
     linf = (
-        evidence["clean"]
-        .query("set != 'id'")
-        .merge(evidence["attack_linf"], on=SAMPLE, validate="one_to_one")
-        .merge(evidence["guarantee_linf"], on=[*SAMPLE, "epsilon"], validate="one_to_one")
+        clean[clean["set"] != "id"]
+        .merge(evidence["attack_linf"], on=SAMPLE, how="outer", validate="one_to_one")
+        .merge(evidence["guarantee_linf"], on=[*SAMPLE, "epsilon"], how="outer", validate="one_to_one")
     )
+    start = certified[certified["radius"] == 0]
+    before = attack[attack["radius"] == 0].drop(columns="radius")
+    both = attack.merge(before, on=[*SAMPLE, "sigma"], how="outer", suffixes=("", "_before"), validate="many_to_one")
     checks = [
         _compare("clean score ≤ attacked score", linf["score"], linf["attacked"]),
         _compare("attacked score ≤ guaranteed bound", linf["attacked"], linf["upper"]),
-    ]
-    certified = evidence["certify_l2"]
-    start = certified[certified["radius"] == 0]
-    checks += [
         _compare("l2 lower bound ≤ estimate at radius 0", start["lower"], start["estimate"]),
         _compare("l2 estimate ≤ upper bound at radius 0", start["estimate"], start["upper"]),
+        _compare("smoothed score ≤ l2-attacked median", both["median_before"], both["median"]),
+        _compare("smoothed score ≤ l2-attacked mean", both["mean_before"], both["mean"]),
+        *_ordered("l∞", _linf_cells(clean, linf)),
     ]
-    for bound, statistic in (("percentile", "median_lower"), ("gaussian", "mean_lower")):
+    attacked_points = (
+        (certified["set"] != "id")
+        & certified["sigma"].isin(attack["sigma"])
+        & certified["radius"].isin(attack["radius"])
+    )
+    for bound, statistic in ATTACKED.items():
         if bound in set(certified["bound"]):
-            l2 = evidence["attack_l2"].merge(
-                certified[certified["bound"] == bound], on=[*SAMPLE, "sigma", "radius"], validate="one_to_one"
-            )
-            checks.append(_compare(f"l2-attacked score ≤ {bound} bound", l2[statistic], l2["upper"]))
-    checks += _cells(evidence["clean"], linf)
+            rows = certified[attacked_points & (certified["bound"] == bound)]
+            l2 = attack.merge(rows, on=POINT, how="outer", validate="one_to_one")
+            checks.append(_compare(f"l2-attacked score ≤ {bound} bound", l2[f"{statistic}_lower"], l2["upper"]))
+            checks += _ordered(f"l2 {bound}", _l2_cells(certified[certified["bound"] == bound], attack, statistic))
     return pd.DataFrame(checks)
 
 
@@ -52,7 +61,8 @@ def require(checks):
     failed = checks[(checks["violations"] > 0) | (checks["compared"] == 0)]
     if len(failed):
         lines = "; ".join(
-            f"{row.check}: {row.violations} of {row.compared} violate it, worst by {-row.slack:.3g}"
+            f"{row.check}: {row.violations} of {row.compared} violate it or lack one side (smallest margin "
+            f"{row.slack:.3g})"
             for row in failed.itertuples()
         )
         raise InputError(
@@ -62,29 +72,46 @@ def require(checks):
         )
 
 
-def _cells(clean, linf):
-    """Checks of the metrics' order in every method x OOD set."""
-    rows = []
+def _linf_cells(clean, linf):
+    """(guaranteed, attacked for the guarantee, attacked, clean) metrics of every method x OOD set."""
     for (method, _), group in linf.groupby(["method", "set"]):
         id_scores = clean.loc[(clean["method"] == method) & (clean["set"] == "id"), "score"]
-        guaranteed = group["upper"].mask(group["vacuous"], np.inf)
-        rows.append([ood_metrics(id_scores, scores) for scores in (guaranteed, group["attacked"], group["score"])])
-    checks = []
+        guaranteed = group["upper"].mask(group["vacuous"] == True, np.inf)  # noqa: E712, NaN where a row is missing
+        attacked = _metrics(id_scores, group["attacked"])
+        yield _metrics(id_scores, guaranteed), attacked, attacked, _metrics(id_scores, group["score"])
+
+
+def _l2_cells(certified, attack, statistic):
+    """The same of every method x OOD set x sigma x radius of the l2 attack."""
+    for (method, name, sigma), group in attack.groupby(["method", "set", "sigma"]):
+        rows = certified[(certified["method"] == method) & (certified["sigma"] == sigma)]
+        inside, outside = rows[rows["set"] == "id"], rows[rows["set"] == name]
+        id_scores = inside.loc[inside["radius"] == 0, "estimate"]
+        guaranteed = guaranteed_metrics(inside, outside).set_index("radius")[list(METRICS)].to_dict("index")
+        clean = _metrics(id_scores, group.loc[group["radius"] == 0, statistic])
+        for radius, attacked in group.groupby("radius"):
+            low, estimate = (_metrics(id_scores, attacked[column]) for column in (f"{statistic}_lower", statistic))
+            yield guaranteed.get(radius, dict.fromkeys(METRICS, np.nan)), low, estimate, clean
+
+
+def _metrics(id_scores, ood_scores):
+    if len(ood_scores) == 0 or ood_scores.isna().any():
+        return dict.fromkeys(METRICS, np.nan)
+    return ood_metrics(id_scores, ood_scores)
+
+
+def _ordered(where, cells):
+    """The checks of cells of four metrics each: the first ≤ the second, and the third ≤ the fourth."""
+    cells, checks = list(cells), []
     for metric in METRICS:
-        guaranteed, attacked, benign = (pd.Series([row[i][metric] for row in rows]) for i in range(3))
-        if metric == "fpr95":
-            guaranteed, attacked, benign = -guaranteed, -attacked, -benign
-        checks.append(_compare(f"guaranteed no better than attacked, {metric}", guaranteed, attacked))
-        checks.append(_compare(f"attacked no better than clean, {metric}", attacked, benign))
+        sign = -1 if metric == "fpr95" else 1
+        columns = [pd.Series([sign * cell[i][metric] for cell in cells], dtype=float) for i in range(4)]
+        checks.append(_compare(f"{where}: guaranteed no better than attacked, {metric}", *columns[:2]))
+        checks.append(_compare(f"{where}: attacked no better than clean, {metric}", *columns[2:]))
     return checks
 
 
 def _compare(check, low, high):
-    margin = high.to_numpy() - low.to_numpy()
-    slack = float(margin.min()) if len(margin) else float("nan")
-    return {
-        "check": check,
-        "compared": len(margin),
-        "violations": int((~(margin >= -ROUNDING)).sum()),
-        "slack": slack,
-    }
+    margin = high - low
+    violations = int((~(margin >= -ROUNDING)).sum())
+    return {"check": check, "compared": len(margin), "violations": violations, "slack": margin.min()}

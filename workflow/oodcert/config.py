@@ -1,11 +1,13 @@
 """The config: read, checked against the schema key by key, and checked for what a schema cannot say."""
 
 from difflib import get_close_matches
+from math import isfinite
 from pathlib import Path
 
 import yaml
 from jsonschema import Draft202012Validator
 from jsonschema.exceptions import best_match
+from jsonschema.validators import extend
 
 from oodcert.errors import InputError
 from oodcert.methods import METHODS
@@ -13,21 +15,25 @@ from oodcert.methods import METHODS
 SCHEMA = Path(__file__).parents[1] / "schemas" / "config.schema.yaml"
 
 
-def load_config(path):
-    """The checked config of a YAML file. Raises InputError naming the file, or the key, value and remedy."""
-    try:
-        config = yaml.safe_load(Path(path).read_text())
-    except (OSError, yaml.YAMLError) as error:
-        raise InputError(
-            f"The config {path} cannot be read: {error}. Give a YAML file such as config/config.yaml."
-        ) from error
-    return check_config(config)
+def _is_integer(_, value):
+    return isinstance(value, int) and not isinstance(value, bool)
+
+
+def _is_number(_, value):
+    return _is_integer(_, value) or (isinstance(value, float) and isfinite(value))
+
+
+# JSON Schema counts 8.0 as an integer, and Python's validator NaN and infinities as numbers; a config may not
+Validator = extend(
+    Draft202012Validator,
+    type_checker=Draft202012Validator.TYPE_CHECKER.redefine_many({"integer": _is_integer, "number": _is_number}),
+)
 
 
 def check_config(config):
     """Returns the config, a dict, if it is valid. Raises InputError naming the key, the value and the remedy."""
     schema = yaml.safe_load(SCHEMA.read_text())
-    error = best_match(Draft202012Validator(schema).iter_errors(config))
+    error = best_match(Validator(schema).iter_errors(config))
     if error is not None:
         raise InputError(_explain(error))
     for method in config["methods"]:
@@ -43,14 +49,46 @@ def check_config(config):
             f"all certified (evaluation.certify_l2: sigmas {certify['sigmas']}, radii {certify['radii']}): "
             "attack where there is a certificate to compare with."
         )
+    _check_denoiser(config)
+    _check_budgets(config)
     return config
+
+
+def _check_denoiser(config):
+    """Whether the images divide into the denoiser's patches, and the patches' grid into its levels."""
+    denoiser, (_, height, width) = config["networks"]["denoiser"], config["data"]["image_shape"]
+    patch, levels = denoiser["patch"], len(denoiser["channels"])
+    if height % patch or width % patch:
+        raise InputError(
+            f"Config key networks.denoiser.patch = {patch} does not divide the images' height {height} and width "
+            f"{width} (data.image_shape): use a common divisor of both."
+        )
+    halvings = levels - 1
+    if height // patch % 2**halvings or width // patch % 2**halvings:
+        raise InputError(
+            f"Config key networks.denoiser.channels = {denoiser['channels']} has {levels} levels, which halve a grid "
+            f"of {height // patch} x {width // patch} patches {halvings} times (data.image_shape over "
+            "networks.denoiser.patch): give fewer channels or a smaller patch, so that every halving is even."
+        )
+
+
+def _check_budgets(config):
+    """Whether all methods are attacked under the same l-infinity budget, apart from the noise draws."""
+    budgets = config["evaluation"]["attack_linf"]
+    for key in ("iterations", "restarts"):
+        deterministic, randomised = budgets["deterministic"][key], budgets["randomised"][key]
+        if deterministic != randomised:
+            raise InputError(
+                f"Config key evaluation.attack_linf.randomised.{key} = {randomised} is not that of deterministic, "
+                f"{deterministic}: make them equal, for methods are compared under one budget; only draws may differ."
+            )
 
 
 def _explain(error):
     where = ".".join(str(part) for part in error.absolute_path) or "the top level"
     if error.validator == "additionalProperties":
         known = error.schema["properties"]
-        unknown = sorted(set(error.instance) - set(known))
+        unknown = sorted(set(error.instance) - set(known), key=str)
         hints = "; ".join(f"{key!r}{_hint(key, known)}" for key in unknown)
         return f"Unknown config key at {where}: {hints}. Remove or rename it: unknown keys are refused."
     if error.validator == "required":

@@ -38,9 +38,13 @@ def ood_metrics(id_scores, ood_scores):
 
 def false_positive_rate(id_scores, ood_scores, tpr=0.95):
     """Share of OOD scores at or above the highest threshold that still accepts a share `tpr` of the ID scores."""
+    return float(np.mean(np.asarray(ood_scores) >= tpr_threshold(id_scores, tpr)))
+
+
+def tpr_threshold(id_scores, tpr=0.95):
+    """The highest threshold that at least a share `tpr` of the ID scores reaches."""
     accepted = int(np.ceil(tpr * len(id_scores) - 1e-9))
-    threshold = np.sort(id_scores)[len(id_scores) - accepted]
-    return float(np.mean(np.asarray(ood_scores) >= threshold))
+    return np.sort(id_scores)[len(id_scores) - accepted]
 
 
 def guaranteed_metrics(id_table, ood_table):

@@ -21,7 +21,7 @@ rule attack_linf:
         gpu=GPU,
     params:
         **NETWORK_JOB,
-        **EVALUATION["attack_linf"],
+        budget=lambda wildcards: budget("attack_linf", wildcards.method),
         networks=method_networks,
         batch_size=EVALUATION["batch_size"],
         sigma=EVALUATION["sigma"],
@@ -82,7 +82,8 @@ rule attack_id:
         gpu=GPU,
     params:
         **NETWORK_JOB,
-        **EVALUATION["attack_id"],
+        epsilons=EVALUATION["attack_id"]["epsilons"],
+        budget=lambda wildcards: budget("attack_id", wildcards.method),
         networks=method_networks,
         batch_size=EVALUATION["batch_size"],
         sigma=EVALUATION["sigma"],

@@ -14,7 +14,7 @@ from snakemake.exceptions import WorkflowError
 
 from oodcert.config import check_config
 from oodcert.errors import InputError
-from oodcert.methods import PARTS, parts_of
+from oodcert.methods import PARTS, is_randomised, parts_of
 
 try:
     check_config(config)
@@ -60,6 +60,12 @@ def method_weights(wildcards):
 
 def method_networks(wildcards):
     return networks(parts_of(wildcards.method))
+
+
+def budget(attack, method):
+    """The attack's budget for this kind of method."""
+    kind = "randomised" if is_randomised(method) else "deterministic"
+    return EVALUATION[attack][kind]
 
 
 def evidence(*evaluations):

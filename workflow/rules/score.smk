@@ -53,7 +53,6 @@ rule guarantee_linf:
         **NETWORK_JOB,
         networks=method_networks,
         batch_size=EVALUATION["batch_size"],
-        sigma=EVALUATION["sigma"],
         epsilon=EVALUATION["epsilon"],
     message:
         "Bounding the OOD confidence of {wildcards.method} in the l-infinity ball"

@@ -34,16 +34,21 @@ rule write_tables:
             "guarantee_linf",
             "attack_linf",
             "certify_l2",
+            "attack_l2",
             "certify_id",
             "attack_id",
         ),
         checks=rules.check.output,
     output:
-        expand(
-            f"{RESULTS}/tables/{{table}}.{{format}}",
-            table=TABLES,
-            format=["md", "tex"],
-        ),
+        expand(f"{RESULTS}/tables/{{table}}.tex", table=TABLES),
+        [
+            report(
+                f"{RESULTS}/tables/{table}.md",
+                caption=f"../report/table_{table}.rst",
+                category="Tables",
+            )
+            for table in TABLES
+        ],
         **{
             table: report(
                 f"{RESULTS}/tables/{table}.csv",

@@ -5,8 +5,10 @@ from functools import partial
 import torch
 
 from oodcert.attacks.pgd import decontrast, monotone_pgd
-from oodcert.detector import noisy_parts, replayed_logits
+from oodcert.detector import JointNetwork, noisy_parts, replayed_logits
 from oodcert.rng import batch_draws, normal_draws, uniform_draws
+
+STEP = 0.1  # the first step of the l-infinity attacks
 
 
 def expected_score(detector, images, noise):
@@ -19,8 +21,9 @@ def linf_ensemble(detector, images, ids, name, epsilon, *, iterations, restarts,
     """The strongest of several monotone PGD attacks on each image: (images [N, C, H, W], names [N]).
 
     Starts (Meinke et al. 2022): decontrasted images, uniform noise in the ball and Gaussian noise of 1e-4, the last
-    two `restarts` times. A randomised network is attacked through its expected score over `draws` fixed noise draws
-    (EOT); randomness is keyed by (seed, name, id). The clean image is a candidate too.
+    two `restarts` times; for a joint network also the point that raises its discriminator most, since its score is flat
+    in floating point where p(i|x) is tiny. A randomised network is attacked through its expected score over `draws`
+    fixed noise draws (EOT); randomness is keyed by (seed, name, id). The clean image is a candidate too.
     """
     shape, device = images.shape[1:], images.device
 
@@ -38,22 +41,28 @@ def linf_ensemble(detector, images, ids, name, epsilon, *, iterations, restarts,
         *(("uniform", images + delta) for delta in uniform),
         *(("gaussian", images + delta) for delta in gaussian),
     ]
+    if isinstance(detector.network, JointNetwork):
+        inside = detector.network.discriminator
+        raised, _ = monotone_pgd(
+            lambda points: inside(points).reshape(-1), images, images, epsilon, iterations=iterations, step=STEP
+        )
+        starts.append(("discriminator", raised))
 
     with torch.inference_mode():
         best, value, names = images, objective(images), ["clean"] * len(images)
     for start_name, start in starts:
-        found, found_value = monotone_pgd(objective, images, start, epsilon, iterations=iterations, step=0.1)
+        found, found_value = monotone_pgd(objective, images, start, epsilon, iterations=iterations, step=STEP)
         better = found_value > value
         best, value = torch.where(better.reshape(-1, 1, 1, 1), found, best), torch.maximum(value, found_value)
         names = [start_name if flag else kept for flag, kept in zip(better.tolist(), names, strict=True)]
     return best, names
 
 
-def smoothed_l2_attack(detector, images, ids, name, sigma, radius, *, iterations, restarts, draws, seed):
+def smoothed_l2_attack(detector, images, ids, name, sigma, radius, start, *, iterations, restarts, draws, seed):
     """Images within ‖x' - x‖₂ ≤ radius that raise the smoothed score E s(x' + δ) (SmoothAdv: Salman et al. 2019).
 
     The gradient is that of the mean score over `draws` fixed draws of δ ~ N(0, sigma² I), keyed by (seed, name, id);
-    starts: the image, then `restarts` Gaussian points in the ball. Returns [N, C, H, W].
+    it begins at `start` [N, C, H, W], then `restarts` times at Gaussian points in the ball. Returns [N, C, H, W].
     """
     shape, device = images.shape[1:], images.device
     noise = torch.from_numpy(batch_draws(normal_draws, seed, f"attack_l2/eot/{name}", ids, draws, shape)).to(device)
@@ -64,10 +73,10 @@ def smoothed_l2_attack(detector, images, ids, name, sigma, radius, *, iterations
         return detector.raw_score(noisy).reshape(draws, -1).mean(0)
 
     spread = radius / images[0].numel() ** 0.5
-    best, value = monotone_pgd(objective, images, images, radius, iterations=iterations, norm="l2")
-    for start in begin.to(device):
+    best, value = monotone_pgd(objective, images, start, radius, iterations=iterations, norm="l2")
+    for delta in begin.to(device):
         found, found_value = monotone_pgd(
-            objective, images, images + spread * start, radius, iterations=iterations, norm="l2"
+            objective, images, images + spread * delta, radius, iterations=iterations, norm="l2"
         )
         better = (found_value > value).reshape(-1, 1, 1, 1)
         best, value = torch.where(better, found, best), torch.maximum(value, found_value)

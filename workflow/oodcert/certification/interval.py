@@ -23,33 +23,34 @@ def interval_bounds(network, lower, upper):
     """
     if not bool((lower <= upper).all()):
         raise InputError("interval_bounds needs lower ≤ upper everywhere; the two arguments may be swapped.")
-    if isinstance(network, nn.Sequential):
+    kind = type(network)  # a subclass may compute something else
+    if kind is nn.Sequential:
         for layer in network:
             lower, upper = interval_bounds(layer, lower, upper)
         return lower, upper
-    if isinstance(network, MONOTONE):
+    if kind in MONOTONE:
         return network(lower), network(upper)
-    if isinstance(network, (nn.BatchNorm2d, nn.Dropout)) and network.training:
-        raise InputError(f"{type(network).__name__} is in training mode: call .eval() before bounding the network.")
-    if isinstance(network, nn.Dropout):
+    if kind in (nn.BatchNorm2d, nn.Dropout) and network.training:
+        raise InputError(f"{kind.__name__} is in training mode: call .eval() before bounding the network.")
+    if kind is nn.Dropout:
         return lower, upper
     centre, half = (lower + upper) / 2, (upper - lower) / 2
-    if isinstance(network, nn.Conv2d):
+    if kind is nn.Conv2d:
         if network.padding_mode != "zeros":
             raise InputError(f"No interval rule for Conv2d with padding_mode={network.padding_mode!r}: use 'zeros'.")
         options = (network.stride, network.padding, network.dilation, network.groups)
         centre, half = network(centre), conv2d(half, network.weight.abs(), None, *options)
-    elif isinstance(network, nn.BatchNorm2d):
+    elif kind is nn.BatchNorm2d:
         scale = 1 / torch.sqrt(network.running_var + network.eps)
         scale = scale if network.weight is None else scale * network.weight
         centre, half = network(centre), half * scale.abs()[:, None, None]
-    elif isinstance(network, NegativeLinear):
+    elif kind is NegativeLinear:
         centre, half = network(centre), linear(half, network.effective_weight().abs())
-    elif type(network) is nn.Linear:
+    elif kind is nn.Linear:
         centre, half = network(centre), linear(half, network.weight.abs())
     else:
         raise InputError(
-            f"No interval rule for the layer {type(network).__name__}: its bound would be vacuous. "
+            f"No interval rule for the layer {kind.__name__}: its bound would be vacuous. "
             "Supported: Conv2d, Linear, BatchNorm2d, ReLU, pooling, Flatten, Dropout, Sequential."
         )
     return centre - half, centre + half
@@ -63,10 +64,10 @@ def confidence_bound(network, images, epsilon):
     network, and any bound above 1 - 1e-6, counts as vacuous: 1.
     """
     lower, upper = (images - epsilon).clamp(min=0), (images + epsilon).clamp(max=1)
-    if isinstance(network, JointNetwork):
+    if type(network) is JointNetwork:
         highest = interval_bounds(network.discriminator, lower, upper)[1].reshape(-1).sigmoid()
         bound = (1 + (network.num_classes - 1) * highest) / network.num_classes
-    elif isinstance(network, nn.Sequential):
+    elif type(network) is nn.Sequential:
         low, high = interval_bounds(network, lower, upper)
         others = torch.eye(low.shape[1], dtype=torch.bool, device=low.device)
         rest = low[:, None, :].masked_fill(others, float("-inf")).logsumexp(2)

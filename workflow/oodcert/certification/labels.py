@@ -29,6 +29,6 @@ def certify_labels(
         votes = logits.argmax(1)
         winner = int(torch.bincount(votes[:n0], minlength=logits.shape[1]).argmax())
         radius = float(vote_radius(int((votes[n0:] == winner).sum()), n, sigma, alpha))
-        prediction = winner if radius > 0 else -1
-        rows.append({"image": sample, "prediction": prediction, "radius": radius, "correct": prediction == int(label)})
+        correct = radius > 0 and winner == int(label)
+        rows.append({"image": sample, "prediction": winner if radius > 0 else -1, "radius": radius, "correct": correct})
     return pd.DataFrame(rows)

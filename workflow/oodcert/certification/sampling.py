@@ -9,11 +9,11 @@ from oodcert.errors import InputError
 from oodcert.rng import normal_draws
 
 
-def sample_logits(network, images, ids, name, *, sigma, n, seed, batch_size, first=0, progress=None):
+def sample_logits(network, images, ids, name, *, sigma, n, seed, batch_size, progress=None):
     """Yields, image by image and in order, the logits [n, K] of network(x + δ_i), δ_i ~ N(0, sigma² I).
 
     images [N, C, H, W] in [0, 1], on the network's device; ids: N stable sample ids. The noise of draw i depends on
-    (seed, name, id, first + i) alone. Forward passes take batch_size rows that cross image boundaries, the last one
+    (seed, name, id, i) alone. Forward passes take batch_size rows that cross image boundaries, the last one
     padded, so no more than a batch and one image's logits are held at once. progress: a label for a progress bar.
     """
     _check(sigma, n, batch_size)
@@ -23,7 +23,7 @@ def sample_logits(network, images, ids, name, *, sigma, n, seed, batch_size, fir
             rows = np.arange(start, min(start + batch_size, len(images) * n))
             noise = np.concatenate(
                 [
-                    normal_draws(seed, name, ids[image], first + draws[0], len(draws), shape)
+                    normal_draws(seed, name, ids[image], draws[0], len(draws), shape)
                     for image, draws in ((i, rows[rows // n == i] % n) for i in range(rows[0] // n, rows[-1] // n + 1))
                 ]
             )

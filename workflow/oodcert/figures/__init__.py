@@ -1,6 +1,6 @@
 """Figures as pure functions of (evidence, config), drawn without a display."""
 
-from oodcert.figures.denoised import denoised
+from oodcert.figures.denoised import denoised, read_examples
 from oodcert.figures.headline import headline
 from oodcert.figures.id_certified import id_certified
 from oodcert.figures.l2_bracket import l2_bracket
@@ -22,6 +22,7 @@ __all__ = [
     "headline",
     "id_certified",
     "l2_bracket",
+    "read_examples",
     "save",
     "scores",
     "style",

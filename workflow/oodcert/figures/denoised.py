@@ -1,6 +1,8 @@
 """Example images: clean, and noisy and denoised at every sigma."""
 
 import textwrap
+import zipfile
+import zlib
 from itertools import groupby
 
 import numpy as np
@@ -9,7 +11,17 @@ from oodcert.errors import InputError
 from oodcert.figures.style import new_figure, style
 from oodcert.tables.labels import label
 
+ARRAYS = ("clean", "noisy", "denoised", "sigmas", "names")
 CELL = 0.68  # inches
+
+
+def read_examples(path):
+    """The arrays of denoised.npz. Raises InputError naming a file that is missing or corrupt."""
+    try:
+        with np.load(path, allow_pickle=False) as arrays:
+            return {name: arrays[name] for name in ARRAYS}
+    except (OSError, EOFError, KeyError, TypeError, ValueError, zipfile.BadZipFile, zlib.error) as error:
+        raise InputError(f"{path} is not a readable file of examples ({error}): delete it and run again.") from error
 
 
 def denoised(evidence, config):

@@ -5,7 +5,7 @@ from matplotlib.patches import Patch
 
 from oodcert.figures.style import INK, colours, panels, style
 from oodcert.tables.labels import label
-from oodcert.tables.values import attacked_l2_table, l2_table
+from oodcert.tables.values import attacked_l2_table, guaranteed_l2_table
 
 STYLES = ["-", "--", "-.", (0, (1, 1))]
 
@@ -15,7 +15,7 @@ def l2_bracket(evidence, config):
     sigma, bounds = config["evaluation"]["attack_l2"]["sigma"], config["evaluation"]["certify_l2"]["bounds"]
     certify = {**config["evaluation"]["certify_l2"], "sigmas": [sigma]}
     only = {**config, "evaluation": {**config["evaluation"], "certify_l2": certify}}
-    guaranteed = l2_table(evidence, only).query("set == 'average'")
+    guaranteed = guaranteed_l2_table(evidence, only).query("set == 'average'")
     attacked = attacked_l2_table(evidence, config).query("set == 'average'")
     dashes = dict(zip(bounds, STYLES, strict=False))
     with style(config):

@@ -3,6 +3,7 @@
 import numpy as np
 
 from oodcert.figures.style import INK, colours, panels, style
+from oodcert.metrics import tpr_threshold
 from oodcert.tables.labels import label
 from oodcert.tables.select import of_method, of_set
 
@@ -26,8 +27,7 @@ def scores(evidence, config):
                 axes.stairs(heights, edges, baseline=row, fill=True, color=fill)
                 axes.stairs(heights, edges, baseline=row, color=INK, linewidth=0.5)
                 if name == "id":
-                    threshold = np.sort(values)[int(0.05 * len(values) + 1e-9)]
-                    axes.axvline(threshold, color=INK, linestyle="--", linewidth=0.8)
+                    axes.axvline(tpr_threshold(values, tpr=0.95), color=INK, linestyle="--", linewidth=0.8)
             axes.set_title(label(method))
             axes.set_yticks(range(len(names)), [label(name) for name in reversed(names)], va="bottom")
             axes.set_xlim(lowest - 0.02, 1.02)

@@ -2,7 +2,14 @@
 
 from oodcert.tables.captions import caption
 from oodcert.tables.labels import label
-from oodcert.tables.values import attacked_l2_table, headline_table, id_table, l2_table, ood_table
+from oodcert.tables.values import (
+    attacked_l2_table,
+    guaranteed_l2_table,
+    headline_table,
+    id_table,
+    l2_table,
+    ood_table,
+)
 from oodcert.tables.writing import readable, write_table
 
 TABLES = {"id": id_table, "ood": ood_table, "l2": l2_table, "headline": headline_table}
@@ -11,6 +18,7 @@ __all__ = [
     "TABLES",
     "attacked_l2_table",
     "caption",
+    "guaranteed_l2_table",
     "headline_table",
     "id_table",
     "l2_table",

@@ -71,11 +71,12 @@ def _ood(frame, config):
 
 def _l2(frame, config):
     average, rows = frame[frame["set"] == "average"], []
-    for (method, sigma, bound), group in average.groupby(["method", "sigma", "bound"], sort=False):
-        row = {"Method": label(method), "σ": f"{sigma:g}", "Bound": label(bound)}
-        row |= {f"R = {radius:g}": _percent(auc) for radius, auc in zip(group["radius"], group["auc"], strict=True)}
-        rows.append(row)
-    shown = pd.DataFrame(rows)
+    for (method, sigma), part in average.groupby(["method", "sigma"], sort=False):
+        for bound, group in part.groupby("bound", sort=False):
+            row = {"Method": label(method), "σ": f"{sigma:g}", "Bound": label(bound)}
+            row |= {f"R = {radius:g}": _percent(auc) for radius, auc in zip(group["radius"], group["auc"], strict=True)}
+            rows.append(row)
+    shown = pd.DataFrame(rows).fillna("–")
     repeated = shown["Method"] == shown["Method"].shift()
     return shown.assign(
         **{
@@ -107,18 +108,21 @@ def _two_levels(rows):
 def write_table(frame, caption, stem, shown=None):
     """Writes stem.csv (`frame`, six decimals), stem.md and stem.tex (`shown`, under the caption), each atomically.
 
+    All three are rendered before the first is written, so a table that can't be rendered leaves no file behind.
     shown: the table's `readable` form; without it, the frame itself with three decimals.
     """
     stem = Path(stem)
     shown = (frame if shown is None else shown).map(
         lambda cell: f"{cell:.3f}" if isinstance(cell, float) else str(cell)
     )
-    with atomic(stem.with_name(f"{stem.name}.csv")) as path:
-        frame.to_csv(path, index=False, float_format="%.6f")
-    with atomic(stem.with_name(f"{stem.name}.md")) as path:
-        path.write_text(_markdown(shown, caption), encoding="utf-8")
-    with atomic(stem.with_name(f"{stem.name}.tex")) as path:
-        path.write_text(_latex(shown, caption, stem.name), encoding="utf-8")
+    texts = {
+        "csv": frame.to_csv(index=False, float_format="%.6f"),
+        "md": _markdown(shown, caption),
+        "tex": _latex(shown, caption, stem.name),
+    }
+    for suffix, text in texts.items():
+        with atomic(stem.with_name(f"{stem.name}.{suffix}")) as path:
+            path.write_text(text, encoding="utf-8")
 
 
 def _markdown(shown, caption):
