@@ -1,6 +1,7 @@
 """The README shows the numbers of the committed reference run, which is whole and traced."""
 
 import json
+import re
 
 import pytest
 import yaml
@@ -25,9 +26,9 @@ def test_the_headline_table_is_the_reference_runs():
     assert table in (ROOT / "README.md").read_text()
 
 
-def test_the_figures_shown_are_committed():
-    for name in ("l2_bracket",):
-        assert (ROOT / "figures" / "reference" / "digits" / f"{name}.png").is_file()
+def test_the_files_it_links_to_are_committed():
+    links = re.findall(r"\]\(([^):#]+)\)", (ROOT / "README.md").read_text())
+    assert len(links) >= 4 and all((ROOT / link).exists() for link in links)
 
 
 @pytest.mark.parametrize("path", PATHS, ids=lambda path: f"{path.parent.name}-{path.stem}")

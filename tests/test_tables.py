@@ -190,7 +190,7 @@ def test_headline_is_the_mean_of_nine(evidence, config):
         assert table.loc[method, "lead"] == pytest.approx(table.loc[method, "mean"] - table["mean"].drop(method).max())
     assert list(table.index) == config["methods"]
     assert table.shape[1] == 11
-    lead = f"{100 * table.loc['distro', 'lead']:+.1f}".replace("-", "−")
+    lead = f"{100 * table.loc['distro', 'lead']:+.2f}".replace("-", "−")
     assert f"DISTRO minus the best earlier method ({tables.label(table['mean'].drop('distro').idxmax())}): {lead}" in (
         tables.caption("headline", evidence, config)
     )

@@ -12,6 +12,7 @@ rule attack_linf:
         f"{LOGS}/attack_linf/{{method}}.log",
     benchmark:
         f"{LOGS}/benchmarks/attack_linf/{{method}}.tsv"
+    priority: 1  # the longest jobs first
     conda:
         ENVIRONMENT
     threads: config["threads"]

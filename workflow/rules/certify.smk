@@ -12,6 +12,7 @@ rule certify_l2:
         f"{LOGS}/certify_l2/{{method}}.log",
     benchmark:
         f"{LOGS}/benchmarks/certify_l2/{{method}}.tsv"
+    priority: 1  # the longest jobs first
     conda:
         ENVIRONMENT
     threads: config["threads"]

@@ -12,6 +12,7 @@ rule train:
         f"{LOGS}/train/{{part}}.log",
     benchmark:
         f"{LOGS}/benchmarks/train/{{part}}.tsv"
+    priority: 2  # everything waits for training
     conda:
         ENVIRONMENT
     threads: config["threads"]

@@ -126,7 +126,7 @@ def _distro_lead(evidence, config):
 
 def points(difference):
     """A difference of fractions in percentage points, with its sign."""
-    return f"{round(100 * difference, 1) + 0.0:+.1f}".replace("-", "−")
+    return f"{round(100 * difference, 2) + 0.0:+.2f}".replace("-", "−")
 
 
 def _vacuous(evidence, config):
