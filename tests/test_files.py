@@ -47,6 +47,15 @@ def test_success_replaces_the_old_file(tmp_path):
     assert path.read_text() == "new"
 
 
+def test_what_a_killed_writer_left_is_replaced(tmp_path):
+    path = tmp_path / "table.csv"
+    writer = atomic(path)
+    writer.__enter__().write_text("half, then killed")
+    with atomic(path) as temporary:
+        temporary.write_text("new")
+    assert path.read_text() == "new" and list(tmp_path.iterdir()) == [path]
+
+
 def test_sha256(tmp_path):
     path = tmp_path / "bytes"
     path.write_bytes(b"abc" * 100_000)

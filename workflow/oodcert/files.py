@@ -2,7 +2,6 @@
 
 import hashlib
 import os
-import secrets
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -12,11 +11,12 @@ def atomic(path):
     """Yield a temporary pathlib.Path to write; it becomes `path` if the block succeeds and vanishes if it raises.
 
     The temporary file lies in the folder of `path`, which is created where missing, and has the same suffix.
-    Until the block has ended an existing `path` is untouched.
+    Until the block has ended an existing `path` is untouched. What a killed process left behind has the same name and
+    is replaced by the next writer, so a path must have one writer at a time.
     """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.stem}.{secrets.token_hex(6)}{path.suffix}")
+    temporary = path.with_name(f".{path.stem}.partial{path.suffix}")
     try:
         yield temporary
         os.replace(temporary, path)
