@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 import numpy as np
 import pandas as pd
 import torch
+from tqdm import tqdm
 
 from oodcert.attacks.autoattack import autoattack
 from oodcert.attacks.ood import linf_ensemble, smoothed_l2_attack
@@ -107,7 +108,7 @@ def attack_linf(evaluation):
         detector = Detector(network)
         for name, ids in evaluation.ood():
             images, found, attacks = evaluation.images(name), [], []
-            for index, real in _chunks(ids, max(1, settings["batch_size"] // budget["draws"])):
+            for index, real in _chunks(ids, max(1, settings["batch_size"] // budget["draws"]), f"attack, {name}"):
                 strongest, names = linf_ensemble(
                     detector, images[index], ids[index], name, epsilon, **budget, seed=settings["seed"]
                 )
@@ -166,7 +167,8 @@ def attack_l2(evaluation):
             strongest = None
             for radius in radii:
                 if radius > 0:
-                    chunks = _chunks(ids, max(1, settings["batch_size"] // budget["draws"]))
+                    size = max(1, settings["batch_size"] // budget["draws"])
+                    chunks = _chunks(ids, size, f"attack, {name}, radius {radius}")
                     attacked = torch.cat(
                         [
                             smoothed_l2_attack(
@@ -184,6 +186,7 @@ def attack_l2(evaluation):
                         ]
                     )
                 drawn = {"sigma": sigma, "n": n, "seed": seed, "batch_size": settings["batch_size"]}
+                drawn["progress"] = f"score, {name}, radius {radius}"
                 logits = sample_logits(network, attacked, ids, f"attack_l2/final/{name}", **drawn)
                 scores = np.stack([np.sort(detector.score_of(one.double()).numpy()) for one in logits])
                 mean = scores.mean(1)
@@ -217,6 +220,7 @@ def certify_id(evaluation):
                 batch_size=settings["batch_size"],
                 ids=ids,
                 name="labels/id",
+                progress=f"labels, sigma {sigma}",
             )
             columns = {key: table[key] for key in ("prediction", "radius", "correct")}
             frames.append(_frame(evaluation, "id", sample=ids, sigma=sigma, label=labels, **columns, **sizes))
@@ -266,9 +270,12 @@ def _deployed(evaluation, detector, images, name):
     return torch.cat(scores, 1).cpu().numpy(), torch.cat(predictions).cpu().numpy()
 
 
-def _chunks(ids, size):
-    """(positions, how many of them are real) of batches of one fixed size; the last one repeats its last image."""
-    for start in range(0, len(ids), size):
+def _chunks(ids, size, progress=None):
+    """(positions, how many of them are real) of batches of one fixed size; the last one repeats its last image.
+
+    progress: a label for a progress bar.
+    """
+    for start in tqdm(range(0, len(ids), size), desc=progress, unit="batch", disable=not progress):
         index = np.arange(start, start + size)
         yield np.minimum(index, len(ids) - 1), min(size, len(ids) - start)
 

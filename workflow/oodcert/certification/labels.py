@@ -10,7 +10,19 @@ from oodcert.detector import check_images
 
 
 def certify_labels(
-    network, images, labels, sigma, n0=100, n=10_000, alpha=1e-3, seed=0, batch_size=None, *, ids=None, name=""
+    network,
+    images,
+    labels,
+    sigma,
+    n0=100,
+    n=10_000,
+    alpha=1e-3,
+    seed=0,
+    batch_size=None,
+    *,
+    ids=None,
+    name="",
+    progress=None,
 ):
     """Predictions of the smoothed classifier and the l2 radius within which each cannot change.
 
@@ -21,8 +33,9 @@ def certify_labels(
     check_images(images)
     network.eval()
     ids = range(len(images)) if ids is None else ids
+    size = batch_size or BATCH_SIZE
     draws = sample_logits(
-        network, images, ids, name, sigma=sigma, n=n0 + n, seed=seed, batch_size=batch_size or BATCH_SIZE
+        network, images, ids, name, sigma=sigma, n=n0 + n, seed=seed, batch_size=size, progress=progress
     )
     rows = []
     for sample, label, logits in zip(ids, labels, draws, strict=True):
