@@ -43,7 +43,7 @@ def shrink(config):
     budget = {"iterations": 2, "restarts": 1, "draws": 2}
     evaluation["attack_linf"] = {"deterministic": {**budget, "draws": 1}, "randomised": budget}
     evaluation["certify_l2"].update(sigmas=[0.25, 0.5], radii=[0.0, 0.25], n=50)
-    evaluation["attack_l2"].update(radii=[0.0, 0.25], iterations=2, draws=2, n=20)
+    evaluation["attack_l2"].update(iterations=2, draws=2, n=20)
     evaluation["certify_id"].update(sigmas=[0.25], n0=10, n=50)
     evaluation["attack_id"]["epsilons"] = [0.03]
     for budget in (evaluation["attack_id"]["deterministic"], evaluation["attack_id"]["randomised"]):

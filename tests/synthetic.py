@@ -1,6 +1,7 @@
 """Synthetic evidence of every evaluation: random, but ordered as real evidence is (clean <= attacked <= upper)."""
 
 import copy
+from itertools import product
 
 import numpy as np
 import pandas as pd
@@ -19,13 +20,15 @@ CONFIG = {
             "radii": [0.0, 0.25, 0.5, 0.75, 1.0],
             "n": 1000,
             "alpha": 0.01,
-            "bounds": ["percentile", "gaussian"],
+            "sampling": "fixed",
+            "bounds": ["percentile", "cdf", "gaussian", "lipschitz"],
         },
-        "attack_l2": {"sigma": 0.25, "radii": [0.0, 0.25, 0.5], "n": 500},
+        "attack_l2": {"sigmas": [0.25], "n": 500},
         "certify_id": {
             "sigmas": [0.12, 0.25, 0.5],
             "radii": [0.0, 0.25, 0.5, 0.75, 1.0],
             "n0": 100,
+            "sampling": "fixed",
             "n": 1000,
             "alpha": 0.001,
         },
@@ -131,7 +134,10 @@ def _certify_l2(clean, settings):
         estimate = clean["score"].clip(0.13, 1 - 0.1 * sigma)
         for bound in settings["bounds"]:
             for radius in settings["radii"]:
-                reach, slack = radius / sigma, 0.05 if bound == "gaussian" else 0.02
+                reach, slack = (
+                    radius / sigma,
+                    {"percentile": 0.02, "cdf": 0.03, "gaussian": 0.05, "lipschitz": 0.1}[bound],
+                )
                 upper = norm.cdf(norm.ppf(estimate) + reach) + slack
                 lower = norm.cdf(norm.ppf(estimate) - reach) - slack
                 lost = bound == "percentile" and reach > norm.ppf(1 - 5 / settings["n"])
@@ -150,8 +156,7 @@ def _certify_l2(clean, settings):
 
 def _attack_l2(ood, settings):
     frames = []
-    for radius in settings["attack_l2"]["radii"]:
-        sigma = settings["attack_l2"]["sigma"]
+    for sigma, radius in product(settings["attack_l2"]["sigmas"], settings["certify_l2"]["radii"]):
         median = norm.cdf(norm.ppf(ood["score"].clip(0.13, 0.99)) + 0.3 * radius / sigma)
         rows = ood[["method", "set", "sample"]].assign(sigma=sigma, radius=radius, median=median, mean=median)
         budget = {"n": settings["attack_l2"]["n"], "alpha": 1e-4, "iterations": 10, "restarts": 1, "draws": 8}

@@ -1,7 +1,7 @@
 import pandas as pd
 import pytest
 
-from oodcert.checks import check_order, require
+from oodcert.checks import _beyond_alpha, check_order, require
 from oodcert.errors import InputError
 
 SETS = {"id": [0.9, 0.8, 0.95], "far": [0.2, 0.3, 0.4]}
@@ -20,7 +20,7 @@ def evidence():
     certified = pd.concat(
         [
             clean[["method", "set", "sample"]].assign(
-                sigma=0.25, bound=bound, radius=radius, **scores, upper=clean["score"] + 0.1 + radius
+                sigma=0.25, bound=bound, radius=radius, **scores, upper=clean["score"] + 0.1 + radius, alpha=1e-9
             )
             for bound in ("percentile", "gaussian")
             for radius in (0.0, 0.25)
@@ -75,6 +75,16 @@ def test_each_violation_is_found(evaluation, column, value, check):
     rows = broken[evaluation]
     rows.loc[rows.index[-1] if column != "lower" else 0, column] = value if column != "lower" else 0.99
     assert check in failing(broken)
+
+
+@pytest.mark.parametrize(
+    ("alpha", "broken_bounds", "violations"), [(0.01, 3, 0), (0.01, 30, 18), (1e-4, 3, 0), (1e-4, 4, 1)]
+)
+def test_certificates_may_fail_as_often_as_their_alpha_says(alpha, broken_bounds, violations):
+    rows = pd.DataFrame({"method": "plain", "set": "far", "sample": range(200), "sigma": 0.25, "radius": 0.5})
+    rows = rows.assign(upper=0.6, alpha=alpha, attacked=[0.7] * broken_bounds + [0.5] * (200 - broken_bounds))
+    found = _beyond_alpha("attacked ≤ certified", rows)
+    assert found["violations"] == violations and found["tolerated"] == broken_bounds - violations
 
 
 def test_cells_out_of_order_are_found():

@@ -39,7 +39,7 @@ def one_method(method="distro", ood=("far", "near")):
     config["evaluation"] |= {
         "epsilon": 0.1,
         "certify_l2": config["evaluation"]["certify_l2"] | certify,
-        "attack_l2": {"sigma": 0.25, "radii": [0.0, 0.5], "n": 100},
+        "attack_l2": {"sigmas": [0.25], "n": 100},
         "certify_id": config["evaluation"]["certify_id"] | certify,
         "attack_id": {"epsilons": [0.02]},
     }

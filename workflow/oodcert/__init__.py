@@ -12,6 +12,7 @@ PUBLIC = {
     "interval_bounds": "oodcert.certification.interval",
     "guaranteed_metrics": "oodcert.metrics",
     "ood_metrics": "oodcert.metrics",
+    "load_images": "oodcert.data.folder",
     "InputError": "oodcert.errors",
 }
 

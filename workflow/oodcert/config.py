@@ -43,11 +43,10 @@ def check_config(config):
     for key in ("certify_l2", "certify_id"):
         if 0 not in config["evaluation"][key]["radii"]:
             raise InputError(f"Config key evaluation.{key}.radii lacks 0: add 0.0, the radius of the ID side's bounds.")
-    if attack["sigma"] not in certify["sigmas"] or not set(attack["radii"]) <= set(certify["radii"]):
+    if not set(attack["sigmas"]) <= set(certify["sigmas"]):
         raise InputError(
-            f"Config key evaluation.attack_l2 has sigma {attack['sigma']} and radii {attack['radii']}, which are not "
-            f"all certified (evaluation.certify_l2: sigmas {certify['sigmas']}, radii {certify['radii']}): "
-            "attack where there is a certificate to compare with."
+            f"Config key evaluation.attack_l2.sigmas = {attack['sigmas']} are not all among "
+            f"those of evaluation.certify_l2, {certify['sigmas']}: attack where there is a certificate to compare with."
         )
     _check_denoiser(config)
     _check_budgets(config)

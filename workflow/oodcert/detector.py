@@ -13,15 +13,18 @@ SCORES = {
     "msp": lambda logits: logits.softmax(1).amax(1),
     "energy": lambda logits: logits.logsumexp(1),
     "max_logit": lambda logits: logits.amax(1),
+    "atom": lambda logits: -logits.log_softmax(1)[:, -1],
 }
+UNBOUNDED_SCORES = ("energy", "max_logit", "atom")
 
 
 class Detector:
     """Scores images with a network: **higher = more in-distribution**.
 
     network: any nn.Module from images [N, C, H, W] in [0, 1] to logits [N, K]; it is put in evaluation mode.
-    score: "msp" (maximum softmax probability, in [1/K, 1]), "energy" (logsumexp of the logits), "max_logit", or a
-    callable from logits [N, K] to [N].
+    score: "msp" (maximum softmax probability, in [1/K, 1]), "energy" (logsumexp of the logits), "max_logit", "atom"
+    (minus the log-probability of the last class, for networks with a class K + 1 of outliers; Chen et al. 2021), or a
+    callable from logits [N, K] to [N]. All but msp are unbounded; a callable may be either.
     """
 
     def __init__(self, network, score="msp"):
@@ -29,7 +32,7 @@ class Detector:
             raise InputError(f"Unknown score {score!r}: use one of {', '.join(SCORES)} or a callable of the logits.")
         self.network = network.eval()
         self.score_of = score if callable(score) else SCORES[score]
-        self.unbounded = score in ("energy", "max_logit")
+        self.unbounded = score in UNBOUNDED_SCORES
 
     def score(self, images):
         """Scores [N] of images [N, C, H, W] in [0, 1]. Raises InputError on other images or on NaN logits."""
@@ -73,10 +76,19 @@ class DenoisedNetwork(nn.Module):
 
     def __init__(self, network, denoiser, sigma):
         super().__init__()
-        self.network, self.denoiser, self.sigma = network, denoiser, sigma
+        self.network, self.denoiser, self.sigma, self._stand_in = network, denoiser, sigma, None
+
+    @contextmanager
+    def denoising_by(self, denoise):
+        """Within it, denoise(noisy, sigma) takes the place of the denoiser."""
+        self._stand_in = denoise
+        try:
+            yield
+        finally:
+            self._stand_in = None
 
     def forward(self, noisy):
-        return self.network(self.denoiser(noisy, self.sigma))
+        return self.network((self._stand_in or self.denoiser)(noisy, self.sigma))
 
 
 class NoisyNetwork(nn.Module):

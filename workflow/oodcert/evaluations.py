@@ -14,13 +14,15 @@ from tqdm import tqdm
 
 from oodcert.attacks.autoattack import autoattack
 from oodcert.attacks.ood import linf_ensemble, smoothed_l2_attack
-from oodcert.certification.bounds import hoeffding_bounds, percentile_bounds
+from oodcert.certification.bounds import percentile_bounds
 from oodcert.certification.interval import confidence_bound
 from oodcert.certification.labels import certify_labels
-from oodcert.certification.sampling import sample_logits
+from oodcert.certification.means import betting_bounds
+from oodcert.certification.sampling import sample
 from oodcert.certification.scores import certify
 from oodcert.detector import Detector, checked_logits, noisy_parts, replayed_logits
 from oodcert.methods import deployed_network, smoothed_network
+from oodcert.metrics import tpr_threshold
 from oodcert.rng import batch_draws, derive, normal_draws
 
 ATTACK_ALPHA = 1e-7  # error probability of an l2 attack's lower bounds: many are compared with certificates
@@ -128,20 +130,31 @@ def attack_linf(evaluation):
 
 
 def certify_l2(evaluation):
-    """l2 bounds on the smoothed score of every image, a row per sigma, image, bound and radius."""
+    """l2 bounds on the smoothed score of every image, a row per sigma, image, bound and radius.
+
+    Adaptive sampling settles which OOD bounds stay below the threshold that 95 % of the ID lower bounds at radius 0
+    reach, which are its only ID bounds.
+    """
     settings, frames = evaluation.settings, []
+    common = {key: settings[key] for key in ("n", "alpha", "bounds", "seed", "batch_size", "sampling")}
+    adaptive = settings["sampling"] == "adaptive"
     for sigma in settings["sigmas"]:
         with evaluation.network(smoothed_network, sigma) as network:
+            thresholds = None
             for name, image_set in evaluation.sets.items():
                 table = certify(
                     Detector(network),
                     evaluation.images(name),
                     sigma,
+                    [0.0] if adaptive and name == "id" else settings["radii"],
+                    **common,
+                    against=thresholds,
                     ids=image_set.ids,
                     name=f"certify/{name}",
                     progress=f"{name}, sigma {sigma}",
-                    **{key: settings[key] for key in ("radii", "n", "alpha", "bounds", "seed", "batch_size")},
                 )
+                if adaptive and name == "id":
+                    thresholds = {bound: tpr_threshold(rows["lower"]) for bound, rows in table.groupby("bound")}
                 frames.append(table.rename(columns={"image": "sample"}).assign(method=evaluation.method, set=name))
     first = ["method", "set", "sample"]
     table = pd.concat(frames, ignore_index=True)
@@ -156,51 +169,65 @@ def attack_l2(evaluation):
     included. The lower bounds hold with probability ≥ 1 - alpha each, that choice included.
     """
     settings, frames = evaluation.settings, []
-    sigma, n, seed = (settings[key] for key in ("sigma", "n", "seed"))
     radii = sorted({0.0, *settings["radii"]})
-    alpha = ATTACK_ALPHA / len(radii)
     budget = {key: settings[key] for key in ("iterations", "restarts", "draws")}
-    with evaluation.network(smoothed_network, sigma) as network:
-        detector = Detector(network)
-        for name, ids in evaluation.ood():
-            images = attacked = evaluation.images(name)
-            strongest = None
-            for radius in radii:
-                if radius > 0:
-                    size = max(1, settings["batch_size"] // budget["draws"])
-                    chunks = _chunks(ids, size, f"attack, {name}, radius {radius}")
-                    attacked = torch.cat(
-                        [
-                            smoothed_l2_attack(
-                                detector,
-                                images[index],
-                                ids[index],
-                                name,
-                                sigma,
-                                radius,
-                                attacked[index],
-                                **budget,
-                                seed=seed,
-                            )[:real]
-                            for index, real in chunks
-                        ]
-                    )
-                drawn = {"sigma": sigma, "n": n, "seed": seed, "batch_size": settings["batch_size"]}
-                drawn["progress"] = f"score, {name}, radius {radius}"
-                logits = sample_logits(network, attacked, ids, f"attack_l2/final/{name}", **drawn)
-                scores = np.stack([np.sort(detector.score_of(one.double()).numpy()) for one in logits])
-                mean = scores.mean(1)
-                columns = {
-                    "median": scores[:, -(-n // 2) - 1],
-                    "median_lower": percentile_bounds(scores, sigma, [0.0], alpha)[0][:, 0],
-                    "mean": mean,
-                    "mean_lower": hoeffding_bounds(mean, n, alpha)[0],
-                }
-                found = pd.DataFrame(columns)
-                strongest = found if strongest is None else np.maximum(strongest, found)
-                where = {"sample": ids, "sigma": sigma, "radius": radius}
-                frames.append(_frame(evaluation, name, **where, **strongest, n=n, alpha=ATTACK_ALPHA, **budget))
+    size = max(1, settings["batch_size"] // budget["draws"])
+    for sigma in settings["sigmas"]:
+        with evaluation.network(smoothed_network, sigma) as network:
+            detector = Detector(network)
+            for name, ids in evaluation.ood():
+                images = attacked = evaluation.images(name)
+                strongest = None
+                for radius in radii:
+                    if radius > 0:
+                        attacked = torch.cat(
+                            [
+                                smoothed_l2_attack(
+                                    detector,
+                                    images[index],
+                                    ids[index],
+                                    name,
+                                    sigma,
+                                    radius,
+                                    attacked[index],
+                                    **budget,
+                                    seed=settings["seed"],
+                                )[:real]
+                                for index, real in _chunks(ids, size, f"attack, {name}, sigma {sigma}, radius {radius}")
+                            ]
+                        )
+                    found = _smoothed(evaluation, detector, attacked, name, sigma, ATTACK_ALPHA / len(radii))
+                    strongest = found if strongest is None else np.maximum(strongest, found)
+                    where = {"sample": ids, "sigma": sigma, "radius": radius}
+                    constants = {"n": settings["n"], "alpha": ATTACK_ALPHA, **budget}
+                    frames.append(_frame(evaluation, name, **where, **strongest, **constants))
     return pd.concat(frames, ignore_index=True)
+
+
+def _smoothed(evaluation, detector, images, name, sigma, alpha):
+    """Median and mean of the smoothed score of each image, and lower bounds on them, from fresh noise."""
+    settings = evaluation.settings
+    drawn = sample(
+        lambda batch: detector.raw_score(batch).double(),
+        images,
+        evaluation.sets[name].ids,
+        f"attack_l2/final/{name}",
+        sigma=sigma,
+        stages=[settings["n"]],
+        seed=settings["seed"],
+        batch_size=settings["batch_size"],
+        progress=f"score, {name}, sigma {sigma}",
+    )
+    draws = np.stack([scores for _, scores in drawn])
+    ordered = np.sort(draws, axis=1)
+    return pd.DataFrame(
+        {
+            "median": ordered[:, -(-settings["n"] // 2) - 1],
+            "median_lower": percentile_bounds(ordered, sigma, [0.0], alpha)[0][:, 0],
+            "mean": draws.mean(1),
+            "mean_lower": betting_bounds(draws, alpha)[0],
+        }
+    )
 
 
 def certify_id(evaluation):
@@ -209,21 +236,21 @@ def certify_id(evaluation):
     labels = evaluation.sets["id"].labels
     for sigma in settings["sigmas"]:
         with evaluation.network(smoothed_network, sigma) as network:
-            sizes = {key: settings[key] for key in ("n0", "n", "alpha")}
             table = certify_labels(
                 network,
                 evaluation.images("id"),
                 labels,
                 sigma,
-                **sizes,
+                **{key: settings[key] for key in ("n0", "n", "alpha", "sampling", "radii")},
                 seed=settings["seed"],
                 batch_size=settings["batch_size"],
                 ids=ids,
                 name="labels/id",
                 progress=f"labels, sigma {sigma}",
             )
-            columns = {key: table[key] for key in ("prediction", "radius", "correct")}
-            frames.append(_frame(evaluation, "id", sample=ids, sigma=sigma, label=labels, **columns, **sizes))
+            columns = {key: table[key] for key in ("prediction", "radius", "correct", "n")}
+            constants = {key: settings[key] for key in ("n0", "alpha")}
+            frames.append(_frame(evaluation, "id", sample=ids, sigma=sigma, label=labels, **columns, **constants))
     return pd.concat(frames, ignore_index=True)
 
 

@@ -55,6 +55,7 @@ rule attack_l2:
     params:
         **NETWORK_JOB,
         **EVALUATION["attack_l2"],
+        radii=EVALUATION["certify_l2"]["radii"],
         networks=method_networks,
         batch_size=EVALUATION["batch_size"],
     message:

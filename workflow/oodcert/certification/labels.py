@@ -1,12 +1,13 @@
 """Certified classification of ID images by randomized smoothing (Cohen et al. 2019)."""
 
+import numpy as np
 import pandas as pd
-import torch
 
-from oodcert.certification.bounds import vote_radius
-from oodcert.certification.sampling import sample_logits
+from oodcert.certification.bounds import proportion_bounds, vote_radius
+from oodcert.certification.sampling import sample
 from oodcert.certification.scores import BATCH_SIZE
-from oodcert.detector import check_images
+from oodcert.certification.stages import plan_stages
+from oodcert.detector import check_images, checked_logits
 
 
 def certify_labels(
@@ -19,7 +20,9 @@ def certify_labels(
     alpha=1e-3,
     seed=0,
     batch_size=None,
+    sampling="fixed",
     *,
+    radii=(0.0, 0.25, 0.5, 0.75, 1.0),
     ids=None,
     name="",
     progress=None,
@@ -27,21 +30,55 @@ def certify_labels(
     """Predictions of the smoothed classifier and the l2 radius within which each cannot change.
 
     images: float tensor [N, C, H, W] in [0, 1]; labels: N integers. n0 draws choose the class, n fresh ones bound its
-    probability; each image's radius holds with probability ≥ 1 - alpha. Returns a DataFrame with a row per image:
-    image (id), prediction (-1: abstains), radius (rounded down, 0 where it abstains), correct.
+    probability; each image's radius holds with probability ≥ 1 - alpha. sampling: "fixed", or "adaptive" with at most
+    n draws: an image is finished once its radius will not pass another of the `radii`. Returns a DataFrame with a row
+    per image: image (id), prediction (-1: abstains), radius (rounded down, 0 where it abstains), correct, n (draws
+    used, without n0).
     """
     check_images(images)
     network.eval()
-    ids = range(len(images)) if ids is None else ids
-    size = batch_size or BATCH_SIZE
-    draws = sample_logits(
-        network, images, ids, name, sigma=sigma, n=n0 + n, seed=seed, batch_size=size, progress=progress
+    ids = list(range(len(images)) if ids is None else ids)
+    stages, levels = plan_stages(sampling, n, alpha)
+
+    def count(votes):
+        """The class that the first n0 draws choose, its votes among the others, and their number."""
+        winner = np.bincount(votes[:n0]).argmax()
+        return winner, int((votes[n0:] == winner).sum()), len(votes) - n0
+
+    def settled(_, stage, votes):
+        _, agreeing, drawn = count(votes)
+        certified = vote_radius(agreeing, drawn, sigma, levels[stage])
+        expected = int(np.ceil(proportion_bounds(agreeing, drawn, levels[stage])[1] * (n - drawn)))
+        hoped = vote_radius(agreeing + expected, n, sigma, levels[-1])
+        return _passed(certified, radii) >= _passed(hoped, radii)
+
+    sampled = sample(
+        lambda batch: checked_logits(network, batch).argmax(1),
+        images,
+        ids,
+        name,
+        sigma=sigma,
+        stages=[n0 + drawn for drawn in stages],
+        settled=settled,
+        seed=seed,
+        batch_size=batch_size or BATCH_SIZE,
+        progress=progress,
     )
-    rows = []
-    for sample, label, logits in zip(ids, labels, draws, strict=True):
-        votes = logits.argmax(1)
-        winner = int(torch.bincount(votes[:n0], minlength=logits.shape[1]).argmax())
-        radius = float(vote_radius(int((votes[n0:] == winner).sum()), n, sigma, alpha))
-        correct = radius > 0 and winner == int(label)
-        rows.append({"image": sample, "prediction": winner if radius > 0 else -1, "radius": radius, "correct": correct})
-    return pd.DataFrame(rows)
+    rows = {}
+    for position, votes in sampled:
+        winner, agreeing, drawn = count(votes)
+        radius = float(vote_radius(agreeing, drawn, sigma, levels[stages.index(drawn)]))
+        correct = radius > 0 and winner == int(labels[position])
+        rows[position] = {
+            "image": ids[position],
+            "prediction": int(winner) if radius > 0 else -1,
+            "radius": radius,
+            "correct": correct,
+            "n": drawn,
+        }
+    return pd.DataFrame([rows[position] for position in range(len(ids))])
+
+
+def _passed(radius, radii):
+    """How many of the radii are certified; none where the classifier abstains."""
+    return int((np.asarray(radii) <= radius).sum()) if radius > 0 else 0

@@ -1,45 +1,120 @@
-"""Draws of a network's logits under keyed Gaussian noise, in batches of one fixed shape across images."""
+"""Draws of a network under keyed Gaussian noise, in batches of one fixed shape across images."""
+
+from collections import deque
+from contextlib import ExitStack, contextmanager
 
 import numpy as np
 import torch
 from tqdm import tqdm
 
-from oodcert.detector import checked_logits
+from oodcert.detector import DenoisedNetwork
 from oodcert.errors import InputError
 from oodcert.rng import normal_draws
 
 
-def sample_logits(network, images, ids, name, *, sigma, n, seed, batch_size, progress=None):
-    """Yields, image by image and in order, the logits [n, K] of network(x + δ_i), δ_i ~ N(0, sigma² I).
+def sample(evaluate, images, ids, name, *, sigma, stages, seed, batch_size, settled=None, progress=None):
+    """Yields (position, draws [n_k, ...]) of each image once it is finished: evaluate(x + δ_i), δ_i ~ N(0, sigma² I).
 
-    images [N, C, H, W] in [0, 1], on the network's device; ids: N stable sample ids. The noise of draw i depends on
-    (seed, name, id, i) alone. Forward passes take batch_size rows that cross image boundaries, the last one
-    padded, so no more than a batch and one image's logits are held at once. progress: a label for a progress bar.
+    evaluate: callable from a batch [batch_size, C, H, W] to a tensor with a row per noisy image. images [N, C, H, W] in
+    [0, 1], on the network's device; ids: N stable sample ids. stages: numbers of draws n_1 < … < n_K; after each but
+    the last, settled(position, stage, draws) says whether the image needs no more. With one stage the images come in
+    order. progress: a label for a progress bar.
+
+    The noise of draw i depends on (seed, name, id, i) alone. Batches cross image boundaries and the last one is padded,
+    so every pass has the same shape, and few images are under way at once, whatever N.
     """
-    _check(sigma, n, batch_size)
-    shape, device, finished = images.shape[1:], images.device, []
-    with torch.inference_mode(), tqdm(total=len(images) * n, desc=progress, unit="draw", disable=not progress) as bar:
-        for start in range(0, len(images) * n, batch_size):
-            rows = np.arange(start, min(start + batch_size, len(images) * n))
-            noise = np.concatenate(
-                [
-                    normal_draws(seed, name, ids[image], draws[0], len(draws), shape)
-                    for image, draws in ((i, rows[rows // n == i] % n) for i in range(rows[0] // n, rows[-1] // n + 1))
-                ]
-            )
-            batch = images[torch.from_numpy(rows // n).to(device)] + sigma * torch.from_numpy(noise).to(device)
-            padding = batch_size - len(batch)
-            if padding:
-                batch = torch.cat([batch, batch[-1:].expand(padding, *shape)])
-            finished.append(checked_logits(network, batch)[: len(rows)].cpu())
-            bar.update(len(rows))
-            while sum(map(len, finished)) >= n:
-                pool = torch.cat(finished)
-                yield pool[:n]
-                finished = [pool[n:]]
-
-
-def _check(sigma, n, batch_size):
-    for key, value in (("sigma", sigma), ("n", n), ("batch_size", batch_size)):
+    for key, value in (("sigma", sigma), ("n", stages[0]), ("batch_size", batch_size)):
         if not value > 0:
             raise InputError(f"{key} = {value}: certification needs a positive {key}.")
+    work = _Work(len(images), stages)
+    with torch.no_grad(), tqdm(total=len(images) * stages[-1], desc=progress, unit="draw", disable=not progress) as bar:
+        while pieces := work.take(batch_size):
+            outputs = evaluate(_noisy_batch(pieces, images, ids, name, sigma, seed, batch_size)).cpu().numpy()
+            start = 0
+            for position, first, last in pieces:
+                work.done(position, outputs[start : start + last - first])
+                start += last - first
+                bar.update(last - first)
+                draws = work.stage_draws(position)
+                if draws is None:
+                    continue
+                stage = stages.index(len(draws))
+                if stage == len(stages) - 1 or settled(position, stage, draws):
+                    bar.total -= stages[-1] - len(draws)
+                    work.close(position)
+                    yield position, draws
+                else:
+                    work.extend(position, stages[stage + 1])
+
+
+class _Work:
+    """Which draws are still to be made: those of images under way first, in turn, then those of new images."""
+
+    def __init__(self, count, stages):
+        self.stages, self.new, self.open, self.goal, self.drawn = stages, iter(range(count)), deque(), {}, {}
+
+    def take(self, size):
+        """Pieces (position, first, last) of at most `size` draws together; empty when all is done."""
+        pieces = []
+        while size:
+            if not self.open:
+                position = next(self.new, None)
+                if position is None:
+                    break
+                self.drawn[position] = []
+                self.goal[position] = self.stages[0]
+                self.open.append((position, 0, self.stages[0]))
+            position, first, last = self.open.popleft()
+            taken = min(size, last - first)
+            if first + taken < last:
+                self.open.appendleft((position, first + taken, last))
+            pieces.append((position, first, first + taken))
+            size -= taken
+        return pieces
+
+    def done(self, position, rows):
+        self.drawn[position].append(rows)
+
+    def stage_draws(self, position):
+        """All draws of an image at the end of a stage, None before."""
+        if sum(map(len, self.drawn[position])) < self.goal[position]:
+            return None
+        draws = np.concatenate(self.drawn[position])
+        self.drawn[position] = [draws]
+        return draws
+
+    def extend(self, position, goal):
+        self.open.append((position, self.goal[position], goal))
+        self.goal[position] = goal
+
+    def close(self, position):
+        del self.drawn[position], self.goal[position]
+
+
+def _noisy_batch(pieces, images, ids, name, sigma, seed, size):
+    shape, device = images.shape[1:], images.device
+    noise = np.concatenate([normal_draws(seed, name, ids[p], first, last - first, shape) for p, first, last in pieces])
+    index = torch.from_numpy(np.repeat([p for p, _, _ in pieces], [last - first for _, first, last in pieces]))
+    batch = images[index.to(device)] + sigma * torch.from_numpy(noise).to(device)
+    return torch.cat([batch, batch[-1:].expand(size - len(batch), *shape)])
+
+
+@contextmanager
+def shared_denoising(networks):
+    """Within it, networks behind one denoiser, given one and the same batch one after another, denoise it once."""
+    denoised = [part for network in networks for part in network.modules() if isinstance(part, DenoisedNetwork)]
+    latest = {}  # (denoiser, sigma): the last batch and its result
+
+    def once(denoiser):
+        def denoise(noisy, sigma):
+            batch, result = latest.get((denoiser, sigma), (None, None))
+            if batch is not noisy:
+                latest[denoiser, sigma] = noisy, (result := denoiser(noisy, sigma))
+            return result
+
+        return denoise
+
+    with ExitStack() as stack:
+        for part in dict.fromkeys(denoised):
+            stack.enter_context(part.denoising_by(once(part.denoiser)))
+        yield

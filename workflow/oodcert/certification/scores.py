@@ -4,9 +4,10 @@ import numpy as np
 import pandas as pd
 import torch
 
-from oodcert.certification.bounds import score_bounds
-from oodcert.certification.sampling import sample_logits
-from oodcert.detector import check_images
+from oodcert.certification.bounds import BOUNDS, UNBOUNDED, score_bounds
+from oodcert.certification.sampling import sample, shared_denoising
+from oodcert.certification.stages import is_settled, plan_stages
+from oodcert.detector import check_images, checked_logits
 from oodcert.errors import InputError
 
 BATCH_SIZE = 500
@@ -17,53 +18,168 @@ def certify(
     images,
     sigma,
     radii=(0.0, 0.25, 0.5),
-    n=1000,
-    alpha=0.01,
-    bounds=("percentile", "gaussian"),
+    n=10_000,
+    alpha=1e-3,
+    bounds=("percentile", "cdf", "gaussian", "lipschitz"),
     seed=0,
     batch_size=None,
     device=None,
+    sampling="fixed",
     *,
+    against=None,
+    width=0.02,
+    threshold=None,
+    p=0.5,
+    mean="betting",
+    band="berk-jones",
+    simultaneous=False,
     ids=None,
     name="",
     progress=None,
 ):
     """Bounds on the smoothed score of each image that hold for every l2 perturbation within each radius.
 
-    detector: a Detector. images: float tensor [N, C, H, W] in [0, 1]. sigma: noise and radii: l2 radii, both in that
-    pixel scale. n: noise draws an image. alpha: error probability of each single bound, that is per image, radius and
-    side. bounds: "percentile" (the detector's score is the median of s(x + δ), any score) and "gaussian" (the score is
-    the mean, s in [0, 1], which for a callable score is the caller's promise); see oodcert.certification.bounds.
+    detector: a Detector, or a dict of them by name, which are computed on the same draws and share the pass through a
+    denoiser that they have in common. images: float tensor [N, C, H, W] in [0, 1]. sigma: noise and radii: l2 radii,
+    both in that pixel scale. n: noise draws an image.
+    alpha: error probability of each single bound, that is per image, kind, radius and side; with simultaneous=True, of
+    all bounds of one kind in the result together (union bound over the N images, the radii and the two sides).
+    bounds: what is bounded, and how (see oodcert.certification.bounds): "percentile", the p-quantile of s(x + δ), by
+    default the median; "cdf" (from a `band` around the distribution), "gaussian" and "lipschitz" (from a `mean` bound),
+    the expectation of a score in [0, 1], which for a callable score is the caller's promise; "vote", the probability
+    that s(x + δ) ≥ threshold. Unbounded scores take percentile and vote. p and threshold must not depend on the draws.
+    sampling: "fixed", or "adaptive" with at most n draws: an image is finished at the first stage at which n draws like
+    the first half, or like the second half, of those so far would change no bound by more than `width`. `against` asks
+    for less: upper bounds alone, by how many of the values in `against` they reach (a change of the share `width` of
+    these is accepted). It is a number (a decision at that threshold), a dict from kind of bound to numbers, or a table
+    of the ID images, whose lower bounds at radius 0 are then the values: the image's part in the guaranteed AUC. Every
+    bound keeps its alpha however sampling stops (see oodcert.certification.stages).
     device: where to run, by default where the images are. ids, name: sample ids and set name that key the noise (by
     default the position and none). progress: a label for a progress bar.
 
     Returns a DataFrame with a row per image x bound x radius: image (id), bound, sigma, radius, estimate, lower, upper,
-    n, alpha. lower and upper are -inf and +inf where n draws cannot certify the radius. A network with randomness of
-    its own is smoothed over that too. Raises InputError on images outside [0, 1], NaN logits, or a gaussian bound of a
-    score outside [0, 1].
+    n (draws used), alpha (of that bound); of a dict of detectors, after a column detector. lower and upper are -inf and
+    +inf where the draws cannot certify the radius. A network with randomness of its own is smoothed over that too, if
+    every draw has fresh randomness.
+    Raises InputError on images outside [0, 1], NaN logits, unknown settings, or a mean bound of an unbounded score.
     """
     check_images(images)
-    if detector.unbounded and set(bounds) != {"percentile"}:
-        raise InputError(f"bounds = {list(bounds)}: an unbounded score has no bounded mean, use ['percentile'] for it.")
+    detectors = detector if isinstance(detector, dict) else {"": detector}
+    _check(detectors, bounds, threshold, p, alpha)
     device = device or images.device
-    detector.network.to(device)
-    ids = range(len(images)) if ids is None else ids
-    draws = sample_logits(
-        detector.network,
+    ids = list(range(len(images)) if ids is None else ids)
+    level = alpha / (2 * len(images) * len(radii)) if simultaneous else alpha
+    stages, levels = plan_stages(sampling, n, level)
+    options = {"p": p, "mean": mean, "band": band, "threshold": threshold}
+    opposite = {one: _opposite(against, one, bounds) for one in detectors}
+    found = {one: {} for one in detectors}  # position -> (draws used, kind -> (estimate, lower, upper))
+
+    def bound(draws, stage):
+        return score_bounds(bounds, draws, sigma, radii, levels[stage], **options)
+
+    def settled(position, stage, draws):
+        for one, column in zip(detectors, draws.T, strict=True):
+            if position not in found[one]:
+                now = bound(column, stage)
+                foreseen = (bound(np.resize(half, n), -1) for half in np.array_split(column, 2))
+                if all(is_settled(now, final, width, opposite[one]) for final in foreseen):
+                    found[one][position] = len(column), now
+        return all(position in found[one] for one in detectors)
+
+    networks = [one.network.to(device) for one in detectors.values()]
+    sampled = sample(
+        lambda batch: _scores(detectors, batch),
         images.to(device),
         ids,
         name,
         sigma=sigma,
-        n=n,
+        stages=stages,
+        settled=settled,
         seed=seed,
         batch_size=batch_size or BATCH_SIZE,
         progress=progress,
     )
-    tables = []
-    for sample, logits in zip(ids, draws, strict=True):
-        ordered = np.sort(detector.score_of(logits.to(torch.float64)).numpy())
-        for bound in bounds:
-            estimate, lower, upper = score_bounds(bound, ordered, sigma, radii, alpha)
-            columns = {"image": sample, "bound": bound, "sigma": sigma, "radius": list(radii), "estimate": estimate}
-            tables.append(pd.DataFrame({**columns, "lower": lower, "upper": upper, "n": n, "alpha": alpha}))
+    with shared_denoising(networks):
+        for position, draws in sampled:
+            for one, column in zip(detectors, draws.T, strict=True):
+                if position not in found[one]:
+                    found[one][position] = len(column), bound(column, -1)
+    tables = [_table(found[one], ids, bounds, sigma, radii, level) for one in detectors]
+    if isinstance(detector, dict):
+        tables = [table.assign(detector=one) for one, table in zip(detectors, tables, strict=True)]
+        tables = [table[["detector", *table.columns[:-1]]] for table in tables]
     return pd.concat(tables, ignore_index=True)
+
+
+def _check(detectors, bounds, threshold, p, alpha):
+    unknown = [bound for bound in bounds if bound not in BOUNDS]
+    if unknown or not bounds:
+        raise InputError(f"bounds = {list(bounds)}: use one or more of {', '.join(BOUNDS)}.")
+    if any(one.unbounded for one in detectors.values()) and not set(bounds) <= set(UNBOUNDED):
+        raise InputError(
+            f"bounds = {list(bounds)}: an unbounded score has no bounded mean, use {list(UNBOUNDED)} for it, or the "
+            "score msp."
+        )
+    if ("vote" in bounds) != (threshold is not None):
+        raise InputError(
+            f"bounds = {list(bounds)} with threshold = {threshold}: the vote bound, and no other, needs one."
+        )
+    for key, value in (("p", p), ("alpha", alpha)):
+        if not 0 < value < 1:
+            raise InputError(f"{key} = {value}: it must lie between 0 and 1.")
+
+
+def _opposite(against, one, bounds):
+    """kind -> sorted values that this detector's upper bounds are compared with, or None where nothing is."""
+    if against is None:
+        return None
+    if isinstance(against, pd.DataFrame):
+        rows = against[against["radius"] == 0]
+        if "detector" in rows:
+            rows = rows[rows["detector"] == one]
+        values = {bound: group["lower"].to_numpy() for bound, group in rows.groupby("bound")}
+    else:
+        values = against if isinstance(against, dict) else dict.fromkeys(bounds, against)
+    missing = set(bounds) - set(values)
+    if missing:
+        raise InputError(
+            f"`against` has no values for {', '.join(sorted(missing))} (of a table: at radius 0): add them."
+        )
+    return {bound: np.sort(np.atleast_1d(values[bound])) for bound in bounds}
+
+
+def _scores(detectors, batch):
+    """Scores [B, D] of every detector, in float64."""
+    version, columns = batch._version, []
+    for detector in detectors.values():
+        columns.append(detector.score_of(checked_logits(detector.network, batch).to(torch.float64)))
+        if len(detectors) > 1 and batch._version != version:
+            raise InputError(
+                f"{type(detector.network).__name__} changes its input in place, so the detectors after it would see "
+                "other images: certify it on its own, or let it work on a copy."
+            )
+    return torch.stack(columns, 1)
+
+
+def _table(found, ids, bounds, sigma, radii, alpha):
+    found = [found[position] for position in range(len(ids))]
+    count, kinds, cells = len(ids), len(bounds), len(bounds) * len(radii)
+
+    def flat(part):
+        return np.array(
+            [[np.broadcast_to(now[bound][part], len(radii)) for bound in bounds] for _, now in found]
+        ).ravel()
+
+    return pd.DataFrame(
+        {
+            "image": np.repeat(np.array(ids), cells),
+            "bound": np.repeat(bounds, len(radii)).tolist() * count,
+            "sigma": sigma,
+            "radius": np.tile(np.asarray(radii, np.float64), count * kinds),
+            "estimate": flat(0),
+            "lower": flat(1),
+            "upper": flat(2),
+            "n": np.repeat([draws for draws, _ in found], cells),
+            "alpha": alpha,
+        }
+    )

@@ -3,8 +3,9 @@
 from oodcert.errors import InputError
 from oodcert.networks.cnn import cnn
 from oodcert.networks.ibp_cnn import ibp_cnn_s
+from oodcert.networks.resnet import resnet
 
-NETWORKS = {"cnn": cnn, "ibp_cnn_s": ibp_cnn_s}
+NETWORKS = {"cnn": cnn, "ibp_cnn_s": ibp_cnn_s, "resnet": resnet}
 
 
 def build_network(spec, image_shape, outputs):

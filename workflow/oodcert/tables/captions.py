@@ -49,7 +49,8 @@ def _id(evidence, config):
         "An image is robust only if the method's own prediction, for a randomised method by the mean over its "
         "evaluation's noise draws, which the attack never saw, is right on the clean and on every attacked image.",
         "Certified: correct, not abstained, and with a certified ℓ₂ radius of at least R under Gaussian noise of "
-        f"standard deviation σ, n₀ = {certified['n0']}, n = {certified['n']}, α = {certified['alpha']}: "
+        f"standard deviation σ, {_sampling(settings['certify_id'])}n₀ = {certified['n0']}, n = {certified['n']}, "
+        f"α = {certified['alpha']}: "
         "each image's radius holds with probability ≥ 1 − α.",
         f"Images: {counts}.",
     ]
@@ -85,8 +86,9 @@ def _l2(evidence, config):
         "ℓ₂ norm of R. AUPR and FPR95, and every set by itself, are in the csv file.",
         "Bounds: guaranteed under any such perturbation, by ID lower bounds at R = 0 against OOD upper bounds at R.",
         "Scores are smoothed with Gaussian noise of standard deviation σ: their median for the percentile bound, "
-        "their mean for the others.",
-        f"n = {settings['n']} draws, α = {settings['alpha']}: "
+        "their mean for the others (cdf from a Berk–Jones band around the scores' distribution, gaussian and lipschitz "
+        "from a betting bound on their mean).",
+        f"{_sampling(config['evaluation']['certify_l2'])}n = {settings['n']} draws, α = {settings['alpha']}: "
         "each bound holds per image, per radius and per side with probability ≥ 1 − α, not jointly.",
         "OOD bounds that say nothing (infinite, or 1 for a mean score): "
         + ", ".join(f"{label(bound)} {_percent(share)}" for bound, share in vacuous.items())
@@ -223,6 +225,10 @@ def _values(evidence, evaluation, config, columns):
     """The settings found in an evaluation's rows over all methods, as text: one value, or lowest to highest."""
     rows = _of_methods(evidence, evaluation, config)
     return {column: _span(rows[column]) for column in columns}
+
+
+def _sampling(settings):
+    return "adaptive sampling, " if settings["sampling"] == "adaptive" else ""
 
 
 def _of_methods(evidence, evaluation, config):

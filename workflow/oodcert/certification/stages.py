@@ -1,0 +1,41 @@
+"""Adaptive sampling: when to look at the draws of an image, at which level, and when to stop."""
+
+import numpy as np
+
+from oodcert.errors import InputError
+
+FIRST, RATIO = 128, 1.42  # a stage has at least this many draws, and about this times those of the one before
+
+
+def plan_stages(sampling, n, alpha):
+    """(numbers of draws [K], levels [K]) at which bounds are computed: one stage of n, or several that end with n.
+
+    Adaptive sampling spends alpha on its stages in proportion to their draws. By the union bound all stages' bounds
+    hold at once with probability ≥ 1 - alpha, so the reported one does, whatever decides where sampling stops. Raises
+    InputError on another `sampling` than "fixed" or "adaptive".
+    """
+    if sampling not in ("fixed", "adaptive"):
+        raise InputError(f"sampling = {sampling!r}: use 'fixed' or 'adaptive'.")
+    draws = [n]
+    while sampling == "adaptive" and draws[0] / RATIO >= FIRST:
+        draws.insert(0, FIRST * round(draws[0] / RATIO / FIRST))
+    return draws, [alpha * drawn / sum(draws) for drawn in draws]
+
+
+def is_settled(now, final, width, against):
+    """Whether no bound of one image would change by more than `width` from this stage to the last one.
+
+    now, final: kind -> (estimate, lower [R], upper [R]), at this stage and as foreseen for the last one. against: None,
+    for changes of the scores themselves, both sides; or kind -> sorted values [M] that the upper bounds are compared
+    with, for changes of the share of these that a bound reaches.
+    """
+    for kind in now:
+        for side in (1, 2) if against is None else (2,):
+            before, after = now[kind][side], final[kind][side]
+            if against is not None:
+                values = against[kind]
+                before, after = (np.searchsorted(values, bound, "right") / len(values) for bound in (before, after))
+            with np.errstate(invalid="ignore"):  # both infinite: equal
+                if not ((before == after) | (abs(before - after) <= width)).all():
+                    return False
+    return True

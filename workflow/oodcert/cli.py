@@ -1,0 +1,149 @@
+"""The command line: arguments in, exit codes out. Nothing here imports torch, so that --help is instant."""
+
+import argparse
+import sys
+from importlib import import_module
+from math import inf
+
+from oodcert.errors import InputError
+
+CERTIFY = """Certifies a network's score by randomized smoothing. Writes, for every OOD set, sigma, bound and l2 radius,
+the detection metrics that no perturbation of the OOD images within the radius can make worse."""
+EXAMPLE = """example:
+  oodcert certify --network mynets:resnet18 --weights resnet18.safetensors --id cifar10.npz --ood svhn.npz textures/ \\
+    --sigma 0.12 0.25 --radii 0.25 0.5 --images 500 --size 32 --out certified
+
+Pixels are in [0, 1]: sigma and the radii are in that scale, and normalisation belongs inside the network.
+exit codes: 0 done, 1 input that can't be used, 2 wrong usage, 130 interrupted (the same command resumes)."""
+
+
+def main(argv=None):
+    """Runs one command. Returns 0 when done, 1 after an InputError, 130 after Ctrl-C; wrong usage exits with 2."""
+    options = parser().parse_args(argv)
+    try:
+        import_module(f"oodcert.commands.{options.command}").run(options)
+    except InputError as error:
+        print(f"oodcert: {error}", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        print("oodcert: interrupted. The same command resumes where it stopped.", file=sys.stderr)
+        return 130
+    return 0
+
+
+class _Help(argparse.ArgumentDefaultsHelpFormatter, argparse.RawDescriptionHelpFormatter):
+    def _get_help_string(self, action):
+        plain = action.default is None or action.default is False
+        return action.help if plain else super()._get_help_string(action)
+
+
+def parser():
+    """The parser of all commands."""
+    top = argparse.ArgumentParser("oodcert", description="Certified out-of-distribution detection for any network.")
+    commands = top.add_subparsers(dest="command", required=True, metavar="command")
+    certify = commands.add_parser(
+        "certify",
+        help="guaranteed detection metrics of a network",
+        description=CERTIFY,
+        epilog=EXAMPLE,
+        formatter_class=_Help,
+    )
+    _add_inputs(certify)
+    _add_certificate(certify)
+    certify.add_argument("--out", metavar="DIR", default="certified", help="folder of the results")
+    certify.add_argument("--dry-run", action="store_true", help="print the amount of work and its time, write nothing")
+    return top
+
+
+def _add_inputs(command):
+    add = command.add_argument_group("network and images").add_argument
+    add(
+        "--network",
+        required=True,
+        metavar="MODULE:NAME",
+        help="nn.Module, or function or class that gives one when "
+        "called without arguments: images [N, C, H, W] in [0, 1] to logits; the current folder is importable",
+    )
+    add("--weights", metavar="FILE", help="its weights: .safetensors, or a state dict by torch.save")
+    add(
+        "--score",
+        default="msp",
+        metavar="SCORE",
+        help="msp, energy, max_logit, atom, or MODULE:FUNCTION from logits [N, K] to [N]; higher: in-distribution",
+    )
+    add(
+        "--id",
+        required=True,
+        metavar="PATH",
+        help="in-distribution images: a folder, or an npz file of uint8 `images` [N, H, W, C]",
+    )
+    add(
+        "--ood",
+        required=True,
+        metavar="PATH",
+        nargs="+",
+        action="extend",
+        help="out-of-distribution images, likewise; every set is named by its file or folder",
+    )
+    add(
+        "--images",
+        type=POSITIVE_INT,
+        metavar="N",
+        help="at most N images of every set, evenly spaced over it (default: all)",
+    )
+    add(
+        "--size",
+        type=POSITIVE_INT,
+        metavar="PIXELS",
+        help="resize every image's shorter side and cut out the centre (default: images as they are, all of one size)",
+    )
+    add(
+        "--device",
+        choices=["auto", "cpu", "cuda"],
+        default="auto",
+        help="where to run; auto takes a GPU if there is one",
+    )
+    add("--batch-size", type=POSITIVE_INT, default=500, metavar="B", help="noisy images a forward pass")
+
+
+def _add_certificate(command):
+    add = command.add_argument_group("certificate").add_argument
+    add("--sigma", type=POSITIVE, nargs="+", default=[0.25], help="standard deviations of the noise")
+    add(
+        "--radii",
+        type=RADIUS,
+        nargs="+",
+        default=[0.0, 0.25, 0.5],
+        metavar="R",
+        help="l2 radii; 0 is always among them",
+    )
+    add("--n", type=POSITIVE_INT, default=10_000, help="noise draws (network calls) for each image and sigma")
+    add("--alpha", type=PROBABILITY, default=0.001, help="error probability of each single bound")
+    add(
+        "--bounds",
+        nargs="+",
+        choices=BOUNDS,
+        help=f"(default: {' '.join(BOUNDS)}; percentile alone for the unbounded energy, max_logit and atom)",
+    )
+    add("--sampling", choices=["fixed", "adaptive"], default="fixed", help="n draws for every image, or at most n")
+    add("--seed", type=int, default=0, help="of the noise")
+
+
+def _number(name, kind, valid):
+    """An argparse type: the number, or a usage error that names what is needed."""
+
+    def convert(text):
+        value = kind(text)
+        if not valid(value):
+            raise ValueError
+        return value
+
+    convert.__name__ = name
+    return convert
+
+
+BOUNDS = ["percentile", "cdf", "gaussian", "lipschitz"]
+POSITIVE_INT = _number("positive whole number", int, lambda value: value > 0)
+POSITIVE = _number("positive number", float, lambda value: 0 < value < inf)
+RADIUS = _number("radius", float, lambda value: 0 <= value < inf)
+PROBABILITY = _number("probability", float, lambda value: 0 < value < 1)

@@ -1,0 +1,93 @@
+"""Networks of strangers: found by "package.module:name", with weights from a file that is never executed."""
+
+import os
+import pickle
+import sys
+from importlib import import_module
+from inspect import signature
+from operator import attrgetter
+from pathlib import Path
+from textwrap import shorten
+
+import torch
+from safetensors.torch import load_file
+from torch import nn
+
+from oodcert.errors import InputError
+
+LONGEST = 2000  # characters of a list of mismatches
+
+
+def load_object(spec):
+    """What "package.module:name" names; the current directory is importable. Raises InputError where nothing does."""
+    module, _, name = spec.partition(":")
+    if not (module and name):
+        raise InputError(f"{spec!r}: write package.module:name, for example torchvision.models:resnet18.")
+    if os.getcwd() not in sys.path:
+        sys.path.insert(0, os.getcwd())
+    try:
+        return attrgetter(name)(import_module(module))
+    except ImportError as error:
+        raise InputError(
+            f"{spec}: can't import {module} ({error}). Run from the folder that holds it, or install it."
+        ) from error
+    except AttributeError as error:
+        raise InputError(f"{spec}: {error}. Check the name after the colon.") from error
+
+
+def load_network(spec):
+    """The nn.Module that spec names, or that the callable it names returns when called without arguments.
+
+    It is called at torch seed 0, so that weights drawn at random are the same in every process.
+    Raises InputError where there is no such module or name, the callable needs arguments, or no nn.Module comes out.
+    """
+    network = load_object(spec)
+    if not isinstance(network, nn.Module) and callable(network):
+        try:
+            signature(network).bind()
+        except TypeError as error:
+            raise InputError(
+                f"{spec}: can't be called without arguments ({error}). Name a function that returns the network, "
+                "for example `def network(): return Net(num_classes=10)`."
+            ) from error
+        torch.manual_seed(0)
+        network = network()
+    if not isinstance(network, nn.Module):
+        raise InputError(f"{spec}: gives a {type(network).__name__}, but a torch.nn.Module is needed.")
+    return network
+
+
+def load_weights(network, path):
+    """Loads a state dict into a network, name by name and shape by shape, and returns the network.
+
+    path: a .safetensors file, or what torch.save wrote: a state dict, or a dict that holds one as "state_dict" or
+    "model". Raises InputError where the file is missing, corrupt, holds more than tensors and plain values (it could
+    run code), or does not fit the network.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise InputError(f"{path}: no such file. Check the path of the weights.")
+    try:
+        if path.suffix == ".safetensors":
+            state = load_file(path)
+        else:
+            state = torch.load(path, map_location="cpu", weights_only=True)
+    except pickle.UnpicklingError as error:
+        raise InputError(
+            f"{path}: refused, since it is corrupt or holds objects that could run code. Save the tensors alone: "
+            f"torch.save(network.state_dict(), path). {shorten(str(error), 300)}"
+        ) from error
+    except Exception as error:  # torch and safetensors raise many kinds on corrupt files
+        raise InputError(f"{path}: not a readable file of weights ({shorten(str(error), 300)}).") from error
+    for key in ("state_dict", "model"):
+        if isinstance(state, dict) and isinstance(state.get(key), dict):
+            state = state[key]
+    if not isinstance(state, dict) or not all(
+        isinstance(key, str) and isinstance(tensor, torch.Tensor) for key, tensor in state.items()
+    ):
+        raise InputError(f"{path}: holds no state dict. Save one with torch.save(network.state_dict(), path).")
+    try:
+        network.load_state_dict(state)
+    except RuntimeError as error:
+        raise InputError(f"{path} does not fit the network. {shorten(str(error), LONGEST)}") from error
+    return network
