@@ -1,10 +1,10 @@
-# make: set up and run the main job · make test: set up and test · make env, lint, lock, report, clean
+# make: set up and run the main job · make test: set up and test · make env, lint, lock, report, docs, bench, clean
 PYTHON ?= $(shell command -v python3.11 || command -v python3)
 BIN := .venv/bin
 READY := .venv/.ready
 
 .DEFAULT_GOAL := main
-.PHONY: main env test lint lock report reference clean
+.PHONY: main env test lint lock report reference docs bench clean
 
 main: $(READY)
 	$(BIN)/snakemake --cores all
@@ -43,6 +43,13 @@ reference: $(READY) # a run from nothing, kept as the committed reference
 	mkdir -p results/reference figures/reference
 	cp -r results/digits results/reference/digits && rm -r results/reference/digits/models
 	cp -r figures/digits figures/reference/digits
+
+docs: $(READY) # the figure and the table of docs/certificates.md
+	$(BIN)/python docs/bounds.py
+
+bench: $(READY) # needs a finished digits run: make
+	$(BIN)/python benchmarks/certify.py
+	$(BIN)/python benchmarks/adaptive.py
 
 clean: # removes everything that is computed, and the environment
 	rm -rf .venv .snakemake results/digits figures/digits data/digits logs report.html

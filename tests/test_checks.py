@@ -87,6 +87,19 @@ def test_certificates_may_fail_as_often_as_their_alpha_says(alpha, broken_bounds
     assert found["violations"] == violations and found["tolerated"] == broken_bounds - violations
 
 
+def test_only_what_holds_by_alpha_alone_is_tolerated():
+    lucky = evidence()
+    certified = lucky["certify_l2"]
+    certified["alpha"] = 0.01
+    certified.loc[certified.index[-1], "upper"] = 0.3
+    checks = check_order(lucky).set_index("check")
+    require(checks.reset_index())
+    assert checks.loc["l2-attacked score ≤ gaussian bound", ["violations", "tolerated"]].tolist() == [0, 1]
+    assert checks["tolerated"].sum() == 1
+    lucky["attack_linf"].loc[0, "attacked"] = 0.0
+    assert "clean score ≤ attacked score" in failing(lucky)
+
+
 def test_cells_out_of_order_are_found():
     broken = evidence()
     broken["attack_linf"]["attacked"] = 0.0

@@ -5,6 +5,7 @@ import signal
 import subprocess
 import sys
 import time
+from inspect import signature
 from pathlib import Path
 
 import numpy as np
@@ -169,7 +170,7 @@ def test_a_second_run_does_nothing_and_other_settings_are_refused(here, capsys):
 def test_a_lost_table_is_made_again_from_the_evidence(here, monkeypatch):
     assert main(command()) == 0
     Path("certified/guaranteed.csv").unlink()
-    monkeypatch.setattr(pieces, "certify_pieces", None)
+    monkeypatch.setattr(pieces, "write_evidence", None)
     before = evidence("certified")
     assert main(command()) == 0 and Path("certified/guaranteed.csv").exists() and evidence("certified") == before
 
@@ -184,33 +185,67 @@ def test_files_of_unknown_origin_are_not_overwritten(here, capsys):
     refused(capsys, "strange.py is a file", out="strange.py")
 
 
-def test_a_killed_run_resumes_and_gives_the_same_bytes(here, monkeypatch):
+ADAPTIVE = {"sampling": "adaptive", "n": 400, "batch_size": 100}
+
+
+def test_adaptive_sampling_takes_fewer_draws_and_settles_the_ood_sets_against_the_id_set(here):
+    assert main(command(**ADAPTIVE | {"sampling": "fixed"}, out="fixed")) == 0
+    assert main(command(**ADAPTIVE)) == 0
+    for name in ("ours", "near", "far"):
+        fixed, rows = (pd.read_parquet(f"{out}/{name}.parquet") for out in ("fixed", "certified"))
+        assert set(fixed["n"]) == {400} and rows["n"].mean() < 400 and rows["n"].isin([128, 256, 400]).all()
+        assert set(rows["radius"]) == ({0.0} if name == "ours" else {0.0, 0.1})
+        record = json.loads(Path(f"certified/{name}.json").read_text())
+        assert record["network_calls"] == rows.drop_duplicates(["image", "sigma"])["n"].sum()
+    import strange
+
+    for sigma, inside in pd.read_parquet("certified/ours.parquet").groupby("sigma"):
+        options = {"radii": [0.0, 0.1], "n": 400, "bounds": ["percentile", "gaussian"], "batch_size": 100}
+        expected = oodcert.certify(
+            oodcert.Detector(strange.seeded()),
+            oodcert.load_images("near.npz"),
+            sigma,
+            **options,
+            sampling="adaptive",
+            against=inside,
+            name="certify/near",
+        )
+        found = pd.read_parquet("certified/near.parquet").query("sigma == @sigma").reset_index(drop=True)
+        pd.testing.assert_frame_equal(found, expected, check_dtype=False)
+    assert "n ≤ 400" in Path("certified/guaranteed.md").read_text()
+    assert "n = 400" in Path("fixed/guaranteed.md").read_text()
+
+
+@pytest.mark.parametrize(("changes", "pieces_done"), [({}, 2), (ADAPTIVE, 1), (ADAPTIVE, 3)])
+def test_a_killed_run_resumes_and_gives_the_same_bytes(here, monkeypatch, changes, pieces_done):
     environment = {**os.environ, "NAP": "0.02", "PYTHONPATH": str(Path(oodcert.__file__).parents[1])}
-    run = subprocess.Popen([sys.executable, "-m", "oodcert", *command()], env=environment, stderr=subprocess.DEVNULL)
+    words = [sys.executable, "-m", "oodcert", *command(**changes)]
+    run = subprocess.Popen(words, env=environment, stderr=subprocess.DEVNULL)
     parts = Path("certified/parts")
     try:
         deadline = time.monotonic() + 60
-        while len(list(parts.rglob("*.json"))) < 2:
+        while len(list(parts.rglob("*.json"))) < pieces_done:
             assert run.poll() is None and time.monotonic() < deadline
             time.sleep(0.02)
     finally:
         run.send_signal(signal.SIGKILL)
         run.wait()
     kept = {path: path.stat().st_mtime_ns for path in parts.rglob("*.json")}
-    assert 2 <= len(kept) < 6 and not list(Path("certified").glob("*.parquet"))
+    assert pieces_done <= len(kept) < 6 and not Path("certified/far.parquet").exists()
     certified, real = [], pieces.write_evidence
     monkeypatch.setattr(
         pieces, "write_evidence", lambda rows, path, *a, **k: (certified.append(path), real(rows, path, *a, **k))
     )
-    assert main(command()) == 0 and not parts.exists()
+    assert main(command(**changes)) == 0 and not parts.exists()
     assert len([path for path in certified if "parts" in path.parts]) == 6 - len(kept)
-    assert main(command(out="whole")) == 0
+    assert main(command(**changes, out="whole")) == 0
     assert evidence("certified") == evidence("whole")
     assert Path("certified/guaranteed.png").read_bytes() == Path("whole/guaranteed.png").read_bytes()
 
 
-def test_an_interrupted_network_with_draws_of_its_own_gives_the_same_bytes(here, monkeypatch, capsys):
-    monkeypatch.setattr(pieces, "DRAWS", 120)
+@pytest.mark.parametrize("changes", [{}, ADAPTIVE])
+def test_an_interrupted_network_with_draws_of_its_own_gives_the_same_bytes(here, monkeypatch, capsys, changes):
+    monkeypatch.setattr(pieces, "DRAWS", 2 * changes.get("n", 60))
     real, calls = oodcert.certify, []
 
     def impatient(*args, **options):
@@ -219,7 +254,7 @@ def test_an_interrupted_network_with_draws_of_its_own_gives_the_same_bytes(here,
             raise KeyboardInterrupt
         return real(*args, **options)
 
-    changes = {"network": "strange:Dice"}
+    changes = {"network": "strange:Dice"} | changes
     assert main(command(**changes, out="whole")) == 0
     monkeypatch.setattr(oodcert, "certify", impatient, raising=False)
     assert main(command(**changes)) == 130
@@ -228,6 +263,15 @@ def test_an_interrupted_network_with_draws_of_its_own_gives_the_same_bytes(here,
     assert main(command(**changes)) == 0
     assert len(calls) == 6 + 1 + 18 - 4  # pieces of 2 images: 3 a set and sigma
     assert evidence("certified") == evidence("whole")
+
+
+@pytest.mark.parametrize("changes", [{}, ADAPTIVE])
+def test_a_lost_set_is_certified_again(here, changes):
+    assert main(command(**changes)) == 0
+    before = evidence("certified")
+    for name in ("far.parquet", "far.json"):
+        Path("certified", name).unlink()
+    assert main(command(**changes)) == 0 and evidence("certified") == before
 
 
 def test_a_dry_run_measures_and_writes_nothing(here, capsys):
@@ -317,6 +361,32 @@ def test_a_fault_found_on_the_way_does_not_bind_the_folder(here, capsys):
     assert main(command(score="strange:highest", bounds="percentile")) == 0
 
 
+def test_a_folder_that_cannot_be_made_ends_with_one_paragraph(here, capsys):
+    refused(capsys, "ours.npz/out", "permissions", out="ours.npz/out")
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="no device that is always full")
+@pytest.mark.parametrize(
+    "file",
+    [".settings.partial.json", ".near.partial.parquet", "parts/near/.0.5-0.partial.json", ".guaranteed.partial.pdf"],
+)
+def test_a_full_disk_ends_with_one_paragraph_and_the_command_resumes(here, capsys, file):
+    full = Path("certified", file)
+    full.parent.mkdir(parents=True)
+    full.symlink_to("/dev/full")
+    assert main(command()) == 1
+    last = capsys.readouterr().err.splitlines()[-1]
+    assert last.startswith("oodcert: ") and "No space left on device" in last and "disk space" in last
+    assert main(command()) == 0 and main(command(out="whole")) == 0
+    assert evidence("certified") == evidence("whole")
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may write everywhere")
+def test_a_read_only_folder_ends_with_one_paragraph(here, capsys):
+    Path("locked").mkdir(mode=0o555)
+    refused(capsys, "locked/settings", "permissions", out="locked")
+
+
 @pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU")
 def test_a_missing_gpu_is_said(here, capsys):
     refused(capsys, "cuda", "no GPU", device="cuda")
@@ -337,6 +407,14 @@ def test_help_says_defaults_and_imports_no_torch():
     code += "sys.exit('torch' in sys.modules)"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
     assert done.returncode == 0
-    for word in ("(default: 10000)", "(default: 0.001)", "(default: msp)", "example:", "exit codes"):
+    width = signature(oodcert.certify).parameters["width"].default
+    for word in (
+        "(default: 10000)",
+        "(default: 0.001)",
+        "(default: msp)",
+        f"by over {width} (",
+        "example:",
+        "exit codes",
+    ):
         assert word in " ".join(done.stdout.split())
     assert "(default: None)" not in done.stdout

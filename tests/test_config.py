@@ -47,7 +47,10 @@ def test_the_committed_configs_are_valid():
         ("profile", "../escape", "profile = '../escape'.*used in paths"),
         ("methods", ["plane"], "methods names 'plane'.*did you mean 'plain'"),
         ("evaluation.certify_l2.radii", [0.25], "certify_l2.radii lacks 0"),
-        ("evaluation.attack_l2.sigma", 0.3, "attack_l2 has sigma 0.3"),
+        ("evaluation.attack_l2.sigma", 0.25, "at evaluation.attack_l2: 'sigma' \\(did you mean 'sigmas'\\?\\)"),
+        ("evaluation.attack_l2.radii", [0.0], "Unknown config key at evaluation.attack_l2: 'radii'"),
+        ("evaluation.attack_l2.sigmas", [0.25, 0.3], "attack_l2.sigmas = \\[0.25, 0.3\\] are not all among"),
+        ("evaluation.attack_l2.sigmas", [], "attack_l2.sigmas = \\[\\]"),
         ("networks.denoiser.patch", 3, "networks.denoiser.patch = 3 does not divide.*use a common divisor"),
         (
             "networks.denoiser.channels",
@@ -61,11 +64,15 @@ def test_the_committed_configs_are_valid():
         ("data.image_shape", [1, 6, 8], "data.image_shape.1 = 6.*a multiple of 4"),
         ("data.image_shape", [1, 8, 10], "data.image_shape.2 = 10.*a multiple of 4"),
         ("evaluation.certify_l2.bounds", ["gaussian"], "certify_l2.bounds = .*percentile, which the figures need"),
+        ("evaluation.certify_l2.bounds", ["percentile", "vote"], "bounds.1 = 'vote'.*percentile, cdf, gaussian or lip"),
         ("evaluation.certify_l2.bounds", [], "certify_l2.bounds = .*percentile, which the figures need"),
         ("evaluation.sigma", 10.5, "evaluation.sigma = 10.5.*between 0.01 and 10"),
         ("evaluation.certify_l2.sigmas", [0.25, 0.009], "certify_l2.sigmas.1 = 0.009.*between 0.01 and 10"),
         ("evaluation.certify_id.sigmas", [11], "certify_id.sigmas.0 = 11.*between 0.01 and 10"),
-        ("evaluation.attack_l2.sigma", 11, "attack_l2.sigma = 11.*between 0.01 and 10"),
+        ("evaluation.attack_l2.sigmas", [11], "attack_l2.sigmas.0 = 11.*between 0.01 and 10"),
+        ("evaluation.certify_l2.sampling", "sometimes", "certify_l2.sampling = 'sometimes'.*fixed, or adaptive"),
+        ("evaluation.certify_id.sampling", "sometimes", "certify_id.sampling = 'sometimes'.*fixed, or adaptive"),
+        ("evaluation.certify_id.sampling", None, "lacks sampling at evaluation.certify_id"),
         ("evaluation.attack_id.deterministic.version", "rand", "attack_id.deterministic.version = 'rand'.*standard,"),
         ("evaluation.attack_id.randomised.version", "standard", "attack_id.randomised.version = 'standard'.*rand,"),
         ("evaluation.certify_l2.alpha", 0.51, "certify_l2.alpha = 0.51.*at most 0.5"),
@@ -79,6 +86,19 @@ def test_a_bad_key_or_value_is_named_with_a_remedy(path, value, message):
     with pytest.raises(InputError, match=message) as caught:
         check_config(changed(path, value))
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("path", "value"),
+    [
+        ("evaluation.certify_l2.sampling", "adaptive"),
+        ("evaluation.certify_id.sampling", "adaptive"),
+        ("evaluation.certify_l2.bounds", ["percentile"]),
+        ("evaluation.attack_l2.sigmas", [0.5, 0.12]),
+    ],
+)
+def test_other_samplings_bounds_and_attacked_sigmas_are_valid(path, value):
+    check_config(changed(path, value))
 
 
 def test_unknown_keys_of_mixed_type_are_named():

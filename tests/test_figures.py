@@ -87,19 +87,23 @@ def test_scores_panels_and_threshold(evidence, config):
     np.testing.assert_allclose(heights, 0.88 * counts / counts.max())
 
 
-def test_l2_bracket_draws_the_tables(evidence, config):
+def test_l2_bracket_draws_the_tables_at_the_first_sigma_of_the_attack():
+    config = synthetic.config()
+    config["evaluation"]["attack_l2"]["sigmas"] = [0.5, 0.25]
+    evidence = synthetic.evidence(config)
     figure = figures.l2_bracket(evidence, config)
-    l2, attacked = tables.guaranteed_l2_table(evidence, config), tables.attacked_l2_table(evidence, config)
+    l2 = tables.l2_table(evidence, config).query("set == 'average' and sigma == 0.5")
+    assert "σ = 0.5)" in figure.get_supxlabel()
     for axes, method in zip(figure.axes, config["methods"], strict=True):
-        dotted, percentile, gaussian, chance = axes.lines
-        top = attacked[(attacked["method"] == method) & (attacked["set"] == "average")]
-        np.testing.assert_allclose(dotted.get_xydata(), top[["radius", "auc"]])
-        for line, bound in ((percentile, "percentile"), (gaussian, "gaussian")):
-            row = l2.query(f"method == '{method}' and set == 'average' and sigma == 0.25 and bound == '{bound}'")
-            np.testing.assert_allclose(line.get_xydata(), row[["radius", "auc"]])
+        *lines, chance = axes.lines
+        for line, bound in zip(lines, ["attack", *config["evaluation"]["certify_l2"]["bounds"]], strict=True):
+            rows = l2[(l2["method"] == method) & (l2["bound"] == bound)]
+            np.testing.assert_allclose(line.get_xydata(), rows[["radius", "auc"]])
+        assert (
+            len({line.get_linestyle() for line in lines[1:]}) == 4 and len({line.get_marker() for line in lines}) == 5
+        )
         assert chance.get_ydata()[0] == 0.5
-        # shaded: only over the radii that were attacked
-        assert axes.collections[0].get_datalim(axes.transData).x1 == pytest.approx(0.5)
+        assert axes.collections[0].get_datalim(axes.transData).x1 == pytest.approx(1.0)
 
 
 def test_certified_steps_by_hand():

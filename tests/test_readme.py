@@ -1,10 +1,17 @@
 """The README shows the numbers of the committed reference run, which is whole and traced."""
 
 import json
+import os
 import re
+import subprocess
+import sys
 
 import pytest
+import torch
+import torchvision
 import yaml
+from PIL import Image
+from sklearn.datasets import load_sample_image
 
 from conftest import ROOT
 from oodcert.checks import check_order, require
@@ -58,3 +65,20 @@ def test_reference_tables_follow_from_the_evidence(kind, evidence, tmp_path):
 
 def test_reference_evidence_is_in_order(evidence):
     require(check_order(evidence))
+
+
+def test_the_five_lines_run_as_they_are_printed(tmp_path):
+    """But for smaller images, and random weights in the place where torchvision keeps downloaded ones."""
+    (code,) = re.findall(r"```python\n(.*?)```", (ROOT / "README.md").read_text(), re.DOTALL)
+    assert len(code.split("\n\n", 1)[1].strip().splitlines()) + 1 == 5
+    for folder, name in (("known", "china.jpg"), ("strange", "flower.jpg")):
+        (tmp_path / folder).mkdir()
+        Image.fromarray(load_sample_image(name)).save(tmp_path / folder / name)
+    weights = torchvision.models.ResNet18_Weights.DEFAULT.url.rsplit("/", 1)[1]
+    (tmp_path / "hub" / "checkpoints").mkdir(parents=True)
+    torch.save(torchvision.models.resnet18().state_dict(), tmp_path / "hub" / "checkpoints" / weights)
+    paths = {"TORCH_HOME": str(tmp_path), "PYTHONPATH": str(ROOT / "workflow"), "OMP_NUM_THREADS": "1"}
+    command = [sys.executable, "-c", code.replace("224)", "32)")]
+    result = subprocess.run(command, cwd=tmp_path, env=os.environ | paths, capture_output=True, text=True)
+    assert result.returncode == 0, result.stderr
+    assert "percentile" in result.stdout and len(result.stdout.splitlines()) == 13

@@ -1,17 +1,17 @@
+"""Draws are keyed and batches have one shape: shards, order and interruption change no bit of a certificate."""
+
 import numpy as np
 import pytest
 import torch
 from torch import nn
 
-from oodcert.certification.labels import certify_labels
-from oodcert.certification.sampling import sample_logits
-from oodcert.certification.scores import certify
-from oodcert.detector import Detector
+from oodcert.certification.sampling import sample, shared_denoising
+from oodcert.detector import DenoisedNetwork, Detector, JointNetwork
 from oodcert.errors import InputError
 from oodcert.networks import build_network
 
 IMAGES = torch.rand(7, 1, 8, 8, generator=torch.Generator().manual_seed(0))
-SETTINGS = {"sigma": 0.25, "n": 100, "seed": 0, "batch_size": 32}
+SETTINGS = {"sigma": 0.25, "stages": [100], "seed": 0, "batch_size": 32}
 
 
 def network():
@@ -19,91 +19,127 @@ def network():
     return build_network({"name": "cnn", "width": 4}, (1, 8, 8), 3).eval()
 
 
-def draws(images=IMAGES, ids=range(7), **changes):
-    return torch.stack(list(sample_logits(network(), images, ids, "set", **{**SETTINGS, **changes})))
+def draws(images=IMAGES, ids=range(7), evaluate=None, **changes):
+    found = dict(sample(evaluate or network(), images, ids, "set", **{**SETTINGS, **changes}))
+    return [found[position] for position in range(len(images))]
 
 
-def test_every_image_gets_its_own_draws_in_order():
+def test_every_image_gets_its_own_draws():
     everything = draws()
-    assert everything.shape == (7, 100, 3)
+    assert len(everything) == 7 and everything[0].shape == (100, 3)
     order = [3, 0, 6]
-    assert torch.equal(draws(IMAGES[order], order), everything[order])
+    assert np.array_equal(draws(IMAGES[order], order), [everything[position] for position in order])
 
 
-@pytest.mark.parametrize("shards", [2, 5])
+@pytest.mark.parametrize("shards", [1, 2, 5])
 def test_shards_do_not_change_a_bit(shards):
     parts = [draws(IMAGES[i], i.tolist()) for i in torch.arange(7).tensor_split(shards)]
-    assert torch.equal(torch.cat(parts), draws())
+    assert np.array_equal(np.concatenate(parts), draws())
 
 
 @pytest.mark.parametrize("batch_size", [1, 7, 256])
 def test_batch_size_changes_rounding_alone(batch_size):
-    assert torch.allclose(draws(batch_size=batch_size), draws(), atol=1e-5)
+    assert np.allclose(draws(batch_size=batch_size), draws(), atol=1e-5)
+    noise = [draws(evaluate=lambda batch: batch.flatten(1), batch_size=size) for size in (batch_size, 32)]
+    assert np.array_equal(*noise)
 
 
 def test_the_network_sees_the_stated_noise():
-    seen = []
-
-    class Recorder(nn.Module):
-        def forward(self, images):
-            seen.append(images)
-            return images.flatten(1)
-
-    list(sample_logits(Recorder(), 0.5 + 0 * IMAGES, range(7), "set", **{**SETTINGS, "n": 1000, "batch_size": 500}))
-    noise = torch.cat(seen) - 0.5
-    assert abs(noise.mean()) < 0.002 and abs(noise.std() - 0.25) < 0.002
+    seen = np.stack(draws(0.5 + 0 * IMAGES, evaluate=lambda batch: batch.flatten(1), stages=[1000])) - 0.5
+    assert abs(seen.mean()) < 0.002 and abs(seen.std() - 0.25) < 0.002
+    assert len(np.unique(seen)) > 0.9 * seen.size
 
 
-def test_certify_gives_a_row_per_image_bound_and_radius():
-    table = certify(Detector(network()), IMAGES, sigma=0.25, radii=[0.0, 0.25], n=100, alpha=0.01)
-    assert len(table) == 7 * 2 * 2
-    expected = ["image", "bound", "sigma", "radius", "estimate", "lower", "upper", "n", "alpha"]
-    assert table.columns.tolist() == expected
-    scores = draws().double().softmax(2).amax(2).numpy()
-    named = certify(Detector(network()), IMAGES, 0.25, [0.0], 100, name="set", batch_size=32)
-    gaussian = named[named["bound"] == "gaussian"]
-    assert np.allclose(gaussian["estimate"], scores.mean(1))
-    percentile = named[named["bound"] == "percentile"]
-    assert np.allclose(percentile["estimate"], np.sort(scores, 1)[:, 49])
+def test_every_pass_has_the_same_shape_and_one_stage_keeps_the_order():
+    shapes = []
+
+    def recorder(batch):
+        shapes.append(tuple(batch.shape))
+        return batch.flatten(1)
+
+    order = [position for position, _ in sample(recorder, IMAGES, range(7), "set", **SETTINGS)]
+    assert order == list(range(7)) and set(shapes) == {(32, 1, 8, 8)} and len(shapes) == -(-700 // 32)
 
 
-def test_certify_takes_unbounded_scores_by_percentile():
-    table = certify(Detector(network(), "energy"), IMAGES, 0.25, [0.0], 100, bounds=["percentile"])
-    assert np.isfinite(table[["lower", "upper"]]).all(axis=None)
-    with pytest.raises(InputError, match="percentile"):
-        certify(Detector(network(), "max_logit"), 0 * IMAGES, 0.25, [0.0], 100, bounds=["gaussian"])
+def test_an_image_stops_at_the_stage_where_it_is_settled():
+    last = [0, 1, 2, 0, 1, 2, 2]
+    looks = []
+
+    def settled(position, stage, so_far):
+        looks.append((position, stage, len(so_far)))
+        return stage == last[position]
+
+    stages = [10, 30, 100]
+    stopped = draws(stages=stages, settled=settled)
+    everything = draws()
+    assert [len(one) for one in stopped] == [stages[stage] for stage in last]
+    for early, full in zip(stopped, everything, strict=True):
+        assert np.allclose(early, full[: len(early)], atol=1e-6)
+    assert sorted(looks) == [(p, s, stages[s]) for p in range(7) for s in range(min(last[p] + 1, 2))]
 
 
-@pytest.mark.parametrize("change", [{"sigma": 0}, {"n": 0}, {"batch_size": 0}])
+def test_few_images_are_under_way_at_once():
+    """Memory does not grow with the number of images: finished ones are handed on before many others begin."""
+    started, finished, most = set(), 0, 0
+    images = torch.linspace(0, 1, 200).reshape(-1, 1, 1, 1).expand(-1, 1, 8, 8)
+
+    def recorder(batch):
+        nonlocal most
+        started.update((199 * batch.mean((1, 2, 3))).round().int().tolist())
+        most = max(most, len(started) - finished)
+        return batch.flatten(1)
+
+    small = {**SETTINGS, "sigma": 1e-6, "batch_size": 64, "stages": [20, 40, 80]}
+    for _ in sample(recorder, images, range(200), "set", **small, settled=lambda *_: False):
+        finished += 1
+    assert finished == 200 and most <= 10
+
+
+@pytest.mark.parametrize("change", [{"sigma": 0}, {"stages": [0]}, {"batch_size": 0}])
 def test_settings_below_one_are_refused(change):
-    with pytest.raises(InputError, match=next(iter(change))):
+    with pytest.raises(InputError, match="draws" if "stages" in change else next(iter(change))):
         draws(**change)
 
 
-def test_nan_logits_stop_the_certificate():
-    broken = network()
-    broken[-1].bias.data[0] = float("nan")
-    with pytest.raises(InputError, match="NaN"):
-        certify(Detector(broken), IMAGES, 0.25, [0.0], 10)
+class Counting(nn.Module):
+    """A denoiser that counts the images it is given."""
+
+    def __init__(self):
+        super().__init__()
+        self.images = 0
+
+    def forward(self, noisy, sigma):
+        self.images += len(noisy)
+        return (noisy / (1 + sigma)).clamp(0, 1)
 
 
-class Sign(nn.Module):
-    """Class 1 where the mean pixel exceeds one half: its smoothed label is known in closed form."""
-
-    def forward(self, images):
-        margin = images.flatten(1).mean(1) - 0.5
-        return torch.stack([-margin, margin], 1)
-
-
-def test_certified_radius_never_exceeds_the_true_distance():
-    images = torch.linspace(0.3, 0.7, 21).reshape(-1, 1, 1, 1).expand(-1, 1, 8, 8).contiguous()
-    distance = 8 * (images[:, 0, 0, 0] - 0.5).abs().numpy()
-    table = certify_labels(Sign(), images, (images[:, 0, 0, 0] > 0.5).long(), sigma=0.5, n0=50, n=1000)
-    assert (table["radius"] <= distance + 1e-6).all()
-    assert (table["radius"] > 0.8 * np.minimum(distance, 1.0))[distance > 0.5].all()
-    assert table["correct"][distance > 0.5].all()
+def test_networks_behind_one_denoiser_share_its_pass():
+    denoiser, batch = Counting(), IMAGES + 0.1
+    alone = DenoisedNetwork(network(), denoiser, 0.25)
+    joint = JointNetwork(DenoisedNetwork(network(), denoiser, 0.25), nn.Sequential(nn.Flatten(), nn.Linear(64, 1)), 3)
+    other = DenoisedNetwork(network(), denoiser, 0.5)
+    expected = [one(batch) for one in (alone, joint, other)]
+    denoiser.images = 0
+    with shared_denoising([alone, joint, other, network()]):
+        shared = [one(batch) for one in (alone, joint, other)]
+    assert denoiser.images == 2 * len(batch)  # once at each sigma
+    assert all(torch.equal(*pair) for pair in zip(expected, shared, strict=True))
+    alone(batch)
+    assert denoiser.images == 3 * len(batch)
 
 
-def test_an_undecided_image_abstains():
-    table = certify_labels(Sign(), torch.full((1, 1, 8, 8), 0.5), [1], sigma=0.5, n0=50, n=200)
-    assert table.loc[0, "prediction"] == -1 and table.loc[0, "radius"] == 0 and not table.loc[0, "correct"]
+def test_another_batch_is_denoised_anew():
+    denoiser = Counting()
+    one = DenoisedNetwork(nn.Flatten(), denoiser, 0.25)
+    with shared_denoising([one]):
+        first, second = one(IMAGES), one(IMAGES.clone() / 2)
+    assert denoiser.images == 2 * len(IMAGES) and not torch.equal(first, second)
+
+
+def test_the_shared_pass_is_used_by_several_detectors():
+    import oodcert
+
+    denoiser = Counting()
+    detectors = {str(i): Detector(DenoisedNetwork(network(), denoiser, 0.25)) for i in range(3)}
+    oodcert.certify(detectors, IMAGES, 0.25, n=100, batch_size=100)
+    assert denoiser.images == 700

@@ -169,10 +169,14 @@ def test_attacked_l2_by_hand():
     assert table.loc[("near", 0.5), "auc"] == pytest.approx(2 / 8)
 
 
-def test_l2_table_holds_both_ends_of_the_bracket(evidence, config):
+def test_l2_table_holds_both_ends_of_the_bracket():
+    config = synthetic.config()
+    config["evaluation"]["attack_l2"]["sigmas"] = [0.25, 0.5]
+    evidence = synthetic.evidence(config)
+    assert "achieved on the median at σ = 0.25 and 0.5" in tables.caption("l2", evidence, config)
     table = tables.l2_table(evidence, config)
     attack = table[table["bound"] == "attack"]
-    assert (attack["sigma"] == 0.25).all()
+    assert set(attack["sigma"]) == {0.25, 0.5} and set(attack["radius"]) == set(table["radius"])
     attacked = tables.attacked_l2_table(evidence, config)
     pd.testing.assert_frame_equal(attack[attacked.columns].reset_index(drop=True), attacked)
     guaranteed = tables.guaranteed_l2_table(evidence, config)
@@ -227,7 +231,7 @@ def test_order_and_coverage(evidence, config):
     assert list(ood["method"].unique()) == list(l2["method"].unique()) == config["methods"]
     assert list(ood["set"].unique()) == list(l2["set"].unique()) == [*config["data"]["ood"], "average"]
     assert len(ood) == 4 * 5 * 3
-    assert len(l2) == 4 * 3 * 2 * 5 * 5 + 4 * 3 * 5
+    assert len(l2) == 4 * 3 * 4 * 5 * 5 + 4 * 5 * 5
     wide = ood.pivot(index=["method", "set"], columns="protocol", values="auc")
     assert (wide["guaranteed"] <= wide["adversarial"]).all()
     assert (wide["adversarial"] <= wide["clean"]).all()
@@ -262,8 +266,12 @@ def test_missing_set_sigma_epsilon_and_bound_are_named(evidence, config):
     other["evaluation"]["certify_l2"]["sigmas"] = [2.0]
     with pytest.raises(InputError, match=r"not 2.0 as configured"):
         tables.l2_table(evidence, other)
-    other["evaluation"]["certify_l2"] |= {"sigmas": [0.25], "bounds": ["cdf"]}
-    with pytest.raises(InputError, match=r"not 'cdf' as configured"):
+    other["evaluation"]["certify_l2"] |= {"sigmas": [0.25], "bounds": ["vote"]}
+    with pytest.raises(InputError, match=r"not 'vote' as configured"):
+        tables.l2_table(evidence, other)
+    other = synthetic.config()
+    other["evaluation"]["attack_l2"]["sigmas"] = [0.25, 0.5]
+    with pytest.raises(InputError, match=r"attack_l2.* sigma = \[0.25\], not 0.5 as configured"):
         tables.l2_table(evidence, other)
 
 
@@ -297,6 +305,19 @@ def test_captions_state_the_settings(evidence, config):
     assert "DISTRO: rand, 30 iterations [reduced from 100], 8 EOT draws [reduced from 20]" in texts["id"]
     assert "40 clean, 40 attacked, 40 certified" in texts["id"]
     assert "probability ≥ 1 − α" in texts["id"] and "probability ≥ 1 − α" in texts["l2"]
+
+
+def test_captions_say_what_adaptive_sampling_settles(evidence):
+    config, evidence = synthetic.config(), dict(evidence)
+    for kind in ("l2", "id"):
+        rows = evidence[f"certify_{kind}"]
+        evidence[f"certify_{kind}"] = rows.assign(n=np.where(rows["sample"] == 0, 128, 1000))
+        assert "adaptive" not in tables.caption(kind, evidence, config)
+        config["evaluation"][f"certify_{kind}"]["sampling"] = "adaptive"
+    settled = "n = 128 to 1000 draws (adaptive: until it is settled on which side of the FPR95 threshold an OOD bound"
+    assert f"{settled} lies), α = 0.01: each bound" in tables.caption("l2", evidence, config)
+    settled = "n = 128 to 1000 (adaptive: until it is settled which R an image reaches), α = 0.001: each image"
+    assert settled in tables.caption("id", evidence, config)
 
 
 def test_full_attacks_and_unequal_sets_are_stated():
@@ -363,11 +384,12 @@ def test_readable_cells_are_percentages(evidence, config):
     l2 = tables.l2_table(evidence, config)
     cell = l2.query("method == 'oe' and sigma == 0.5 and bound == 'gaussian' and radius == 0.25 and set == 'average'")
     shown = tables.readable("l2", l2, config)
-    assert shown.shape == (4 * (3 * 2 + 1), 3 + 5)
-    assert list(shown.loc[7:13, "Bound"]) == [*["percentile", "gaussian"] * 2, "attack", "percentile", "gaussian"]
-    assert list(shown.loc[11, ["R = 0.75", "R = 1"]]) == ["–", "–"]
-    assert shown.loc[13, "R = 0.25"] == f"{100 * cell['auc'].iloc[0]:.1f}"
-    assert list(shown["Method"]) == [name for m in config["methods"] for name in [tables.label(m)] + [""] * 6]
+    assert shown.shape == (4 * (3 * 4 + 1), 3 + 5)
+    bounds = ["percentile", "cdf", "gaussian", "lipschitz"]
+    assert list(shown.loc[13:25, "Bound"]) == [*bounds * 2, "attack", *bounds]
+    assert list(shown.loc[13:25, "σ"]) == ["0.12", "", "", "", "0.25", "", "", "", "", "0.5", "", "", ""]
+    assert shown.loc[24, "R = 0.25"] == f"{100 * cell['auc'].iloc[0]:.1f}"
+    assert list(shown["Method"]) == [name for m in config["methods"] for name in [tables.label(m)] + [""] * 12]
 
 
 def test_long_tables_break_over_pages(tmp_path):
@@ -402,11 +424,15 @@ def test_labels():
     ]
 
 
+def rendered(name, config):
+    template = Environment(undefined=StrictUndefined).from_string((REPORT / f"{name}.rst").read_text())
+    return template.render(snakemake={"config": config})
+
+
 @pytest.mark.parametrize("name", CAPTIONS)
 def test_report_captions_render_from_the_config(name):
     config = yaml.safe_load((ROOT / "config" / "config.yaml").read_text())
-    template = Environment(undefined=StrictUndefined).from_string((REPORT / f"{name}.rst").read_text())
-    text = template.render(snakemake={"config": config})
+    text = rendered(name, config)
     publish_doctree(text, settings_overrides={"halt_level": 2, "report_level": 2})
     assert f"eed {config['seed']}" in text or f"seed {config['seed']}" in text
     assert not re.search(r"[\[\]{}]|None", text.replace("[0, 1]", ""))
@@ -415,8 +441,14 @@ def test_report_captions_render_from_the_config(name):
 def test_report_captions_follow_the_config():
     config = yaml.safe_load((ROOT / "config" / "config.yaml").read_text())
     config["seed"], config["data"]["test_images"] = 98, 765
-    config["evaluation"]["certify_l2"] |= {"sigmas": [0.777], "n": 4321, "alpha": 0.0123}
-    text = (REPORT / "table_l2.rst").read_text()
-    rendered = Environment(undefined=StrictUndefined).from_string(text).render(snakemake={"config": config})
-    for stated in ("Seed 98", "765:765", "σ = 0.777", "n = 4321", "α = 0.0123"):
-        assert stated in rendered
+    config["evaluation"]["certify_l2"] |= {"sigmas": [0.777], "n": 4321, "alpha": 0.0123, "sampling": "fixed"}
+    config["evaluation"]["attack_l2"] |= {"sigmas": [0.333, 0.444]}
+    for stated in ("Seed 98", "765:765", "σ = 0.777", "σ = 0.333, 0.444", "n = 4321", "α = 0.0123"):
+        assert stated in rendered("table_l2", config)
+    assert "σ = 0.333. " in rendered("figure_l2_bracket", config)
+    config["evaluation"]["certify_l2"] |= {"sampling": "adaptive"}
+    config["evaluation"]["certify_id"] |= {"sampling": "adaptive", "n": 5678}
+    for name in ("table_l2", "figure_l2_bracket", "workflow"):
+        assert "n ≤ 4321" in rendered(name, config)
+    for name in ("table_id", "figure_id_certified", "workflow"):
+        assert "n ≤ 5678" in rendered(name, config)

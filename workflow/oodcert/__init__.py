@@ -11,6 +11,7 @@ PUBLIC = {
     "certify_labels": "oodcert.certification.labels",
     "interval_bounds": "oodcert.certification.interval",
     "guaranteed_metrics": "oodcert.metrics",
+    "certified_rates": "oodcert.metrics",
     "ood_metrics": "oodcert.metrics",
     "load_images": "oodcert.data.folder",
     "InputError": "oodcert.errors",

@@ -47,23 +47,44 @@ def tpr_threshold(id_scores, tpr=0.95):
     return np.sort(id_scores)[len(id_scores) - accepted]
 
 
-def guaranteed_metrics(id_table, ood_table):
+def guaranteed_metrics(id_table, ood_table, two_sided=False):
     """Metrics that no l2 perturbation of the OOD images within the radius can push lower.
 
-    id_table, ood_table: tables of `oodcert.certify`, at one sigma, over the same bounds; id_table must hold
-    radius 0. The ID side takes its lower confidence bounds at radius 0, the OOD side its upper bounds at each
-    radius; a sample without a certificate has an infinite bound, its worst value.
+    id_table, ood_table: tables of `oodcert.certify`, at one sigma, over the same bounds. The ID side takes its lower
+    confidence bounds at radius 0, or at the same radius if two_sided, for an adversary who moves ID images as well;
+    the OOD side takes its upper bounds at each radius. A sample without a certificate has an infinite bound, its worst
+    value.
 
     Returns a DataFrame with a row per bound x radius: bound, radius, auc, aupr, fpr95.
-    Raises InputError where the tables disagree on sigma, hold no radius 0 or hold NaN.
+    Raises InputError where the tables disagree on sigma, lack the ID side's radius or hold NaN.
     """
     sigmas = {*id_table["sigma"].unique(), *ood_table["sigma"].unique()}
     if len(sigmas) != 1:
         raise InputError(f"The two tables mix sigma = {sorted(sigmas)}: pass the rows of one sigma at a time.")
     rows = []
     for (bound, radius), ood in ood_table.groupby(["bound", "radius"], sort=True):
-        id_lower = id_table.loc[(id_table["bound"] == bound) & (id_table["radius"] == 0), "lower"]
+        other = radius if two_sided else 0.0
+        id_lower = id_table.loc[(id_table["bound"] == bound) & (id_table["radius"] == other), "lower"]
         if id_lower.empty:
-            raise InputError(f"The ID table has no rows of bound {bound!r} at radius 0: certify it with 0 in radii.")
+            raise InputError(
+                f"The ID table has no rows of bound {bound!r} at radius {other:g}: certify it with {other:g} in radii."
+            )
         rows.append({"bound": bound, "radius": radius, **ood_metrics(id_lower, ood["upper"])})
     return pd.DataFrame(rows)
+
+
+def certified_rates(id_table, ood_table):
+    """What the majority vote at a threshold is certain to accept and to reject (bound "vote" of `oodcert.certify`).
+
+    Returns a DataFrame with a row per radius: radius, tpr (share of the ID images that no perturbation within the
+    radius can get rejected), fpr (share of the OOD images that some perturbation may get accepted; certified, at a
+    threshold of 95 % TPR, this is FPR95). Raises InputError where a table has no rows of the vote bound.
+    """
+    votes = [table[table["bound"] == "vote"] for table in (id_table, ood_table)]
+    if any(table.empty for table in votes):
+        raise InputError("A table has no rows of the vote bound: certify it with bounds=['vote'] and a threshold.")
+    tpr, fpr = (
+        (table[side] >= 0.5).groupby(table["radius"]).mean()
+        for table, side in zip(votes, ("lower", "upper"), strict=True)
+    )
+    return pd.DataFrame({"tpr": tpr, "fpr": fpr}).rename_axis("radius").reset_index()

@@ -8,6 +8,9 @@ from oodcert.certification.sampling import sample
 from oodcert.certification.scores import BATCH_SIZE
 from oodcert.certification.stages import plan_stages
 from oodcert.detector import check_images, checked_logits
+from oodcert.errors import InputError
+
+DOUBT = 0.1  # how often sampling may stop although further draws would have shown the next radius
 
 
 def certify_labels(
@@ -33,11 +36,13 @@ def certify_labels(
     probability; each image's radius holds with probability ≥ 1 - alpha. sampling: "fixed", or "adaptive" with at most
     n draws: an image is finished once its radius will not pass another of the `radii`. Returns a DataFrame with a row
     per image: image (id), prediction (-1: abstains), radius (rounded down, 0 where it abstains), correct, n (draws
-    used, without n0).
+    used, without n0). Raises InputError on images outside [0, 1], NaN logits or unknown settings.
     """
     check_images(images)
     network.eval()
     ids = list(range(len(images)) if ids is None else ids)
+    if n0 < 1:
+        raise InputError(f"n0 = {n0}: at least one draw is needed to choose the class.")
     stages, levels = plan_stages(sampling, n, alpha)
 
     def count(votes):
@@ -48,8 +53,8 @@ def certify_labels(
     def settled(_, stage, votes):
         _, agreeing, drawn = count(votes)
         certified = vote_radius(agreeing, drawn, sigma, levels[stage])
-        expected = int(np.ceil(proportion_bounds(agreeing, drawn, levels[stage])[1] * (n - drawn)))
-        hoped = vote_radius(agreeing + expected, n, sigma, levels[-1])
+        to_come = int(np.ceil(proportion_bounds(agreeing, drawn, DOUBT)[1] * (n - drawn)))
+        hoped = vote_radius(agreeing + to_come, n, sigma, levels[-1])
         return _passed(certified, radii) >= _passed(hoped, radii)
 
     sampled = sample(

@@ -23,7 +23,7 @@ def sample(evaluate, images, ids, name, *, sigma, stages, seed, batch_size, sett
     The noise of draw i depends on (seed, name, id, i) alone. Batches cross image boundaries and the last one is padded,
     so every pass has the same shape, and few images are under way at once, whatever N.
     """
-    for key, value in (("sigma", sigma), ("n", stages[0]), ("batch_size", batch_size)):
+    for key, value in (("sigma", sigma), ("draws", stages[0]), ("batch_size", batch_size)):
         if not value > 0:
             raise InputError(f"{key} = {value}: certification needs a positive {key}.")
     work = _Work(len(images), stages)

@@ -65,7 +65,7 @@ def certify(
     """
     check_images(images)
     detectors = detector if isinstance(detector, dict) else {"": detector}
-    _check(detectors, bounds, threshold, p, alpha)
+    _check(detectors, radii, bounds, threshold, p)
     device = device or images.device
     ids = list(range(len(images)) if ids is None else ids)
     level = alpha / (2 * len(images) * len(radii)) if simultaneous else alpha
@@ -111,7 +111,7 @@ def certify(
     return pd.concat(tables, ignore_index=True)
 
 
-def _check(detectors, bounds, threshold, p, alpha):
+def _check(detectors, radii, bounds, threshold, p):
     unknown = [bound for bound in bounds if bound not in BOUNDS]
     if unknown or not bounds:
         raise InputError(f"bounds = {list(bounds)}: use one or more of {', '.join(BOUNDS)}.")
@@ -124,9 +124,10 @@ def _check(detectors, bounds, threshold, p, alpha):
         raise InputError(
             f"bounds = {list(bounds)} with threshold = {threshold}: the vote bound, and no other, needs one."
         )
-    for key, value in (("p", p), ("alpha", alpha)):
-        if not 0 < value < 1:
-            raise InputError(f"{key} = {value}: it must lie between 0 and 1.")
+    if not len(radii) or not all(0 <= radius < np.inf for radius in radii):
+        raise InputError(f"radii = {list(radii)}: give one or more finite radii of at least 0.")
+    if not 0 < p < 1:
+        raise InputError(f"p = {p}: a quantile lies between 0 and 1.")
 
 
 def _opposite(against, one, bounds):

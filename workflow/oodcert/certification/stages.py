@@ -12,10 +12,12 @@ def plan_stages(sampling, n, alpha):
 
     Adaptive sampling spends alpha on its stages in proportion to their draws. By the union bound all stages' bounds
     hold at once with probability ≥ 1 - alpha, so the reported one does, whatever decides where sampling stops. Raises
-    InputError on another `sampling` than "fixed" or "adaptive".
+    InputError on another `sampling` than "fixed" or "adaptive", on n < 1 and on an alpha outside (0, 1).
     """
     if sampling not in ("fixed", "adaptive"):
         raise InputError(f"sampling = {sampling!r}: use 'fixed' or 'adaptive'.")
+    if not (n >= 1 and 0 < alpha < 1):
+        raise InputError(f"n = {n}, alpha = {alpha}: at least one draw is needed, and an alpha between 0 and 1.")
     draws = [n]
     while sampling == "adaptive" and draws[0] / RATIO >= FIRST:
         draws.insert(0, FIRST * round(draws[0] / RATIO / FIRST))

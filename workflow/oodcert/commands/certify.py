@@ -8,7 +8,7 @@ from pathlib import Path
 from oodcert.cli import BOUNDS
 from oodcert.commands.guaranteed import caption, guaranteed_table, readable, summary
 from oodcert.commands.inputs import check_folder, load_detector, load_sets, prepare_torch, tensors_sha256
-from oodcert.commands.pieces import Piece, certify_pieces, cut, join
+from oodcert.commands.pieces import Piece, certify_sets, cut
 from oodcert.evidence import read_evidence, sidecar, write_json
 from oodcert.tables.writing import write_table
 
@@ -26,7 +26,7 @@ def run(options):
     check_folder(out, settings, outputs)
     seconds_of_batch(detector, sets, settings, 1)  # settings that do not go together end here, with nothing written
     missing = {name: images for name, images in sets.items() if not sidecar(evidence[name]).exists()}
-    pieces = [piece for images in missing.values() for piece in cut(images, settings, out / "parts")]
+    pieces = {name: cut(images, settings, out / "parts") for name, images in missing.items()}
     if options.dry_run:
         print(plan(detector, sets, settings, pieces, outputs))
         return
@@ -34,10 +34,7 @@ def run(options):
         print(f"{out} holds the results of this command: nothing to do.")
     else:
         write_json(settings, out / "settings.json")
-        certify_pieces(pieces, detector, settings)
-        for name, images in missing.items():
-            inputs = [path for path in (options.weights, images.path) if path and Path(path).is_file()]
-            join([piece for piece in pieces if piece.images is images], evidence[name], settings, inputs)
+        certify_sets(pieces, evidence, detector, settings, options.weights)
         print(conclude(evidence, settings, {name: len(images) for name, images in sets.items()}, out))
     shutil.rmtree(out / "parts", ignore_errors=True)
 
@@ -72,7 +69,7 @@ def plan(detector, sets, settings, pieces, outputs):
     seconds_of_batch(detector, sets, settings, batch)  # the first one also warms up
     seconds = seconds_of_batch(detector, sets, settings, batch)
     images, sigmas = sum(map(len, sets.values())), len(settings["sigma"])
-    calls = n * sum(len(piece) for piece in pieces if not piece.done())
+    calls = n * sum(len(piece) for part in pieces.values() for piece in part if not piece.done())
     most = "at most " if settings["sampling"] == "adaptive" else ""
     lines = {
         "images": ", ".join(f"{name} {len(part)}" for name, part in sets.items()),

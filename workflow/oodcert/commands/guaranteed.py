@@ -5,6 +5,10 @@ import pandas as pd
 from oodcert.metrics import METRICS, guaranteed_metrics
 
 KEYS = ["sigma", "bound", "radius"]
+DRAWS = {
+    "fixed": "n = {} draws an image",
+    "adaptive": "n ≤ {} draws an image (adaptive: until its part in the guaranteed AUC is settled)",
+}
 
 
 def guaranteed_table(inside, outside):
@@ -53,6 +57,6 @@ def caption(settings, sizes):
         f"Guaranteed detection by {settings['network']} with the score {settings['score']}, in %: no perturbation of "
         "the OOD images within the l2 radius R makes AUC or AUPR lower or FPR95 higher. "
         f"ID: {inside} ({count} images); OOD: {', '.join(f'{name} ({size})' for name, size in outside)}. "
-        f"n = {settings['n']} draws an image ({settings['sampling']}), each bound with error probability "
+        f"{DRAWS[settings['sampling']].format(settings['n'])}, each bound with error probability "
         f"α = {settings['alpha']:g}, seed {settings['seed']}."
     )

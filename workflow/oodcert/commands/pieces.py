@@ -31,8 +31,11 @@ class Piece:
     def done(self):
         return sidecar(self.path).exists()
 
-    def certify(self, detector, settings):
-        """Rows of `oodcert.certify`; they depend on the network, the piece and the settings alone."""
+    def certify(self, detector, settings, against=None):
+        """Rows of `oodcert.certify`; they depend on the network, the piece and the arguments alone.
+
+        against: None, or evidence of the ID set at all sigmas.
+        """
         name, span = self.images.name, slice(self.start, self.stop)
         torch.manual_seed(derive(settings["seed"], name, self.sigma, self.start))  # of networks with draws of their own
         keys = ("radii", "n", "alpha", "bounds", "sampling", "seed", "batch_size", "device")
@@ -40,6 +43,7 @@ class Piece:
             detector,
             self.images.pixels[span],
             self.sigma,
+            against=None if against is None else against[against["sigma"] == self.sigma],
             ids=self.images.positions[span],
             name=f"certify/{name}",
             **{key: settings[key] for key in keys},
@@ -56,15 +60,30 @@ def cut(images, settings, folder):
     ]
 
 
-def certify_pieces(pieces, detector, settings):
-    """Certifies and writes the pieces that are not done yet, under one progress bar."""
-    done = sum(len(piece) for piece in pieces if piece.done())
-    with tqdm(total=sum(map(len, pieces)), initial=done, desc="certify", unit="image") as bar:
-        for piece in pieces:
-            if not piece.done():
-                provenance = Provenance(settings)
-                write_evidence(piece.certify(detector, settings), piece.path, provenance)
-                bar.update(len(piece))
+def certify_sets(pieces, evidence, detector, settings, weights):
+    """Certifies the pieces that are not done yet, under one progress bar, and writes the sets' evidence files.
+
+    pieces: set -> its pieces, the ID set first; evidence: set -> its file, also of sets without pieces, which are
+    finished; weights: their file, or None. Adaptive sampling certifies the ID set at radius 0 alone, and the OOD sets
+    as far as the guaranteed AUC against it needs.
+    """
+    inside, adaptive = settings["id"], settings["sampling"] == "adaptive"
+    every = [piece for part in pieces.values() for piece in part]
+    done = sum(len(piece) for piece in every if piece.done())
+    with tqdm(total=sum(map(len, every)), initial=done, desc="certify", unit="image") as bar:
+        for name, part in pieces.items():
+            own, against = settings, None
+            if adaptive and name == inside:
+                own = {**settings, "radii": [0.0]}
+            elif adaptive:
+                against = read_evidence([evidence[inside]])
+            for piece in part:
+                if not piece.done():
+                    provenance = Provenance(settings)
+                    write_evidence(piece.certify(detector, own, against), piece.path, provenance)
+                    bar.update(len(piece))
+            inputs = [path for path in (weights, part[0].images.path) if path and Path(path).is_file()]
+            join(part, evidence[name], settings, inputs)
 
 
 def join(pieces, path, settings, inputs):

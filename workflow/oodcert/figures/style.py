@@ -1,7 +1,7 @@
 """What all figures share: style, colours, panels, and how they are saved."""
 
+from io import BytesIO
 from math import ceil
-from pathlib import Path
 
 import matplotlib
 import seaborn
@@ -14,14 +14,22 @@ INK = "0.25"  # grey of what belongs to no method
 WIDTH = 7.2  # inches, of a figure in the context "paper"
 MOST_COLUMNS = 5
 LIGHTEST = 0.5  # relative luminance of a line that is still seen on white
+LOOKS = [  # of the bounds' lines, told apart without colour
+    {"linestyle": "-", "marker": "o"},
+    {"linestyle": "--", "marker": "s"},
+    {"linestyle": "-.", "marker": "D"},
+    {"linestyle": ":", "marker": "^"},
+]
 
 
 def style(config):
     """Context manager under which every figure is drawn: fonts, lines and axes of config["figures"]["context"]."""
+    context = seaborn.plotting_context(config["figures"]["context"])
     return matplotlib.rc_context(
         {
             **seaborn.axes_style("ticks"),
-            **seaborn.plotting_context(config["figures"]["context"]),
+            **context,
+            "lines.markersize": 0.7 * context["lines.markersize"],
             "axes.spines.top": False,
             "axes.spines.right": False,
             "axes.edgecolor": INK,
@@ -82,5 +90,8 @@ def save(figure, stem, dpi):
     """Writes stem.pdf (vector, fonts embedded) and stem.png, each atomically, the same bytes at every call."""
     metadata = {"pdf": {"CreationDate": None}, "png": {"Software": None}}
     for kind, entries in metadata.items():
-        with matplotlib.rc_context({"pdf.fonttype": 42}), atomic(Path(f"{stem}.{kind}")) as path:
-            figure.savefig(path, format=kind, dpi=dpi, metadata=entries)
+        drawn = BytesIO()  # matplotlib's own error on a full disk says nothing of it
+        with matplotlib.rc_context({"pdf.fonttype": 42}):
+            figure.savefig(drawn, format=kind, dpi=dpi, metadata=entries)
+        with atomic(f"{stem}.{kind}") as path:
+            path.write_bytes(drawn.getbuffer())

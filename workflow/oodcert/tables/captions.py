@@ -49,8 +49,8 @@ def _id(evidence, config):
         "An image is robust only if the method's own prediction, for a randomised method by the mean over its "
         "evaluation's noise draws, which the attack never saw, is right on the clean and on every attacked image.",
         "Certified: correct, not abstained, and with a certified ℓ₂ radius of at least R under Gaussian noise of "
-        f"standard deviation σ, {_sampling(settings['certify_id'])}n₀ = {certified['n0']}, n = {certified['n']}, "
-        f"α = {certified['alpha']}: "
+        f"standard deviation σ, n₀ = {certified['n0']}, n = {certified['n']}"
+        f"{_sampling(settings['certify_id'], 'which R an image reaches')}, α = {certified['alpha']}: "
         "each image's radius holds with probability ≥ 1 − α.",
         f"Images: {counts}.",
     ]
@@ -88,15 +88,17 @@ def _l2(evidence, config):
         "Scores are smoothed with Gaussian noise of standard deviation σ: their median for the percentile bound, "
         "their mean for the others (cdf from a Berk–Jones band around the scores' distribution, gaussian and lipschitz "
         "from a betting bound on their mean).",
-        f"{_sampling(config['evaluation']['certify_l2'])}n = {settings['n']} draws, α = {settings['alpha']}: "
+        f"n = {settings['n']} draws"
+        f"{_sampling(config['evaluation']['certify_l2'], 'on which side of the FPR95 threshold an OOD bound lies')}, "
+        f"α = {settings['alpha']}: "
         "each bound holds per image, per radius and per side with probability ≥ 1 − α, not jointly.",
         "OOD bounds that say nothing (infinite, or 1 for a mean score): "
         + ", ".join(f"{label(bound)} {_percent(share)}" for bound, share in vacuous.items())
         + ". An infinite bound counts as the worst value.",
-        f"Attack: no bound, but what an attack achieved on the median at σ = {_span(attack['sigma'])}, the upper end "
-        "of the percentile bound's bracket, up to Monte-Carlo error. It maximises the mean of the score under noise "
-        f"({_budget(attack, L2_ATTACK)}), is judged on n = {_span(attack['n'])} fresh draws, and each image takes its "
-        "strongest result over all radii up to R.",
+        f"Attack: no bound, but what an attack achieved on the median at σ = {_list(attack['sigma'].unique())}, the "
+        "upper end of the percentile bound's bracket, up to Monte-Carlo error. It maximises the mean of the score "
+        f"under noise ({_budget(attack, L2_ATTACK)}), is judged on n = {_span(attack['n'])} fresh draws, and each "
+        "image takes its strongest result over all radii up to R.",
         _images(evidence, "certify_l2", config),
     ]
 
@@ -227,8 +229,8 @@ def _values(evidence, evaluation, config, columns):
     return {column: _span(rows[column]) for column in columns}
 
 
-def _sampling(settings):
-    return "adaptive sampling, " if settings["sampling"] == "adaptive" else ""
+def _sampling(settings, question):
+    return f" (adaptive: until it is settled {question})" if settings["sampling"] == "adaptive" else ""
 
 
 def _of_methods(evidence, evaluation, config):

@@ -76,7 +76,7 @@ def _l2(frame, config):
             row = {"Method": label(method), "σ": f"{sigma:g}", "Bound": label(bound)}
             row |= {f"R = {radius:g}": _percent(auc) for radius, auc in zip(group["radius"], group["auc"], strict=True)}
             rows.append(row)
-    shown = pd.DataFrame(rows).fillna("–")
+    shown = pd.DataFrame(rows)
     repeated = shown["Method"] == shown["Method"].shift()
     return shown.assign(
         **{

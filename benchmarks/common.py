@@ -1,0 +1,131 @@
+"""What both benchmarks share: arguments, the networks and images of a finished run, and the record of a result."""
+
+import argparse
+import os
+import platform
+import re
+import shlex
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+import yaml
+
+from oodcert.cli import POSITIVE_INT
+from oodcert.config import check_config
+from oodcert.data.imageset import ImageSet
+from oodcert.errors import InputError
+from oodcert.evidence import Provenance, write_json
+from oodcert.jobs import load_parts, load_sets
+from oodcert.methods import parts_of
+
+
+def parser(description, images, out):
+    """The arguments of both scripts; images and out: their defaults."""
+    made = argparse.ArgumentParser(description=description, formatter_class=argparse.ArgumentDefaultsHelpFormatter)
+    add = made.add_argument
+    add("--images", type=POSITIVE_INT, default=images, metavar="N", help="images of every set, evenly spaced over it")
+    add("--n", type=POSITIVE_INT, default=10_000, help="noise draws an image, at most")
+    add("--threads", type=POSITIVE_INT, default=1, help="torch threads")
+    add("--config", default="config/config.yaml", metavar="FILE", help="config of the finished run")
+    add("--directory", default=".", metavar="DIR", help="folder that holds the run's results/ and data/")
+    add("--out", default=out, metavar="FILE", help="json file of the measurements")
+    return made
+
+
+@dataclass
+class Run:
+    """A finished run. parts: name -> trained module; sets: "id" and the OOD sets -> ImageSet; inputs: their files."""
+
+    config: dict
+    parts: dict
+    sets: dict
+    inputs: list
+
+    def images(self, name):
+        """A set's images, float32 [N, C, H, W] in [0, 1]."""
+        return torch.from_numpy(self.sets[name].floats())
+
+
+def load_run(config, directory, images):
+    """The Run of a config file, with `images` images of every set. Raises InputError where the run is not finished."""
+    if not Path(config).is_file():
+        raise InputError(f"{config} does not exist: pass the config of a finished run with --config.")
+    config = check_config(yaml.safe_load(Path(config).read_text()))
+    profile, data = config["profile"], config["data"]
+    needed = dict.fromkeys(part for method in config["methods"] for part in parts_of(method))
+    parts = [Path(directory, "results", profile, "models", f"{part}.safetensors") for part in needed]
+    sets = [Path(directory, "data", profile, f"{name}.npz") for name in ("id_test", *data["ood"])]
+    missing = [str(path) for path in (*parts, *sets) if not path.exists()]
+    if missing:
+        raise InputError(
+            f"{missing[0]} does not exist: this benchmark measures the networks of a finished {profile} run. Run "
+            "`make` first, or pass the folder that holds results/ and data/ with --directory."
+        )
+    settings = {**data, "networks": config["networks"]}
+    loaded = load_sets(sets, settings)
+    return Run(
+        config,
+        load_parts(parts, settings),
+        {name: evenly_spaced(image_set, images) for name, image_set in loaded.items()},
+        [*parts, *sets],
+    )
+
+
+def evenly_spaced(image_set, count):
+    """`count` images of a set, evenly spaced over it; all of them where it holds no more."""
+    index = np.linspace(0, len(image_set), min(count, len(image_set)), endpoint=False).astype(int)
+    return ImageSet(image_set.name, image_set.images[index], image_set.labels[index], image_set.ids[index])
+
+
+def compared(before, after):
+    """How certified decisions `after` differ from those `before`: boolean Series with one index."""
+    return {
+        "decisions": len(before),
+        "agree": int((before == after).sum()),
+        "more_conservative": int((before & ~after).sum()),
+        "less_conservative": int((after & ~before).sum()),
+    }
+
+
+def started(options, inputs, **settings):
+    """The Provenance of a benchmark, its clock running: settings, packages, commit and inputs."""
+    torch.set_num_threads(options.threads)
+    return Provenance({key: getattr(options, key) for key in ("images", "n", "threads")} | settings, inputs)
+
+
+def finish(provenance, options, script, argv, **tables):
+    """Writes the DataFrames of measurements, as rows, and where they come from to the json file of --out."""
+    command = shlex.join(["python", f"benchmarks/{Path(script).name}", *(sys.argv[1:] if argv is None else argv)])
+    rows = {name: frame.astype(object).where(frame.notna(), None).to_dict("records") for name, frame in tables.items()}
+    write_json(provenance.record(command=command, machine=machine(options.threads), **rows), options.out)
+    print(f"\nWritten to {options.out}")
+
+
+def machine(threads):
+    """The processor, its cores and the torch threads in use."""
+    info = Path("/proc/cpuinfo")
+    names = re.findall(r"^model name\s*: (.+)$", info.read_text(), re.MULTILINE) if info.exists() else []
+    return {
+        "system": f"{platform.system()} {platform.machine()}",
+        "cpu": names[0] if names else platform.processor(),
+        "cores": os.cpu_count(),
+        "threads": threads,
+    }
+
+
+def show(title, frame, decimals):
+    """Prints a DataFrame under its title; decimals: of each float column, by its name."""
+    formats = {name: f"{{:,.{places}f}}".format for name, places in decimals.items()}
+    formats |= {name: "{:,}".format for name in frame.select_dtypes("integer")}
+    print(f"\n{title}\n{frame.to_string(index=False, formatters=formats)}", flush=True)
+
+
+def run_script(main):
+    """Runs a script's main; an InputError ends it with exit code 1 and its one paragraph."""
+    try:
+        main()
+    except InputError as error:
+        sys.exit(f"Error: {error}")

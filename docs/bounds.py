@@ -1,0 +1,86 @@
+"""Draws docs/bounds.png and writes the table of docs/certificates.md, from the committed evidence."""
+
+from pathlib import Path
+
+import pandas as pd
+
+import oodcert
+from oodcert.evidence import read_evidence
+from oodcert.figures.style import LOOKS, WIDTH, colours, new_figure, save, style
+from oodcert.files import atomic
+from oodcert.tables.labels import label
+
+ROOT = Path(__file__).parents[1]
+REFERENCE = ROOT / "results" / "reference"
+BOUNDS = ["percentile", "cdf", "gaussian", "lipschitz"]
+CONFIG = {"methods": BOUNDS, "figures": {"context": "paper", "palette": "colorblind"}}
+DIGITS, DIGITS_SIGMA = ["plain", "prood", "distro"], 0.25
+CIFAR, CIFAR_SIGMA = ["svhn", "textures", "cifar100"], 0.12
+SHOWN = {"digits": [0.0, 0.25, 0.5, 1.0], "CIFAR-10": [0.0, 0.1, 0.25, 0.4]}  # radii in the table
+START, END = "<!-- table by docs/bounds.py -->\n", "<!-- end -->"
+
+
+def guaranteed_auc():
+    """A row per panel x bound x radius: data, panel, sigma, bound, radius, auc; of digits the mean over OOD sets."""
+    frames = []
+    for method in DIGITS:
+        rows = read_evidence([REFERENCE / "digits" / "evidence" / "certify_l2" / f"{method}.parquet"])
+        rows = rows[rows["sigma"] == DIGITS_SIGMA]
+        sets = {name: group for name, group in rows.groupby("set") if name != "id"}
+        inside = rows[rows["set"] == "id"]
+        each = pd.concat(oodcert.guaranteed_metrics(inside, group) for group in sets.values())
+        mean = each.groupby(["bound", "radius"], as_index=False)["auc"].mean()
+        frames.append(mean.assign(data="digits", panel=label(method), sigma=DIGITS_SIGMA))
+    inside = read_evidence([REFERENCE / "cifar10" / "cifar10.parquet"])
+    for name in CIFAR:
+        outside = read_evidence([REFERENCE / "cifar10" / f"{name}.parquet"])
+        found = oodcert.guaranteed_metrics(inside, outside)
+        frames.append(found.assign(data="CIFAR-10", panel=f"against {label(name)}", sigma=CIFAR_SIGMA))
+    return pd.concat(frames, ignore_index=True)
+
+
+def draw(table):
+    """The figure: a row of panels for each data set, a line a bound."""
+    looks = {bound: {"color": ink, **look} for (bound, ink), look in zip(colours(CONFIG).items(), LOOKS, strict=True)}
+    with style(CONFIG):
+        figure = new_figure(WIDTH, 4.6)
+        grid = figure.subplots(2, 3, sharey=True, sharex="row")
+        for line, (data, rows) in zip(grid, table.groupby("data", sort=False), strict=True):
+            for axes, (panel, part) in zip(line, rows.groupby("panel", sort=False), strict=True):
+                for bound, look in looks.items():
+                    curve = part[part["bound"] == bound]
+                    axes.plot(curve["radius"], curve["auc"], **look, label=bound)
+                axes.axhline(0.5, color="0.7", linewidth=0.8, zorder=0, label="chance")
+                axes.set_title(f"{data}: {panel} (σ = {part['sigma'].iloc[0]:g})")
+                axes.set_ylim(-0.03, 1.03)
+        figure.legend(*grid[0, 0].get_legend_handles_labels(), loc="outside upper center", ncols=len(looks) + 1)
+        figure.supxlabel("ℓ₂ radius R of the perturbation")
+        figure.supylabel("guaranteed AUC")
+    return figure
+
+
+def markdown(table):
+    """The figure's numbers at a few radii, in %."""
+    rows = []
+    for (data, panel), part in table.groupby(["data", "panel"], sort=False):
+        cells = part.assign(auc=(100 * part["auc"]).map("{:.1f}".format)).set_index(["bound", "radius"])["auc"]
+        for bound in BOUNDS:
+            values = {f"R {i}": f"{cells[bound, radius]} (R = {radius:g})" for i, radius in enumerate(SHOWN[data])}
+            rows.append({"data": f"{data}, {panel}", "bound": bound, **values})
+    shown = pd.DataFrame(rows)
+    shown["data"] = shown["data"].mask(shown["data"] == shown["data"].shift(), "")
+    header = ["", "bound", "no perturbation", "small", "larger", "largest"]
+    return shown.set_axis(header, axis=1).to_markdown(index=False, disable_numparse=True)
+
+
+def main():
+    table = guaranteed_auc()
+    save(draw(table), ROOT / "docs" / "bounds", dpi=200)
+    page = ROOT / "docs" / "certificates.md"
+    before, rest = page.read_text().split(START)
+    with atomic(page) as temporary:
+        temporary.write_text(before + START + "\n" + markdown(table) + "\n\n" + END + rest.split(END)[1])
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,103 @@
+"""The benchmarks' straightforward loop against oodcert.certify, and both scripts on an untrained tiny run."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+import yaml
+
+import adaptive
+import certify as certify_benchmark
+import common
+import oodcert
+from conftest import read_config, shrink
+from oodcert.checkpoints import build_part, save_part
+from oodcert.data.bundled import build_sets
+from oodcert.errors import InputError
+from oodcert.methods import PARTS
+from oodcert.networks import build_network
+from oodcert.rng import normal_draws
+
+SHAPE = (1, 8, 8)
+
+
+def keyed_noise(sample):
+    """Standard normal draws of a shape [B, C, H, W]: those of the library, one batch after another."""
+    drawn = 0
+
+    def noise(shape):
+        nonlocal drawn
+        found = torch.from_numpy(normal_draws(0, "", sample, drawn, shape[0], tuple(shape[1:])))
+        drawn += shape[0]
+        return found
+
+    return noise
+
+
+@pytest.mark.parametrize(("n", "batch_size"), [(1000, 250), (999, 128), (20, 500)])
+@pytest.mark.parametrize("score", ["msp", "energy"])
+@pytest.mark.parametrize("alpha", [0.01, 0.2])
+def test_the_straightforward_loop_gives_the_same_percentile_bounds(n, batch_size, score, alpha):
+    torch.manual_seed(0)
+    detector = oodcert.Detector(build_network({"name": "cnn", "width": 4}, SHAPE, 3), score)
+    images, radii = torch.rand(3, *SHAPE), [0.0, 0.1, 0.25, 0.5, 1.0]
+    table = oodcert.certify(detector, images, 0.25, radii, n=n, alpha=alpha, bounds=["percentile"])
+    for image in range(len(images)):
+        bounds = certify_benchmark.loop_bounds(
+            detector.raw_score, images[image], 0.25, radii, n, alpha, batch_size, keyed_noise(image)
+        )
+        ours = table.loc[table["image"] == image, ["lower", "upper"]].to_numpy().T
+        assert np.allclose(bounds, ours, atol=1e-6)
+        assert n > 20 or np.isinf(ours).any()
+
+
+def test_decisions_are_compared_by_their_direction():
+    before, after = pd.Series([True, True, False, False, True]), pd.Series([True, False, True, True, True])
+    expected = {"decisions": 5, "agree": 2, "more_conservative": 1, "less_conservative": 2}
+    assert common.compared(before, after) == expected
+
+
+@pytest.fixture(scope="module")
+def tiny(tmp_path_factory):
+    """Arguments for a folder with the data and the models, untrained, of a tiny run."""
+    folder, config = tmp_path_factory.mktemp("run"), shrink(read_config())
+    (folder / "config.yaml").write_text(yaml.safe_dump(config))
+    for name, image_set in build_sets(config).items():
+        image_set.save(folder / "data" / "tiny" / f"{name}.npz")
+    torch.manual_seed(0)
+    for part in PARTS:
+        module = build_part(part, config["networks"], SHAPE, config["data"]["num_classes"])
+        save_part(module, folder / "results" / "tiny" / "models" / f"{part}.safetensors")
+    arguments = ["--config", folder / "config.yaml", "--directory", folder, "--images", 2, "--n", 200]
+    return [str(argument) for argument in arguments]
+
+
+def test_certify_runs_end_to_end(tiny, tmp_path, capsys):
+    certify_benchmark.main([*tiny, "--repetitions", "1", "--out", str(tmp_path / "certify.json")])
+    found = json.loads((tmp_path / "certify.json").read_text())
+    assert [row["step"] for row in found["total"]] == list(certify_benchmark.STEPS)
+    calls = [row["denoiser_calls"] for row in found["total"]]
+    assert calls[0] == 4 * 6 * 2 * 200 and calls[2] < calls[1] / 3
+    assert {row["decisions"] for row in found["agreement"]} == {4 * 5 * 2 * 2}
+    assert {"commit", "packages", "machine", "command", "settings", "overhead"} <= found.keys()
+    assert "Overhead" in capsys.readouterr().out
+
+
+def test_adaptive_runs_end_to_end(tiny, tmp_path, capsys):
+    adaptive.main([*tiny, "--out", str(tmp_path / "adaptive.json")])
+    found = json.loads((tmp_path / "adaptive.json").read_text())
+    assert [row["certificate"] for row in found["totals"]] == ["all four bounds", "labels", "percentile"]
+    for row in found["calls"]:
+        assert row["agree"] + row["more_conservative"] + row["less_conservative"] == row["decisions"]
+    assert all(0 <= row["fixed"] <= 1 and 0 <= row["adaptive"] <= 1 for row in found["metrics"])
+    assert "In total" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("script", [certify_benchmark, adaptive])
+def test_a_missing_run_is_named(script, tmp_path):
+    config = Path(__file__).parents[1] / "config" / "config.yaml"
+    with pytest.raises(InputError, match=r"plain\.safetensors does not exist.*`make` first"):
+        script.main(["--config", str(config), "--directory", str(tmp_path)])

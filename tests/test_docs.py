@@ -1,0 +1,39 @@
+"""The page on certificates shows what docs/bounds.py makes of the committed evidence."""
+
+import importlib.util
+import json
+
+import pytest
+
+from conftest import ROOT
+from oodcert.figures import save
+from oodcert.files import sha256
+
+EVIDENCE = sorted((ROOT / "results" / "reference" / "cifar10").glob("*.parquet"))
+
+
+@pytest.fixture(scope="module")
+def bounds():
+    spec = importlib.util.spec_from_file_location("bounds", ROOT / "docs" / "bounds.py")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def test_the_page_and_its_figure_follow_from_the_evidence(bounds, tmp_path):
+    table = bounds.guaranteed_auc()
+    assert bounds.markdown(table) in (ROOT / "docs" / "certificates.md").read_text()
+    save(bounds.draw(table), tmp_path / "bounds", dpi=200)
+    assert (tmp_path / "bounds.png").read_bytes() == (ROOT / "docs" / "bounds.png").read_bytes()
+
+
+@pytest.mark.parametrize("path", EVIDENCE, ids=lambda path: path.stem)
+def test_the_cifar_evidence_is_what_its_record_says(path):
+    record = json.loads(path.with_suffix(".json").read_text())
+    assert record["sha256"] == sha256(path) and record["dirty"] is False
+
+
+def test_every_bound_has_its_panel_and_the_radii_of_the_text(bounds):
+    table = bounds.guaranteed_auc()
+    assert set(table["bound"]) == set(bounds.BOUNDS) and table["panel"].nunique() == 6
+    assert table["auc"].between(0, 1).all()
