@@ -4,40 +4,40 @@ import numpy as np
 import pytest
 from scipy.stats import binom, ksone
 
-from oodcert.certification.bands import cdf_band, noncrossing_probability
+from oodcert.certification.bands import cdf_band, crossing_probability
 from oodcert.errors import InputError
 
 BANDS = ["dkw", "clopper-pearson", "berk-jones"]
 
 
 @pytest.mark.parametrize("n", [1, 2, 7, 50, 400])
-@pytest.mark.parametrize("distance", [0.3, 0.7, 1.2])
-def test_noncrossing_probability_is_that_of_kolmogorov_and_smirnov(n, distance):
+@pytest.mark.parametrize("distance", [0.3, 0.7, 1.2, 2.5, 4.0])
+def test_crossing_probability_is_that_of_kolmogorov_and_smirnov(n, distance):
     gap = distance / np.sqrt(n)
     ranks = np.arange(1, n + 1)
-    found = noncrossing_probability(ranks, np.maximum(ranks / n - gap, 0), n)
-    assert found == pytest.approx(ksone.cdf(gap, n), abs=1e-11)
+    found = crossing_probability(ranks, np.maximum(ranks / n - gap, 0), n)
+    assert found == pytest.approx(ksone.sf(gap, n), rel=1e-9, abs=0)
 
 
-def test_noncrossing_probability_in_closed_form():
-    assert noncrossing_probability([1], [0.3], 1) == pytest.approx(0.7)
+def test_crossing_probability_in_closed_form():
+    assert crossing_probability([1], [0.3], 1) == pytest.approx(0.3)
     # of two draws: the larger is at least b, and neither is below a
     a, b = 0.2, 0.5
-    assert noncrossing_probability([1, 2], [a, b], 2) == pytest.approx((1 - a) ** 2 - (b - a) ** 2)
-    assert noncrossing_probability([1, 2], [0.0, 1.0], 2) == pytest.approx(0, abs=1e-12)
+    assert crossing_probability([1, 2], [a, b], 2) == pytest.approx(1 - (1 - a) ** 2 + (b - a) ** 2)
+    assert crossing_probability([1, 2], [0.0, 1.0], 2) == pytest.approx(1)
 
 
 @pytest.mark.parametrize("band", BANDS)
 @pytest.mark.parametrize("n", [1, 5, 60, 2000])
-@pytest.mark.parametrize("alpha", [0.05, 1e-4])
+@pytest.mark.parametrize("alpha", [0.05, 1e-4, 1e-9, 1e-14])
 def test_bands_hold_at_their_level(band, n, alpha):
     ranks, levels = cdf_band(band, n, alpha)
     assert (np.diff(ranks) > 0).all() and ranks[0] == 1 and ranks[-1] == n
     assert (np.diff(levels) >= 0).all() and (levels >= 0).all() and (levels < 1).all()
-    probability = noncrossing_probability(ranks, levels, n)
-    assert probability >= 1 - alpha - 1e-12
-    if band == "berk-jones":  # and not needlessly more
-        assert probability <= 1 - 0.999 * alpha
+    probability = crossing_probability(ranks, levels, n)
+    assert probability <= alpha * (1 + 1e-9)
+    if band == "berk-jones":  # and not needlessly less
+        assert probability >= 0.99 * alpha
 
 
 @pytest.mark.parametrize("band", BANDS)

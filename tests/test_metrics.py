@@ -78,3 +78,26 @@ def test_mixed_sigmas_and_a_missing_radius_are_refused():
         guaranteed_metrics(good, table([0.5], [0.6], sigma=0.5))
     with pytest.raises(InputError, match="radius 0"):
         guaranteed_metrics(table([0.5], [0.6], radii=(0.5,)), good)
+
+
+@given(
+    inside=st.lists(st.integers(0, 4), min_size=1, max_size=8),
+    outside=st.lists(st.integers(0, 4), min_size=1, max_size=8),
+    lowered=st.lists(st.integers(0, 2), min_size=8, max_size=8),
+    raised=st.lists(st.integers(0, 2), min_size=8, max_size=8),
+)
+def test_guaranteed_metrics_fall_when_id_scores_fall_or_ood_scores_rise(inside, outside, lowered, raised):
+    """With ties, scikit-learn's AUPR alone would not: lowering ID scores into a tie raises it."""
+    inside, outside = np.array(inside), np.array(outside)
+    before = ood_metrics(inside, outside)
+    after = ood_metrics(inside - lowered[: len(inside)], outside + raised[: len(outside)], guaranteed=True)
+    again = ood_metrics(inside, outside, guaranteed=True)
+    for metrics in (before, again):
+        assert after["auc"] <= metrics["auc"] + 1e-12 and after["aupr"] <= metrics["aupr"] + 1e-12
+        assert after["fpr95"] >= metrics["fpr95"]
+
+
+def test_guaranteed_aupr_is_scikit_learns_without_ties():
+    rng = np.random.default_rng(0)
+    inside, outside = rng.normal(1, 1, 50), rng.normal(0, 1, 80)
+    assert ood_metrics(inside, outside, guaranteed=True)["aupr"] == pytest.approx(ood_metrics(inside, outside)["aupr"])

@@ -10,7 +10,7 @@ from torch import nn
 
 from oodcert.certification.scores import certify
 from oodcert.certification.stages import plan_stages
-from oodcert.detector import Detector, NoisyNetwork
+from oodcert.detector import DenoisedNetwork, Detector, NoisyNetwork
 from oodcert.errors import InputError
 from oodcert.metrics import certified_rates, guaranteed_metrics
 from test_sampling import IMAGES, network
@@ -227,6 +227,12 @@ def test_against_a_table_settles_the_part_in_the_guaranteed_auc():
         ({"sigma": -0.1}, "sigma = -0.1"),
         ({"radii": [-0.25]}, "-0.25"),
         ({"radii": []}, "radii"),
+        ({"bounds": "percentile"}, r"\['percentile'\]"),
+        ({"bounds": ["vote"], "threshold": float("nan")}, "threshold = nan"),
+        ({"ids": [0, 1, 2]}, "3 ids for 7"),
+        ({"ids": [0] * 7}, "7 ids for 7"),
+        ({"n": 10.5}, r"n = 10\.5"),
+        ({"batch_size": 0}, "batch_size = 0"),
         ({"against": {"cdf": 0.5}, "sampling": "adaptive"}, "percentile"),
     ],
 )
@@ -243,6 +249,48 @@ def test_nan_logits_stop_the_certificate():
         certify(Detector(broken), IMAGES, 0.25, [0.0], 10)
 
 
+@pytest.mark.parametrize("score", [lambda logits: logits[:, 0].sign().log(), lambda logits: logits, torch.mean])
+def test_scores_that_are_nan_or_of_another_shape_are_refused(score):
+    with pytest.raises(InputError, match="one number an image"):
+        certify(Detector(network(), score), IMAGES, 0.25, [0.0], 50, bounds=["percentile"])
+
+
+def test_an_empty_dict_of_detectors_is_refused():
+    with pytest.raises(InputError, match="No detector"):
+        certify({}, IMAGES, 0.25)
+
+
+def test_an_error_leaves_gradients_on_and_inference_mode_is_no_obstacle():
+    with pytest.raises(InputError) as caught:
+        certify(Detector(network(), lambda logits: logits[:, 0] + 5), IMAGES, 0.25, [0.0], 50, bounds=["cdf"])
+    assert caught and torch.is_grad_enabled()
+    with torch.inference_mode():
+        certify(detector(), IMAGES, 0.25, [0.0], 50, bounds=["cdf"])
+
+
+def test_a_network_in_training_mode_is_certified_in_evaluation_mode():
+    expected, trained = certify(detector(), IMAGES, 0.25, [0.0], **FAST), detector()
+    trained.network.train()
+    pd.testing.assert_frame_equal(certify(trained, IMAGES, 0.25, [0.0], **FAST), expected)
+
+
+def test_tables_that_do_not_belong_together_are_refused():
+    settings = {**FAST, "bounds": ["percentile", "vote"]}
+    one, other, quantile = (
+        certify({"a": detector(), "b": detector()}, IMAGES, 0.25, [0.0], **settings, threshold=0.4),
+        certify(detector(), IMAGES, 0.5, [0.0], **settings, threshold=0.5),
+        certify(detector(), IMAGES, 0.5, [0.0], **settings, threshold=0.4, p=0.2),
+    )
+    with pytest.raises(InputError, match="detector = a, b"):
+        guaranteed_metrics(one, one)
+    with pytest.raises(InputError, match=r"sigma = 0\.25, 0\.5"):
+        certified_rates(one[one["detector"] == "a"], other)
+    with pytest.raises(InputError, match=r"vote at 0.4 and vote at 0.5"):
+        certified_rates(other, quantile)
+    with pytest.raises(InputError, match=r"p=0.2"):
+        guaranteed_metrics(other[other["bound"] == "percentile"], quantile[quantile["bound"] != "vote at 0.4"])
+
+
 class InPlace(nn.Module):
     def forward(self, images):
         return images.sub_(0.5).flatten(1)[:, :3]
@@ -252,6 +300,11 @@ def test_a_network_that_changes_its_input_is_refused_in_company():
     certify(Detector(InPlace()), IMAGES, 0.25, [0.0], n=10)
     with pytest.raises(InputError, match="in place"):
         certify({"a": Detector(InPlace()), "b": detector()}, IMAGES, 0.25, [0.0], n=10)
+    denoised = {name: Detector(DenoisedNetwork(InPlace(), lambda noisy, _: noisy / 2, 0.25)) for name in "ab"}
+    denoiser = denoised["a"].network.denoiser
+    denoised["b"].network.denoiser = denoiser
+    with pytest.raises(InputError, match="in place"):
+        certify(denoised, IMAGES, 0.25, [0.0], n=10)
 
 
 def test_a_constant_detector_and_one_that_abstains_guarantee_at_most_one_half():

@@ -10,10 +10,10 @@ from oodcert.metrics import METRICS, guaranteed_metrics, ood_metrics
 ROUNDING = 1e-5  # the networks run in float32, the interval bounds in float64
 SAMPLE = ["method", "set", "sample"]
 POINT = [*SAMPLE, "sigma", "radius"]
-CELL = ["method", "set", "sigma", "radius"]
+POOL = ["method", "sigma", "radius"]  # its images' noise is independent
 # the statistic of the l2 attack that a bound is about
 ATTACKED = {"percentile": "median", "cdf": "mean", "gaussian": "mean", "lipschitz": "mean"}
-CHANCE = 1e-6  # of calling sound certificates broken, in one cell
+CHANCE = 1e-6  # of calling sound certificates broken, in one pool
 
 
 def check_order(evidence):
@@ -21,8 +21,8 @@ def check_order(evidence):
 
     evidence: dict of DataFrames with clean, guarantee_linf, attack_linf, certify_l2 and attack_l2. Per sample, in the
     l-infinity ball: clean ≤ attacked ≤ guaranteed score. In l2 balls: unattacked ≤ attacked smoothed score, whose lower
-    confidence bound ≤ the certificate's upper bound at the same sigma and radius, but for as many images of a cell (a
-    method, set, sigma and radius) as a certificate's alpha explains: each fails with probability alpha, so of N more
+    confidence bound ≤ the certificate's upper bound at the same sigma and radius, but for as many images (of all sets,
+    at one method, sigma and radius) as a certificate's alpha explains: each fails with probability alpha, so of N more
     than the (1 - CHANCE)-quantile of Binomial(N, alpha) fail only if it is unsound. Per method and OOD set (and sigma
     and radius): guaranteed ≤ attacked ≤ clean AUC and AUPR, and the reverse for FPR95; of the l2 attack, whose scores
     are estimates, the lower confidence bounds are compared with the guarantee. All up to ROUNDING.
@@ -85,7 +85,7 @@ def _linf_cells(clean, linf):
         id_scores = clean.loc[(clean["method"] == method) & (clean["set"] == "id"), "score"]
         guaranteed = group["upper"].mask(group["vacuous"] == True, np.inf)  # noqa: E712, NaN where a row is missing
         attacked = _metrics(id_scores, group["attacked"])
-        yield _metrics(id_scores, guaranteed), attacked, attacked, _metrics(id_scores, group["score"])
+        yield _metrics(id_scores, guaranteed, True), attacked, attacked, _metrics(id_scores, group["score"])
 
 
 def _l2_cells(certified, attack, statistic):
@@ -101,10 +101,10 @@ def _l2_cells(certified, attack, statistic):
             yield guaranteed.get(radius, dict.fromkeys(METRICS, np.nan)), low, estimate, clean
 
 
-def _metrics(id_scores, ood_scores):
+def _metrics(id_scores, ood_scores, guaranteed=False):
     if len(ood_scores) == 0 or ood_scores.isna().any():
         return dict.fromkeys(METRICS, np.nan)
-    return ood_metrics(id_scores, ood_scores)
+    return ood_metrics(id_scores, ood_scores, guaranteed)
 
 
 def _ordered(where, cells):
@@ -131,11 +131,9 @@ def _compare(check, low, high):
 
 
 def _beyond_alpha(check, rows):
-    """The check attacked ≤ upper, cell by cell, less the violations that the certificates' alpha explains."""
+    """The check attacked ≤ upper, pool by pool, less the violations that the certificates' alpha explains."""
     margin, tolerated = rows["upper"] - rows["attacked"], 0
-    for _, cell in margin[margin < -ROUNDING].groupby([rows[key] for key in CELL]):
-        alike = (rows[CELL] == rows.loc[cell.index[0], CELL]).all(axis=1)
-        allowed = binom.ppf(1 - CHANCE, alike.sum(), rows.loc[alike, "alpha"].max())
-        tolerated += int(min(len(cell), allowed))
+    for _, pool in rows.assign(broken=margin < -ROUNDING).groupby(POOL):
+        tolerated += int(min(pool["broken"].sum(), binom.ppf(1 - CHANCE, len(pool), pool["alpha"].max())))
     result = _compare(check, rows["attacked"], rows["upper"])
     return {**result, "violations": result["violations"] - tolerated, "tolerated": tolerated}

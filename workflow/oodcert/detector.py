@@ -37,6 +37,7 @@ class Detector:
     def score(self, images):
         """Scores [N] of images [N, C, H, W] in [0, 1]. Raises InputError on other images or on NaN logits."""
         check_images(images)
+        self.network.eval()
         with torch.inference_mode():
             return self.raw_score(images)
 

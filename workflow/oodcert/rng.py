@@ -1,6 +1,7 @@
 """Random numbers keyed by what they are for, so that batching, shards and order never change them."""
 
 import hashlib
+from functools import lru_cache
 
 import numpy as np
 
@@ -18,12 +19,12 @@ def normal_draws(seed, name, sample, first, count, shape):
     Draw i depends on (seed, name, sample, i) and the shape alone. Philox is counter-based (Salmon et al. 2011):
     the key is a hash of seed and name, the counter holds the sample and the block of draws.
     """
-    return _draws(seed, name, sample, first, count, shape, lambda g, size: g.standard_normal(size, np.float32))
+    return _draws(seed, name, sample, first, count, shape, _normal)
 
 
 def uniform_draws(seed, name, sample, first, count, shape):
     """Uniform draws in [0, 1), keyed like `normal_draws`: float32 [count, *shape]."""
-    return _draws(seed, name, sample, first, count, shape, lambda g, size: g.random(size, np.float32))
+    return _draws(seed, name, sample, first, count, shape, _uniform)
 
 
 def batch_draws(draw, seed, name, samples, count, shape):
@@ -32,13 +33,24 @@ def batch_draws(draw, seed, name, samples, count, shape):
 
 
 def _draws(seed, name, sample, first, count, shape, generate):
-    key = int.from_bytes(_digest(seed, name)[:16], "big")
-    blocks = []
-    for block in range(first // BLOCK, -(-(first + count) // BLOCK)):
-        generator = np.random.Generator(np.random.Philox(key=key, counter=[0, block, int(sample), 0]))
-        blocks.append(generate(generator, (BLOCK, *shape)))
-    skip = first % BLOCK
-    return np.concatenate(blocks)[skip : skip + count]
+    key, skip = int.from_bytes(_digest(seed, name)[:16], "big"), first % BLOCK
+    blocks = range(first // BLOCK, -(-(first + count) // BLOCK))
+    drawn = [_block(key, int(sample), block, tuple(shape), generate) for block in blocks]
+    return np.concatenate(drawn)[skip : skip + count]
+
+
+@lru_cache(maxsize=2)  # a block that is asked for in parts is asked for again at once
+def _block(key, sample, block, shape, generate):
+    generator = np.random.Generator(np.random.Philox(key=key, counter=[0, block, sample, 0]))
+    return generate(generator, (BLOCK, *shape))
+
+
+def _normal(generator, size):
+    return generator.standard_normal(size, np.float32)
+
+
+def _uniform(generator, size):
+    return generator.random(size, np.float32)
 
 
 def _digest(*names):

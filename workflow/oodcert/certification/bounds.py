@@ -4,10 +4,10 @@ Every bound (lower, upper) is one-sided at level 1 - alpha over the draws, and h
 radii: [R], not negative, in the scale of sigma.
 """
 
-from functools import cache
+from functools import lru_cache
 
 import numpy as np
-from scipy.special import bdtr, betaincinv, ndtr, ndtri
+from scipy.special import bdtrc, betaincinv, ndtr, ndtri
 
 from oodcert.certification.bands import cdf_band
 from oodcert.certification.means import mean_bounds
@@ -21,8 +21,9 @@ def percentile_bounds(ordered, sigma, radii, alpha, p=0.5):
     """Bounds on the p-quantile of s(x' + δ) (Chiang et al. 2020, "median smoothing"), for any score.
 
     ordered [..., n]: the draws, sorted ascending. Returns (lower, upper) [..., R]. By the Gaussian isoperimetric
-    inequality the quantile at x' lies between the Φ(Φ⁻¹(p) ∓ R/sigma)-quantiles of s(x + δ); each of those is bounded
-    by the order statistic whose rank a binomial tail gives. -inf or +inf where no order statistic qualifies.
+    inequality the quantile at x' (any, where it is not unique) lies between the Φ(Φ⁻¹(p) ∓ R/sigma)-quantiles of
+    s(x + δ); each of those is bounded by the order statistic whose rank a binomial tail gives. -inf or +inf where no
+    order statistic qualifies.
     """
     n = ordered.shape[-1]
     shift = np.asarray(radii, np.float64) / sigma
@@ -34,14 +35,16 @@ def percentile_bounds(ordered, sigma, radii, alpha, p=0.5):
     return padded[..., lower_rank], padded[..., upper_rank]
 
 
-@cache
+@lru_cache(maxsize=64)
 def _upper_rank(n, q, alpha):
     """The smallest rank k whose order statistic is ≥ each q-quantile with probability ≥ 1 - alpha; n + 1 if none.
 
     The number of draws below the q-quantile is at most Binomial(n, q), so P(s_(k) < quantile) ≤ 1 - CDF(k - 1; n, q).
     """
-    cdf = bdtr(np.arange(n), n, np.array(q)[:, None])  # of k - 1, for k = 1 .. n
-    return 1 + (cdf < 1 - alpha).sum(axis=1)
+    failing = bdtrc(np.arange(n), n, np.array(q)[:, None])  # 1 - CDF(k - 1), for k = 1 .. n
+    ranks = 1 + (failing > alpha).sum(axis=1)
+    ranks.setflags(write=False)
+    return ranks
 
 
 def cdf_bounds(ordered, sigma, radii, alpha, band="berk-jones"):

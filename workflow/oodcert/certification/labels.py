@@ -39,7 +39,9 @@ def certify_labels(
     used, without n0). Raises InputError on images outside [0, 1], NaN logits or unknown settings.
     """
     check_images(images)
-    network.eval()
+    if len(labels) != len(images):
+        raise InputError(f"{len(labels)} labels for {len(images)} images: give one an image.")
+    network.to(images.device).eval()
     ids = list(range(len(images)) if ids is None else ids)
     if n0 < 1:
         raise InputError(f"n0 = {n0}: at least one draw is needed to choose the class.")
@@ -66,7 +68,7 @@ def certify_labels(
         stages=[n0 + drawn for drawn in stages],
         settled=settled,
         seed=seed,
-        batch_size=batch_size or BATCH_SIZE,
+        batch_size=BATCH_SIZE if batch_size is None else batch_size,
         progress=progress,
     )
     rows = {}

@@ -4,6 +4,7 @@ import numpy as np
 
 from oodcert.errors import InputError
 
+ROUNDING = 1e-9
 LARGEST_BET = 0.75  # below 1, so that no draw can take all of the capital
 NEWTON_STEPS = 20  # at most; about four are needed
 
@@ -11,16 +12,16 @@ NEWTON_STEPS = 20  # at most; about four are needed
 def mean_bounds(kind, draws, alpha):
     """Bounds of one kind: "hoeffding", "bernstein" or "betting". draws [..., n] in the order they were drawn.
 
-    Raises InputError on another kind or on draws outside [0, 1].
+    Draws outside [0, 1] by no more than rounding (1e-9) are clipped. Raises InputError on others, or on another kind.
     """
     if kind not in MEANS:
         raise InputError(f"Unknown mean bound {kind!r}: use {', '.join(MEANS)}.")
-    if not (draws.min() >= 0 and draws.max() <= 1):
+    if not (draws.min() >= -ROUNDING and draws.max() <= 1 + ROUNDING):
         raise InputError(
-            f"A bound on the mean needs scores in [0, 1], these span [{draws.min():g}, {draws.max():g}]: use the "
+            f"A bound on the mean needs scores in [0, 1], these span [{draws.min()!s}, {draws.max()!s}]: use the "
             "percentile or the vote bound, which need no range, or a score in [0, 1] such as msp."
         )
-    return MEANS[kind](draws, alpha)
+    return MEANS[kind](np.clip(draws, 0, 1), alpha)
 
 
 def hoeffding_bounds(draws, alpha):

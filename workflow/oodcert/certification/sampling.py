@@ -11,6 +11,11 @@ from oodcert.detector import DenoisedNetwork
 from oodcert.errors import InputError
 from oodcert.rng import normal_draws
 
+IN_PLACE = (
+    "A network changes its input in place, so that those after it would see other images: certify it on its own, or "
+    "let it work on a copy."
+)
+
 
 def sample(evaluate, images, ids, name, *, sigma, stages, seed, batch_size, settled=None, progress=None):
     """Yields (position, draws [n_k, ...]) of each image once it is finished: evaluate(x + δ_i), δ_i ~ N(0, sigma² I).
@@ -21,15 +26,17 @@ def sample(evaluate, images, ids, name, *, sigma, stages, seed, batch_size, sett
     order. progress: a label for a progress bar.
 
     The noise of draw i depends on (seed, name, id, i) alone. Batches cross image boundaries and the last one is padded,
-    so every pass has the same shape, and few images are under way at once, whatever N.
+    so every pass has the same shape, and few images are under way at once, whatever N. Results are the same bits in
+    every order and shard if the network gives an image the same bits at every place of a batch, as nearly all do.
     """
     for key, value in (("sigma", sigma), ("draws", stages[0]), ("batch_size", batch_size)):
         if not value > 0:
             raise InputError(f"{key} = {value}: certification needs a positive {key}.")
     work = _Work(len(images), stages)
-    with torch.no_grad(), tqdm(total=len(images) * stages[-1], desc=progress, unit="draw", disable=not progress) as bar:
+    with tqdm(total=len(images) * stages[-1], desc=progress, unit="draw", disable=not progress) as bar:
         while pieces := work.take(batch_size):
-            outputs = evaluate(_noisy_batch(pieces, images, ids, name, sigma, seed, batch_size)).cpu().numpy()
+            with torch.inference_mode(False), torch.no_grad():
+                outputs = evaluate(_noisy_batch(pieces, images, ids, name, sigma, seed, batch_size)).cpu().numpy()
             start = 0
             for position, first, last in pieces:
                 work.done(position, outputs[start : start + last - first])
@@ -51,7 +58,8 @@ class _Work:
     """Which draws are still to be made: those of images under way first, in turn, then those of new images."""
 
     def __init__(self, count, stages):
-        self.stages, self.new, self.open, self.goal, self.drawn = stages, iter(range(count)), deque(), {}, {}
+        self.stages, self.new, self.open = stages, iter(range(count)), deque()
+        self.goal, self.count, self.drawn = {}, {}, {}
 
     def take(self, size):
         """Pieces (position, first, last) of at most `size` draws together; empty when all is done."""
@@ -61,7 +69,7 @@ class _Work:
                 position = next(self.new, None)
                 if position is None:
                     break
-                self.drawn[position] = []
+                self.drawn[position], self.count[position] = [], 0
                 self.goal[position] = self.stages[0]
                 self.open.append((position, 0, self.stages[0]))
             position, first, last = self.open.popleft()
@@ -74,10 +82,11 @@ class _Work:
 
     def done(self, position, rows):
         self.drawn[position].append(rows)
+        self.count[position] += len(rows)
 
     def stage_draws(self, position):
         """All draws of an image at the end of a stage, None before."""
-        if sum(map(len, self.drawn[position])) < self.goal[position]:
+        if self.count[position] < self.goal[position]:
             return None
         draws = np.concatenate(self.drawn[position])
         self.drawn[position] = [draws]
@@ -88,7 +97,7 @@ class _Work:
         self.goal[position] = goal
 
     def close(self, position):
-        del self.drawn[position], self.goal[position]
+        del self.drawn[position], self.count[position], self.goal[position]
 
 
 def _noisy_batch(pieces, images, ids, name, sigma, seed, size):
@@ -101,15 +110,21 @@ def _noisy_batch(pieces, images, ids, name, sigma, seed, size):
 
 @contextmanager
 def shared_denoising(networks):
-    """Within it, networks behind one denoiser, given one and the same batch one after another, denoise it once."""
+    """Within it, networks behind one denoiser, given one and the same batch one after another, denoise it once.
+
+    Raises InputError where one of them has changed the shared images in place. Not for inference mode.
+    """
     denoised = [part for network in networks for part in network.modules() if isinstance(part, DenoisedNetwork)]
-    latest = {}  # (denoiser, sigma): the last batch and its result
+    latest = {}  # (denoiser, sigma): the last batch, its result, and that result's version
 
     def once(denoiser):
         def denoise(noisy, sigma):
-            batch, result = latest.get((denoiser, sigma), (None, None))
+            batch, result, version = latest.get((denoiser, sigma), (None, None, None))
             if batch is not noisy:
-                latest[denoiser, sigma] = noisy, (result := denoiser(noisy, sigma))
+                result = denoiser(noisy, sigma)
+                latest[denoiser, sigma] = noisy, result, result._version
+            elif result._version != version:
+                raise InputError(IN_PLACE)
             return result
 
         return denoise

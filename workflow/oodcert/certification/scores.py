@@ -5,7 +5,7 @@ import pandas as pd
 import torch
 
 from oodcert.certification.bounds import BOUNDS, UNBOUNDED, score_bounds
-from oodcert.certification.sampling import sample, shared_denoising
+from oodcert.certification.sampling import IN_PLACE, sample, shared_denoising
 from oodcert.certification.stages import is_settled, plan_stages
 from oodcert.detector import check_images, checked_logits
 from oodcert.errors import InputError
@@ -43,7 +43,7 @@ def certify(
     denoiser that they have in common. images: float tensor [N, C, H, W] in [0, 1]. sigma: noise and radii: l2 radii,
     both in that pixel scale. n: noise draws an image.
     alpha: error probability of each single bound, that is per image, kind, radius and side; with simultaneous=True, of
-    all bounds of one kind in the result together (union bound over the N images, the radii and the two sides).
+    all bounds of one kind and one detector in this result together (union bound over the N images, radii and sides).
     bounds: what is bounded, and how (see oodcert.certification.bounds): "percentile", the p-quantile of s(x + δ), by
     default the median; "cdf" (from a `band` around the distribution), "gaussian" and "lipschitz" (from a `mean` bound),
     the expectation of a score in [0, 1], which for a callable score is the caller's promise; "vote", the probability
@@ -54,24 +54,27 @@ def certify(
     these is accepted). It is a number (a decision at that threshold), a dict from kind of bound to numbers, or a table
     of the ID images, whose lower bounds at radius 0 are then the values: the image's part in the guaranteed AUC. Every
     bound keeps its alpha however sampling stops (see oodcert.certification.stages).
-    device: where to run, by default where the images are. ids, name: sample ids and set name that key the noise (by
-    default the position and none). progress: a label for a progress bar.
+    device: where to run, by default where the images are; the networks are moved there. ids, name: sample ids
+    (different integers) and set name that key the noise, by default the position and none: give two sets two names for
+    independent noise. progress: a label for a progress bar.
 
-    Returns a DataFrame with a row per image x bound x radius: image (id), bound, sigma, radius, estimate, lower, upper,
-    n (draws used), alpha (of that bound); of a dict of detectors, after a column detector. lower and upper are -inf and
-    +inf where the draws cannot certify the radius. A network with randomness of its own is smoothed over that too, if
-    every draw has fresh randomness.
-    Raises InputError on images outside [0, 1], NaN logits, unknown settings, or a mean bound of an unbounded score.
+    Returns a DataFrame with a row per image x bound x radius: image (id), bound ("percentile p=…" for another p than
+    one half, "vote at …"), sigma, radius, estimate, lower, upper, n (draws used), alpha (of that bound); of a dict of
+    detectors, after a column detector. lower and upper are -inf and +inf where the draws cannot certify the radius. A
+    network with randomness of its own is smoothed over that too, if every draw has fresh randomness.
+    Raises InputError on images outside [0, 1], NaN logits or scores, unknown settings, or a mean bound of an unbounded
+    score.
     """
     check_images(images)
     detectors = detector if isinstance(detector, dict) else {"": detector}
-    _check(detectors, radii, bounds, threshold, p)
-    device = device or images.device
     ids = list(range(len(images)) if ids is None else ids)
+    _check(detectors, images, ids, radii, bounds, threshold, p)
+    device = device or images.device
     level = alpha / (2 * len(images) * len(radii)) if simultaneous else alpha
     stages, levels = plan_stages(sampling, n, level)
     options = {"p": p, "mean": mean, "band": band, "threshold": threshold}
-    opposite = {one: _opposite(against, one, bounds) for one in detectors}
+    labels = {bound: _label(bound, p, threshold) for bound in bounds}
+    opposite = {one: _opposite(against, one, labels) for one in detectors}
     found = {one: {} for one in detectors}  # position -> (draws used, kind -> (estimate, lower, upper))
 
     def bound(draws, stage):
@@ -86,7 +89,7 @@ def certify(
                     found[one][position] = len(column), now
         return all(position in found[one] for one in detectors)
 
-    networks = [one.network.to(device) for one in detectors.values()]
+    networks = [one.network.to(device).eval() for one in detectors.values()]
     sampled = sample(
         lambda batch: _scores(detectors, batch),
         images.to(device),
@@ -96,7 +99,7 @@ def certify(
         stages=stages,
         settled=settled,
         seed=seed,
-        batch_size=batch_size or BATCH_SIZE,
+        batch_size=BATCH_SIZE if batch_size is None else batch_size,
         progress=progress,
     )
     with shared_denoising(networks):
@@ -104,14 +107,20 @@ def certify(
             for one, column in zip(detectors, draws.T, strict=True):
                 if position not in found[one]:
                     found[one][position] = len(column), bound(column, -1)
-    tables = [_table(found[one], ids, bounds, sigma, radii, level) for one in detectors]
+    tables = [_table(found[one], ids, labels, sigma, radii, level) for one in detectors]
     if isinstance(detector, dict):
         tables = [table.assign(detector=one) for one, table in zip(detectors, tables, strict=True)]
         tables = [table[["detector", *table.columns[:-1]]] for table in tables]
     return pd.concat(tables, ignore_index=True)
 
 
-def _check(detectors, radii, bounds, threshold, p):
+def _check(detectors, images, ids, radii, bounds, threshold, p):
+    if not detectors:
+        raise InputError("No detector was given: pass one, or a dict of them by name.")
+    if len(ids) != len(images) or len({int(one) for one in ids}) != len(ids):
+        raise InputError(f"{len(ids)} ids for {len(images)} images: give every image an integer of its own.")
+    if isinstance(bounds, str):
+        raise InputError(f"bounds = {bounds!r}: give a list, such as [{bounds!r}].")
     unknown = [bound for bound in bounds if bound not in BOUNDS]
     if unknown or not bounds:
         raise InputError(f"bounds = {list(bounds)}: use one or more of {', '.join(BOUNDS)}.")
@@ -124,13 +133,22 @@ def _check(detectors, radii, bounds, threshold, p):
         raise InputError(
             f"bounds = {list(bounds)} with threshold = {threshold}: the vote bound, and no other, needs one."
         )
+    if threshold is not None and not np.isfinite(threshold):
+        raise InputError(f"threshold = {threshold}: it must be a finite score.")
     if not len(radii) or not all(0 <= radius < np.inf for radius in radii):
         raise InputError(f"radii = {list(radii)}: give one or more finite radii of at least 0.")
     if not 0 < p < 1:
         raise InputError(f"p = {p}: a quantile lies between 0 and 1.")
 
 
-def _opposite(against, one, bounds):
+def _label(bound, p, threshold):
+    """The bound's name in the table: values of different p or threshold are not to be compared."""
+    if bound == "vote":
+        return f"vote at {threshold:g}"
+    return f"percentile p={p:g}" if bound == "percentile" and p != 0.5 else bound
+
+
+def _opposite(against, one, labels):
     """kind -> sorted values that this detector's upper bounds are compared with, or None where nothing is."""
     if against is None:
         return None
@@ -138,15 +156,16 @@ def _opposite(against, one, bounds):
         rows = against[against["radius"] == 0]
         if "detector" in rows:
             rows = rows[rows["detector"] == one]
-        values = {bound: group["lower"].to_numpy() for bound, group in rows.groupby("bound")}
+        rows = {label: group["lower"].to_numpy() for label, group in rows.groupby("bound")}
+        values = {bound: rows[label] for bound, label in labels.items() if label in rows}
     else:
-        values = against if isinstance(against, dict) else dict.fromkeys(bounds, against)
-    missing = set(bounds) - set(values)
+        values = against if isinstance(against, dict) else dict.fromkeys(labels, against)
+    missing = set(labels) - set(values)
     if missing:
         raise InputError(
             f"`against` has no values for {', '.join(sorted(missing))} (of a table: at radius 0): add them."
         )
-    return {bound: np.sort(np.atleast_1d(values[bound])) for bound in bounds}
+    return {bound: np.sort(np.atleast_1d(values[bound])) for bound in labels}
 
 
 def _scores(detectors, batch):
@@ -154,29 +173,29 @@ def _scores(detectors, batch):
     version, columns = batch._version, []
     for detector in detectors.values():
         columns.append(detector.score_of(checked_logits(detector.network, batch).to(torch.float64)))
+        if columns[-1].shape != batch.shape[:1] or columns[-1].isnan().any():
+            shape = tuple(columns[-1].shape)
+            raise InputError(f"The score gave {shape} for {len(batch)} images, or NaN: one number an image is needed.")
         if len(detectors) > 1 and batch._version != version:
-            raise InputError(
-                f"{type(detector.network).__name__} changes its input in place, so the detectors after it would see "
-                "other images: certify it on its own, or let it work on a copy."
-            )
+            raise InputError(IN_PLACE)
     return torch.stack(columns, 1)
 
 
-def _table(found, ids, bounds, sigma, radii, alpha):
+def _table(found, ids, labels, sigma, radii, alpha):
     found = [found[position] for position in range(len(ids))]
-    count, kinds, cells = len(ids), len(bounds), len(bounds) * len(radii)
+    count, cells = len(ids), len(labels) * len(radii)
 
     def flat(part):
         return np.array(
-            [[np.broadcast_to(now[bound][part], len(radii)) for bound in bounds] for _, now in found]
+            [[np.broadcast_to(now[bound][part], len(radii)) for bound in labels] for _, now in found]
         ).ravel()
 
     return pd.DataFrame(
         {
             "image": np.repeat(np.array(ids), cells),
-            "bound": np.repeat(bounds, len(radii)).tolist() * count,
+            "bound": np.repeat(list(labels.values()), len(radii)).tolist() * count,
             "sigma": sigma,
-            "radius": np.tile(np.asarray(radii, np.float64), count * kinds),
+            "radius": np.tile(np.asarray(radii, np.float64), count * len(labels)),
             "estimate": flat(0),
             "lower": flat(1),
             "upper": flat(2),

@@ -4,7 +4,7 @@ import numpy as np
 
 from oodcert.errors import InputError
 
-FIRST, RATIO = 128, 1.42  # a stage has at least this many draws, and about this times those of the one before
+FIRST, RATIO = 128, 1.42  # draws of the first stage at least; growth from stage to stage, before rounding
 
 
 def plan_stages(sampling, n, alpha):
@@ -16,9 +16,9 @@ def plan_stages(sampling, n, alpha):
     """
     if sampling not in ("fixed", "adaptive"):
         raise InputError(f"sampling = {sampling!r}: use 'fixed' or 'adaptive'.")
-    if not (n >= 1 and 0 < alpha < 1):
-        raise InputError(f"n = {n}, alpha = {alpha}: at least one draw is needed, and an alpha between 0 and 1.")
-    draws = [n]
+    if not (n >= 1 and n == int(n) and 0 < alpha < 1):
+        raise InputError(f"n = {n}, alpha = {alpha}: a whole number of draws is needed, and an alpha between 0 and 1.")
+    draws = [int(n)]
     while sampling == "adaptive" and draws[0] / RATIO >= FIRST:
         draws.insert(0, FIRST * round(draws[0] / RATIO / FIRST))
     return draws, [alpha * drawn / sum(draws) for drawn in draws]

@@ -68,7 +68,8 @@ def ood_table(evidence, config):
                 "adversarial": of_set(attacks, "attack_linf", name)["attacked"],
             }
             for protocol in PROTOCOLS:
-                values = _metrics(f"{protocol} scores of {method} on {name}", id_scores, scores[protocol])
+                what, worst = f"{protocol} scores of {method} on {name}", protocol == "guaranteed"
+                values = _metrics(what, id_scores, scores[protocol], worst)
                 rows.append({"method": method, "set": name, "protocol": protocol, **values})
     return _with_average(pd.DataFrame(rows), ["method", "protocol"])
 
@@ -129,9 +130,9 @@ def headline_table(evidence, config):
     return table.rename_axis("method").reset_index()
 
 
-def _metrics(what, id_scores, ood_scores):
+def _metrics(what, id_scores, ood_scores, guaranteed=False):
     try:
-        return ood_metrics(id_scores, ood_scores)
+        return ood_metrics(id_scores, ood_scores, guaranteed)
     except InputError as error:
         raise InputError(f"No metrics for the {what}. {error}") from error
 
