@@ -35,7 +35,7 @@ def guaranteed_auc():
     for name in CIFAR:
         outside = read_evidence([REFERENCE / "cifar10" / f"{name}.parquet"])
         found = oodcert.guaranteed_metrics(inside, outside)
-        frames.append(found.assign(data="CIFAR-10", panel=f"against {label(name)}", sigma=CIFAR_SIGMA))
+        frames.append(found.assign(data="CIFAR-10", panel=label(name), sigma=CIFAR_SIGMA))
     return pd.concat(frames, ignore_index=True)
 
 
@@ -51,10 +51,10 @@ def draw(table):
                     curve = part[part["bound"] == bound]
                     axes.plot(curve["radius"], curve["auc"], **look, label=bound)
                 axes.axhline(0.5, color="0.7", linewidth=0.8, zorder=0, label="chance")
-                axes.set_title(f"{data}: {panel} (σ = {part['sigma'].iloc[0]:g})")
+                axes.set_title(f"{data}, {panel}")
                 axes.set_ylim(-0.03, 1.03)
+            line[1].set_xlabel(f"ℓ₂ radius R of the perturbation (σ = {rows['sigma'].iloc[0]:g})")
         figure.legend(*grid[0, 0].get_legend_handles_labels(), loc="outside upper center", ncols=len(looks) + 1)
-        figure.supxlabel("ℓ₂ radius R of the perturbation")
         figure.supylabel("guaranteed AUC")
     return figure
 

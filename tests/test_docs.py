@@ -37,3 +37,16 @@ def test_every_bound_has_its_panel_and_the_radii_of_the_text(bounds):
     table = bounds.guaranteed_auc()
     assert set(table["bound"]) == set(bounds.BOUNDS) and table["panel"].nunique() == 6
     assert table["auc"].between(0, 1).all()
+
+
+def test_the_page_quotes_the_measured_savings_of_adaptive_sampling():
+    totals = json.loads((ROOT / "results" / "reference" / "benchmarks" / "adaptive.json").read_text())["totals"]
+    page = " ".join((ROOT / "docs" / "certificates.md").read_text().split())
+    by_kind = {row["certificate"]: row for row in totals}
+    assert all(f"{100 * row['ratio']:.1f} %" in page for row in totals)
+    agree, more, less = (
+        sum(by_kind[kind][key] for kind in ("percentile", "labels"))
+        for key in ("agree", "more_conservative", "less_conservative")
+    )
+    assert f"of {agree + more} decisions {agree} agree, {more} are more conservative and none is less" in page
+    assert less == 0
