@@ -5,7 +5,7 @@ import pytest
 import torch
 from torch import nn
 
-from oodcert.certification.sampling import sample, shared_denoising
+from oodcert.certification.sampling import default_batch_size, sample, shared_denoising
 from oodcert.detector import DenoisedNetwork, Detector, JointNetwork
 from oodcert.errors import InputError
 from oodcert.networks import build_network
@@ -93,6 +93,11 @@ def test_few_images_are_under_way_at_once():
     for _ in sample(recorder, images, range(200), "set", **small, settled=lambda *_: False):
         finished += 1
     assert finished == 200 and most <= 10
+
+
+def test_large_images_come_in_smaller_batches():
+    sizes = [default_batch_size(shape) for shape in ((1, 8, 8), (3, 32, 32), (3, 224, 224), (3, 3000, 3000))]
+    assert sizes == [500, 500, 53, 1]
 
 
 @pytest.mark.parametrize("change", [{"sigma": 0}, {"stages": [0]}, {"batch_size": 0}])

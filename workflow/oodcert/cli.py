@@ -107,7 +107,12 @@ def _add_inputs(command):
         default="auto",
         help="where to run; auto takes a GPU if there is one",
     )
-    add("--batch-size", type=POSITIVE_INT, default=500, metavar="B", help="noisy images a forward pass")
+    add(
+        "--batch-size",
+        type=POSITIVE_INT,
+        metavar="B",
+        help="noisy images a forward pass (default: 500, or fewer if they are large)",
+    )
 
 
 def _add_certificate(command):

@@ -4,8 +4,7 @@ import numpy as np
 import pandas as pd
 
 from oodcert.certification.bounds import proportion_bounds, vote_radius
-from oodcert.certification.sampling import sample
-from oodcert.certification.scores import BATCH_SIZE
+from oodcert.certification.sampling import default_batch_size, sample
 from oodcert.certification.stages import plan_stages
 from oodcert.detector import check_images, checked_logits
 from oodcert.errors import InputError
@@ -68,7 +67,7 @@ def certify_labels(
         stages=[n0 + drawn for drawn in stages],
         settled=settled,
         seed=seed,
-        batch_size=BATCH_SIZE if batch_size is None else batch_size,
+        batch_size=default_batch_size(images.shape[1:]) if batch_size is None else batch_size,
         progress=progress,
     )
     rows = {}

@@ -2,6 +2,7 @@
 
 from collections import deque
 from contextlib import ExitStack, contextmanager
+from math import prod
 
 import numpy as np
 import torch
@@ -15,6 +16,12 @@ IN_PLACE = (
     "A network changes its input in place, so that those after it would see other images: certify it on its own, or "
     "let it work on a copy."
 )
+BATCH_SIZE, BATCH_VALUES = 500, 8_000_000  # images, and pixel values, of a batch unless another size is asked for
+
+
+def default_batch_size(shape):
+    """How many images of shape (C, H, W) pass through the network together: 500, or fewer if they are large."""
+    return min(BATCH_SIZE, max(1, BATCH_VALUES // prod(shape)))
 
 
 def sample(evaluate, images, ids, name, *, sigma, stages, seed, batch_size, settled=None, progress=None):

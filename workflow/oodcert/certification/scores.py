@@ -5,12 +5,10 @@ import pandas as pd
 import torch
 
 from oodcert.certification.bounds import BOUNDS, UNBOUNDED, score_bounds
-from oodcert.certification.sampling import IN_PLACE, sample, shared_denoising
+from oodcert.certification.sampling import IN_PLACE, default_batch_size, sample, shared_denoising
 from oodcert.certification.stages import is_settled, plan_stages
 from oodcert.detector import check_images, checked_logits
 from oodcert.errors import InputError
-
-BATCH_SIZE = 500
 
 
 def certify(
@@ -41,7 +39,7 @@ def certify(
 
     detector: a Detector, or a dict of them by name, which are computed on the same draws and share the pass through a
     denoiser that they have in common. images: float tensor [N, C, H, W] in [0, 1]. sigma: noise and radii: l2 radii,
-    both in that pixel scale. n: noise draws an image.
+    both in that pixel scale. n: noise draws an image. batch_size: of every forward pass, by default 500 or fewer.
     alpha: error probability of each single bound, that is per image, kind, radius and side; with simultaneous=True, of
     all bounds of one kind and one detector in this result together (union bound over the N images, radii and sides).
     bounds: what is bounded, and how (see oodcert.certification.bounds): "percentile", the p-quantile of s(x + δ), by
@@ -99,7 +97,7 @@ def certify(
         stages=stages,
         settled=settled,
         seed=seed,
-        batch_size=BATCH_SIZE if batch_size is None else batch_size,
+        batch_size=default_batch_size(images.shape[1:]) if batch_size is None else batch_size,
         progress=progress,
     )
     with shared_denoising(networks):

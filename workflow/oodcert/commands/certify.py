@@ -5,6 +5,7 @@ import time
 from datetime import timedelta
 from pathlib import Path
 
+from oodcert.certification.sampling import default_batch_size
 from oodcert.cli import BOUNDS
 from oodcert.commands.guaranteed import caption, guaranteed_table, readable, summary
 from oodcert.commands.inputs import check_folder, load_detector, load_sets, prepare_torch, tensors_sha256
@@ -58,7 +59,7 @@ def settings_of(options, detector, sets, device):
         "bounds": list(dict.fromkeys(options.bounds or BOUNDS[: 1 if detector.unbounded else None])),
         "sampling": options.sampling,
         "seed": options.seed,
-        "batch_size": options.batch_size,
+        "batch_size": options.batch_size or default_batch_size(sets[inside].pixels.shape[1:]),
         "device": device,
     }
 
