@@ -50,3 +50,14 @@ def test_the_page_quotes_the_measured_savings_of_adaptive_sampling():
     )
     assert f"of {agree + more} decisions {agree} agree, {more} are more conservative and none is less" in page
     assert less == 0
+
+
+def test_the_page_quotes_the_measured_cost():
+    measured = json.loads((ROOT / "results" / "reference" / "benchmarks" / "certify.json").read_text())
+    page = " ".join((ROOT / "docs" / "certificates.md").read_text().split())
+    step = {row["step"]: row for row in measured["total"]}
+    sharing, adaptive = (step[name]["factor"] for name in ("all at once", "adaptive"))
+    assert f"{step['adaptive']['factor_so_far']:.1f} times as fast" in page
+    assert f"pass gives {sharing:.1f}, adaptive sampling {adaptive:.1f}," in page
+    overheads = [row["overhead_%"] for row in measured["overhead"] if row["network"].startswith("resnet")]
+    assert f"{min(overheads):.0f} to {max(overheads):.0f} % for a ResNet-8" in page
