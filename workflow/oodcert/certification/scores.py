@@ -82,7 +82,7 @@ def certify(
         for one, column in zip(detectors, draws.T, strict=True):
             if position not in found[one]:
                 now = bound(column, stage)
-                foreseen = (bound(np.resize(half, n), -1) for half in np.array_split(column, 2))
+                foreseen = (bound(np.resize(half, stages[-1]), -1) for half in np.array_split(column, 2))
                 if all(is_settled(now, final, width, opposite[one]) for final in foreseen):
                     found[one][position] = len(column), now
         return all(position in found[one] for one in detectors)
