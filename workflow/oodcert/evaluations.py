@@ -25,6 +25,7 @@ from oodcert.methods import deployed_network, smoothed_network
 from oodcert.metrics import tpr_threshold
 from oodcert.rng import batch_draws, derive, normal_draws
 
+ID_WIDTH = 0.002  # adaptive sampling: how far an ID bound may be from what all draws would give, in score units
 ATTACK_ALPHA = 1e-7  # error probability of an l2 attack's lower bounds: many are compared with certificates
 
 
@@ -149,6 +150,7 @@ def certify_l2(evaluation):
                     [0.0] if adaptive and name == "id" else settings["radii"],
                     **common,
                     against=thresholds,
+                    width=ID_WIDTH,
                     ids=image_set.ids,
                     name=f"certify/{name}",
                     progress=f"{name}, sigma {sigma}",
