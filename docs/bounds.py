@@ -6,14 +6,14 @@ import pandas as pd
 
 import oodcert
 from oodcert.evidence import read_evidence
-from oodcert.figures.style import LOOKS, WIDTH, colours, new_figure, save, style
+from oodcert.figures.guaranteed import CONFIG, bound_looks, draw_bounds
+from oodcert.figures.style import WIDTH, new_figure, save, style
 from oodcert.files import atomic
 from oodcert.tables.labels import label
 
 ROOT = Path(__file__).parents[1]
 REFERENCE = ROOT / "results" / "reference"
 BOUNDS = ["percentile", "cdf", "gaussian", "lipschitz"]
-CONFIG = {"methods": BOUNDS, "figures": {"context": "paper", "palette": "colorblind"}}
 DIGITS, DIGITS_SIGMA = ["plain", "prood", "distro"], 0.25
 CIFAR, CIFAR_SIGMA = ["svhn", "textures", "cifar100"], 0.12
 SHOWN = {"digits": [0.0, 0.25, 0.5, 1.0], "CIFAR-10": [0.0, 0.1, 0.25, 0.4]}  # radii in the table
@@ -41,18 +41,14 @@ def guaranteed_auc():
 
 def draw(table):
     """The figure: a row of panels for each data set, a line a bound."""
-    looks = {bound: {"color": ink, **look} for (bound, ink), look in zip(colours(CONFIG).items(), LOOKS, strict=True)}
+    looks = bound_looks(BOUNDS)
     with style(CONFIG):
         figure = new_figure(WIDTH, 4.6)
         grid = figure.subplots(2, 3, sharey=True, sharex="row")
         for line, (data, rows) in zip(grid, table.groupby("data", sort=False), strict=True):
             for axes, (panel, part) in zip(line, rows.groupby("panel", sort=False), strict=True):
-                for bound, look in looks.items():
-                    curve = part[part["bound"] == bound]
-                    axes.plot(curve["radius"], curve["auc"], **look, label=bound)
-                axes.axhline(0.5, color="0.7", linewidth=0.8, zorder=0, label="chance")
+                draw_bounds(axes, part, looks)
                 axes.set_title(f"{data}, {panel}")
-                axes.set_ylim(-0.03, 1.03)
             line[1].set_xlabel(f"ℓ₂ radius R of the perturbation (σ = {rows['sigma'].iloc[0]:g})")
         figure.legend(*grid[0, 0].get_legend_handles_labels(), loc="outside upper center", ncols=len(looks) + 1)
         figure.supylabel("guaranteed AUC")
