@@ -10,17 +10,22 @@ from oodcert.errors import InputError
 from oodcert.files import atomic
 from oodcert.networks import build_network
 from oodcert.networks.denoiser import DiffusionDenoiser, PatchUNet, cosine_schedule
+from oodcert.parts import known_parts
 
 
 def build_part(part, networks, image_shape, num_classes):
-    """An untrained part by the config's `networks`: a classifier, the "discriminator" (one logit) or the "denoiser"."""
+    """An untrained part by the config's `networks`: a classifier, the "discriminator" (one logit) or the "denoiser".
+
+    A part without a network of its own takes that of "classifier".
+    """
     if part == "denoiser":
         spec = networks["denoiser"]
         unet = PatchUNet(image_shape, spec["channels"], spec["patch"])
         return DiffusionDenoiser(unet, cosine_schedule(spec["timesteps"]))
     if part == "discriminator":
         return build_network(networks["discriminator"], image_shape, 1)
-    return build_network(networks["classifier"], image_shape, num_classes)
+    outputs = num_classes + known_parts()[part].extra_outputs
+    return build_network(networks.get(part) or networks["classifier"], image_shape, outputs)
 
 
 def save_part(module, path):

@@ -7,7 +7,7 @@ from scipy.stats import binom
 from oodcert.errors import InputError
 from oodcert.metrics import METRICS, guaranteed_metrics, ood_metrics
 
-ROUNDING = 1e-5  # the networks run in float32, the interval bounds in float64
+ROUNDING = 1e-5  # relative above 1: the networks run in float32, the interval bounds in float64
 SAMPLE = ["method", "set", "sample"]
 POINT = [*SAMPLE, "sigma", "radius"]
 POOL = ["method", "sigma", "radius"]  # its images' noise is independent
@@ -19,8 +19,9 @@ CHANCE = 1e-6  # of calling sound certificates broken, in one pool
 def check_order(evidence):
     """Compares guarantees, attacks and clean scores, per sample and per cell of the tables.
 
-    evidence: dict of DataFrames with clean, guarantee_linf, attack_linf, certify_l2 and attack_l2. Per sample, in the
-    l-infinity ball: clean ≤ attacked ≤ guaranteed score. In l2 balls: unattacked ≤ attacked smoothed score, whose lower
+    evidence: dict of DataFrames with clean, guarantee_linf, attack_linf, attack_linear, certify_l2 and attack_l2. Per
+    sample, in the l-infinity ball: clean ≤ attacked ≤ guaranteed score, and on a linear score the attack gains at least
+    99 % of what is possible. In l2 balls: unattacked ≤ attacked smoothed score, whose lower
     confidence bound ≤ the certificate's upper bound at the same sigma and radius, but for as many images (of all sets,
     at one method, sigma and radius) as a certificate's alpha explains: each fails with probability alpha, so of N more
     than the (1 - CHANCE)-quantile of Binomial(N, alpha) fail only if it is unsound. Per method and OOD set (and sigma
@@ -31,6 +32,7 @@ def check_order(evidence):
     violations), slack (the smallest margin). A sample that one side lacks counts as a violation.
     """
     clean, attack, certified = evidence["clean"], evidence["attack_l2"], evidence["certify_l2"]
+    linear = evidence["attack_linear"]
     linf = (
         clean[clean["set"] != "id"]
         .merge(evidence["attack_linf"], on=SAMPLE, how="outer", validate="one_to_one")
@@ -44,6 +46,8 @@ def check_order(evidence):
         _compare("attacked score ≤ guaranteed bound", linf["attacked"], linf["upper"]),
         _compare("l2 lower bound ≤ estimate at radius 0", start["lower"], start["estimate"]),
         _compare("l2 estimate ≤ upper bound at radius 0", start["estimate"], start["upper"]),
+        _compare("99 % of a linear score's greatest gain ≤ attacked gain", 0.99 * (linear["maximum"] - linear["clean"]),
+            linear["attacked"] - linear["clean"]),
         _compare("smoothed score ≤ l2-attacked median", both["median_before"], both["median"]),
         _compare("smoothed score ≤ l2-attacked mean", both["mean_before"], both["mean"]),
         *_ordered("l∞", _linf_cells(clean, linf)),
@@ -55,11 +59,13 @@ def check_order(evidence):
     )
     for bound, statistic in ATTACKED.items():
         if bound in set(certified["bound"]):
-            rows = certified[attacked_points & (certified["bound"] == bound)]
-            found = attack[[*POINT, f"{statistic}_lower"]].rename(columns={f"{statistic}_lower": "attacked"})
-            l2 = found.merge(rows[[*POINT, "upper", "alpha"]], on=POINT, how="outer", validate="one_to_one")
+            rows = certified[certified["bound"] == bound]
+            # every method has the percentile bound; a method whose score has no range has no other
+            attacks = attack if bound == "percentile" else attack[attack["method"].isin(rows["method"])]
+            found = attacks[[*POINT, f"{statistic}_lower"]].rename(columns={f"{statistic}_lower": "attacked"})
+            l2 = found.merge(rows.loc[attacked_points, [*POINT, "upper", "alpha"]], on=POINT, how="outer", validate="one_to_one")
             checks.append(_beyond_alpha(f"l2-attacked score ≤ {bound} bound", l2))
-            checks += _ordered(f"l2 {bound}", _l2_cells(certified[certified["bound"] == bound], attack, statistic))
+            checks += _ordered(f"l2 {bound}", _l2_cells(rows, attacks, statistic))
     return pd.DataFrame(checks)
 
 
@@ -120,7 +126,7 @@ def _ordered(where, cells):
 
 def _compare(check, low, high):
     margin = high - low
-    violations = int((~(margin >= -ROUNDING)).sum())
+    violations = int((~(margin >= -_rounding(high))).sum())
     return {
         "check": check,
         "compared": len(margin),
@@ -130,10 +136,14 @@ def _compare(check, low, high):
     }
 
 
+def _rounding(scores):
+    return ROUNDING * scores.abs().clip(lower=1)
+
+
 def _beyond_alpha(check, rows):
     """The check attacked ≤ upper, pool by pool, less the violations that the certificates' alpha explains."""
     margin, tolerated = rows["upper"] - rows["attacked"], 0
-    for _, pool in rows.assign(broken=margin < -ROUNDING).groupby(POOL):
+    for _, pool in rows.assign(broken=margin < -_rounding(rows["upper"])).groupby(POOL):
         tolerated += int(min(pool["broken"].sum(), binom.ppf(1 - CHANCE, len(pool), pool["alpha"].max())))
     result = _compare(check, rows["attacked"], rows["upper"])
     return {**result, "violations": result["violations"] - tolerated, "tolerated": tolerated}

@@ -10,7 +10,8 @@ from jsonschema.exceptions import best_match
 from jsonschema.validators import extend
 
 from oodcert.errors import InputError
-from oodcert.methods import METHODS
+from oodcert.methods import parts_of
+from oodcert.parts import known_parts, part
 
 SCHEMA = Path(__file__).parents[1] / "schemas" / "config.schema.yaml"
 
@@ -32,13 +33,10 @@ Validator = extend(
 
 def check_config(config):
     """Returns the config, a dict, if it is valid. Raises InputError naming the key, the value and the remedy."""
-    schema = yaml.safe_load(SCHEMA.read_text())
-    error = best_match(Validator(schema).iter_errors(config))
+    error = best_match(Validator(schema()).iter_errors(config))
     if error is not None:
         raise InputError(_explain(error))
-    for method in config["methods"]:
-        if method not in METHODS:
-            raise InputError(f"Config key methods names {method!r}, which does not exist{_hint(method, METHODS)}.")
+    _check_methods(config)
     certify, attack = config["evaluation"]["certify_l2"], config["evaluation"]["attack_l2"]
     for key in ("certify_l2", "certify_id"):
         if 0 not in config["evaluation"][key]["radii"]:
@@ -48,9 +46,61 @@ def check_config(config):
             f"Config key evaluation.attack_l2.sigmas = {attack['sigmas']} are not all among "
             f"those of evaluation.certify_l2, {certify['sigmas']}: attack where there is a certificate to compare with."
         )
+    _check_sanity(config["evaluation"])
     _check_denoiser(config)
-    _check_budgets(config)
     return config
+
+
+def schema():
+    """The config's JSON schema: the file, and what every training file declares as its part's settings."""
+    found = yaml.safe_load(SCHEMA.read_text())
+    types, networks, training = found["$defs"], found["properties"]["networks"], found["properties"]["training"]
+    for name, part in known_parts().items():
+        networks["properties"].setdefault(name, {"$ref": "#/$defs/network"})
+        training.setdefault("properties", {})[name] = {
+            **types["recipe"],
+            "required": [*types["recipe"]["required"], *part.settings],
+            "properties": types["recipe"]["properties"]
+            | {setting: {"$ref": f"#/$defs/{kind}"} for setting, kind in part.settings.items()},
+        }
+    networks["additionalProperties"] = training["additionalProperties"] = False
+    return found
+
+
+def _check_methods(config):
+    """Whether every method is made of parts that exist and are trained, and fit together."""
+    for method, composition in config["methods"].items():
+        where, classifier = f"Config key methods.{method}", composition["classifier"]
+        classifiers = known_parts().keys() - {"discriminator", "denoiser"}
+        if classifier not in classifiers:
+            raise InputError(
+                f"{where}.classifier = {classifier!r}, which no file of workflow/oodcert/training trains"
+                f"{_hint(classifier, classifiers)}."
+            )
+        for name in (*parts_of(composition), *part(classifier).needs):
+            if name not in config["training"]:
+                raise InputError(f"{where} is made of {name!r}: add training.{name} to the config, to train it.")
+        extra = part(classifier).extra_outputs
+        if (composition["score"] == "atom") != bool(extra):
+            raise InputError(
+                f"{where}: the score {composition['score']!r} does not suit the classifier {classifier!r}, which has "
+                f"{extra} outputs beside the classes. The score atom, and no other, needs one (of a class of outliers)."
+            )
+        if composition["discriminator"] and composition["score"] != "msp":
+            raise InputError(
+                f"{where}: with a discriminator the score is msp, not {composition['score']!r}, for its network gives "
+                "log-probabilities."
+            )
+
+
+def _check_sanity(evaluation):
+    """Whether the sanity runs' radii rise, through the attack's own, to one that reaches every image."""
+    epsilons, epsilon = evaluation["sanity"]["epsilons"], evaluation["epsilon"]
+    if epsilons != sorted(epsilons) or epsilon not in epsilons or epsilons[-1] < 1:
+        raise InputError(
+            f"Config key evaluation.sanity.epsilons = {epsilons}: let them rise, with evaluation.epsilon = {epsilon} "
+            "among them and with 1.0, at which a perturbation can reach any image, as the last."
+        )
 
 
 def _check_denoiser(config):
@@ -69,18 +119,6 @@ def _check_denoiser(config):
             f"of {height // patch} x {width // patch} patches {halvings} times (data.image_shape over "
             "networks.denoiser.patch): give fewer channels or a smaller patch, so that every halving is even."
         )
-
-
-def _check_budgets(config):
-    """Whether all methods are attacked under the same l-infinity budget, apart from the noise draws."""
-    budgets = config["evaluation"]["attack_linf"]
-    for key in ("iterations", "restarts"):
-        deterministic, randomised = budgets["deterministic"][key], budgets["randomised"][key]
-        if deterministic != randomised:
-            raise InputError(
-                f"Config key evaluation.attack_linf.randomised.{key} = {randomised} is not that of deterministic, "
-                f"{deterministic}: make them equal, for methods are compared under one budget; only draws may differ."
-            )
 
 
 def _explain(error):

@@ -7,6 +7,7 @@ import torch
 from torch import nn
 from torch.nn.functional import logsigmoid
 
+from oodcert.certification import UNBOUNDED_SCORES
 from oodcert.errors import InputError
 
 SCORES = {
@@ -15,7 +16,6 @@ SCORES = {
     "max_logit": lambda logits: logits.amax(1),
     "atom": lambda logits: -logits.log_softmax(1)[:, -1],
 }
-UNBOUNDED_SCORES = ("energy", "max_logit", "atom")
 
 
 class Detector:
@@ -66,6 +66,18 @@ class JointNetwork(nn.Module):
             )
         known = logits.log_softmax(1) + logsigmoid(inside)
         return torch.logaddexp(known, logsigmoid(-inside) - log(self.num_classes))
+
+
+class ClassLogits(nn.Module):
+    """The logits of the first num_classes classes [N, num_classes]: labels as a network with a class of outliers
+    beside them gives them."""
+
+    def __init__(self, network, num_classes):
+        super().__init__()
+        self.network, self.num_classes = network, num_classes
+
+    def forward(self, images):
+        return self.network(images)[:, : self.num_classes]
 
 
 class DenoisedNetwork(nn.Module):

@@ -15,13 +15,14 @@ from tqdm import tqdm
 from oodcert.attacks.autoattack import autoattack
 from oodcert.attacks.ood import linf_ensemble, smoothed_l2_attack
 from oodcert.certification.bounds import percentile_bounds
-from oodcert.certification.interval import confidence_bound
+from oodcert.certification import UNBOUNDED_SCORES
+from oodcert.certification.interval import score_bound
 from oodcert.certification.labels import certify_labels
 from oodcert.certification.means import betting_bounds
 from oodcert.certification.sampling import sample
 from oodcert.certification.scores import certify
-from oodcert.detector import Detector, checked_logits, noisy_parts, replayed_logits
-from oodcert.methods import deployed_network, smoothed_network
+from oodcert.detector import ClassLogits, Detector, checked_logits, noisy_parts, replayed_logits
+from oodcert.methods import bounds_of, deployed_network, smoothed_network
 from oodcert.metrics import tpr_threshold
 from oodcert.rng import batch_draws, derive, normal_draws
 
@@ -33,9 +34,9 @@ ATTACK_ALPHA = 1e-7  # error probability of an l2 attack's lower bounds: many ar
 class Evaluation:
     """What an evaluation works on.
 
-    parts: name -> trained module; sets: "id" and the OOD sets' names -> ImageSet; settings: seed, num_classes,
-    batch_size, and what the one evaluation needs (see its rule's params). calls counts the images that went
-    through the method's network.
+    method: its name; parts: name -> trained module; sets: "id" and the OOD sets' names -> ImageSet; settings: seed,
+    num_classes, batch_size, the method's composition (see oodcert.methods), and what the one evaluation needs (see its
+    rule's params). calls counts the images that went through the method's network.
     """
 
     method: str
@@ -57,7 +58,7 @@ class Evaluation:
 
     def build(self, builder, sigma):
         """The method's network, by one of the builders of oodcert.methods."""
-        return builder(self.method, self.parts, sigma, self.settings["num_classes"])
+        return builder(self.settings["composition"], self.parts, sigma, self.settings["num_classes"])
 
     @contextmanager
     def network(self, builder, sigma):
@@ -69,6 +70,9 @@ class Evaluation:
         finally:
             hook.remove()
 
+    def detector(self, network):
+        return Detector(network, self.settings["composition"]["score"])
+
     def _count(self, _, inputs, __):
         self.calls += len(inputs[0])
 
@@ -77,7 +81,7 @@ def clean(evaluation):
     """Scores and predictions of the unperturbed images: method, set, sample, label, prediction, score, draws."""
     frames = []
     with evaluation.network(deployed_network, evaluation.settings["sigma"]) as network:
-        detector = Detector(network)
+        detector = evaluation.detector(network)
         for name, image_set in evaluation.sets.items():
             scores, predictions = _deployed(evaluation, detector, evaluation.images(name), name)
             columns = {"sample": image_set.ids, "label": image_set.labels, "prediction": predictions}
@@ -86,16 +90,18 @@ def clean(evaluation):
 
 
 def guarantee_linf(evaluation):
-    """Upper bounds on the OOD confidence in the l-infinity ball, in float64: set, sample, epsilon, upper, vacuous."""
+    """Upper bounds on the OOD score in the l-infinity ball, in float64: set, sample, epsilon, upper, vacuous."""
     frames, epsilon, size = [], evaluation.settings["epsilon"], evaluation.settings["batch_size"]
+    score = evaluation.settings["composition"]["score"]
+    worst = np.inf if score in UNBOUNDED_SCORES else 1.0
     network = deepcopy(evaluation.build(deployed_network, sigma=None)).double()  # the bound does not depend on sigma
     for name, ids in evaluation.ood():
         images = evaluation.images(name).double()
         with torch.inference_mode():
-            bounds = [confidence_bound(network, images[index], epsilon)[:real] for index, real in _chunks(ids, size)]
+            bounds = [score_bound(network, score, images[index], epsilon)[:real] for index, real in _chunks(ids, size)]
         upper = torch.cat(bounds).cpu().numpy()
         evaluation.calls += 2 * len(ids)
-        frames.append(_frame(evaluation, name, sample=ids, epsilon=epsilon, upper=upper, vacuous=upper >= 1))
+        frames.append(_frame(evaluation, name, sample=ids, epsilon=epsilon, upper=upper, vacuous=upper >= worst))
     return pd.concat(frames, ignore_index=True)
 
 
@@ -108,7 +114,7 @@ def attack_linf(evaluation):
     settings, budget, frames = evaluation.settings, evaluation.settings["budget"], []
     epsilon = settings["epsilon"]
     with evaluation.network(deployed_network, settings["sigma"]) as network:
-        detector = Detector(network)
+        detector = evaluation.detector(network)
         for name, ids in evaluation.ood():
             images, found, attacks = evaluation.images(name), [], []
             for index, real in _chunks(ids, max(1, settings["batch_size"] // budget["draws"]), f"attack, {name}"):
@@ -137,14 +143,15 @@ def certify_l2(evaluation):
     reach, which are its only ID bounds.
     """
     settings, frames = evaluation.settings, []
-    common = {key: settings[key] for key in ("n", "alpha", "bounds", "seed", "batch_size", "sampling")}
+    common = {key: settings[key] for key in ("n", "alpha", "seed", "batch_size", "sampling")}
+    common["bounds"] = bounds_of(settings["composition"], settings["bounds"])
     adaptive = settings["sampling"] == "adaptive"
     for sigma in settings["sigmas"]:
         with evaluation.network(smoothed_network, sigma) as network:
             thresholds = None
             for name, image_set in evaluation.sets.items():
                 table = certify(
-                    Detector(network),
+                    evaluation.detector(network),
                     evaluation.images(name),
                     sigma,
                     [0.0] if adaptive and name == "id" else settings["radii"],
@@ -166,8 +173,8 @@ def certify_l2(evaluation):
 def attack_l2(evaluation):
     """Smoothed scores of OOD images attacked within each certified radius, estimated on fresh noise.
 
-    set, sample, sigma, radius, median, median_lower, mean, mean_lower, n, alpha, …: an attack starts from the result
-    at the next smaller radius, and each image keeps its highest value over the smaller radii, its clean one (radius 0)
+    set, sample, sigma, radius, median, median_lower, mean, mean_lower (-inf for an unbounded score), n, alpha, …: an
+    attack starts from the result at the next smaller radius, and each image keeps its highest value over the smaller radii, its clean one (radius 0)
     included. The lower bounds hold with probability ≥ 1 - alpha each, that choice included.
     """
     settings, frames = evaluation.settings, []
@@ -176,7 +183,7 @@ def attack_l2(evaluation):
     size = max(1, settings["batch_size"] // budget["draws"])
     for sigma in settings["sigmas"]:
         with evaluation.network(smoothed_network, sigma) as network:
-            detector = Detector(network)
+            detector = evaluation.detector(network)
             for name, ids in evaluation.ood():
                 images = attacked = evaluation.images(name)
                 strongest = None
@@ -227,7 +234,7 @@ def _smoothed(evaluation, detector, images, name, sigma, alpha):
             "median": ordered[:, -(-settings["n"] // 2) - 1],
             "median_lower": percentile_bounds(ordered, sigma, [0.0], alpha)[0][:, 0],
             "mean": draws.mean(1),
-            "mean_lower": betting_bounds(draws, alpha)[0],
+            "mean_lower": -np.inf if detector.unbounded else betting_bounds(draws, alpha)[0],
         }
     )
 
@@ -239,7 +246,7 @@ def certify_id(evaluation):
     for sigma in settings["sigmas"]:
         with evaluation.network(smoothed_network, sigma) as network:
             table = certify_labels(
-                network,
+                ClassLogits(network, settings["num_classes"]),
                 evaluation.images("id"),
                 labels,
                 sigma,
@@ -266,7 +273,7 @@ def attack_id(evaluation):
     images, ids, labels = evaluation.images("id"), evaluation.sets["id"].ids, evaluation.sets["id"].labels
     targets = torch.from_numpy(labels).to(images.device)
     with evaluation.network(deployed_network, settings["sigma"]) as network:
-        detector = Detector(network)
+        detector = evaluation.detector(network)
         before = _deployed(evaluation, detector, images, "id")[1] == labels
         for epsilon in settings["epsilons"]:
             seed = derive(settings["seed"], "autoattack", epsilon) % 2**32
@@ -295,7 +302,8 @@ def _deployed(evaluation, detector, images, name):
             else:
                 outputs = checked_logits(detector.network, batch)[None]
             scores.append(torch.stack([detector.score_of(one.double()) for one in outputs])[:, :real])
-            predictions.append(outputs.softmax(2).mean(0).argmax(1)[:real])
+            classes = outputs[:, :, : settings["num_classes"]]
+            predictions.append(classes.softmax(2).mean(0).argmax(1)[:real])
     return torch.cat(scores, 1).cpu().numpy(), torch.cat(predictions).cpu().numpy()
 
 

@@ -7,6 +7,7 @@ import os
 import sys
 import traceback
 from contextlib import contextmanager, redirect_stderr, redirect_stdout
+from importlib import import_module
 from pathlib import Path
 
 from oodcert.data.imageset import ImageSet
@@ -67,19 +68,24 @@ def load_sets(paths, params):
 
 
 def run_evaluation(snakemake, name):
-    """The body of every evaluation script: parts and sets in, evidence and sidecar out."""
+    """The body of every evaluation script: parts and sets in, evidence and sidecar out.
+
+    name: "module.function" of the library, from an Evaluation to the rows.
+    """
     with job(snakemake):
         params = dict(snakemake.params.items())
         device = prepare_torch(params)
-        from oodcert import evaluations
+        from oodcert.evaluations import Evaluation
 
-        provenance = Provenance(params, [*snakemake.input.parts, *snakemake.input.sets])
-        evaluation = evaluations.Evaluation(
-            snakemake.wildcards.method,
-            load_parts(snakemake.input.parts, params),
+        parts = snakemake.input.get("parts", [])
+        provenance = Provenance(params, [*parts, *snakemake.input.sets])
+        evaluation = Evaluation(
+            snakemake.wildcards.get("method"),
+            load_parts(parts, params),
             load_sets(snakemake.input.sets, params),
             params,
             device,
         )
-        frame = getattr(evaluations, name)(evaluation)
+        module, function = name.split(".")
+        frame = getattr(import_module(f"oodcert.{module}"), function)(evaluation)
         write_evidence(frame, snakemake.output.rows, provenance, device=device, network_calls=evaluation.calls)

@@ -1,40 +1,36 @@
-"""The methods: which trained parts each one needs, and how its network is put together from them."""
+"""The methods, as the config composes them: a classifier, with or without a discriminator and a denoiser, and a score.
 
-from oodcert.errors import InputError
+composition: an entry of the config's `methods`, {"classifier": part, "discriminator": bool, "denoiser": bool,
+"score": name}.
+"""
 
-# part: the parts that must be trained before it
-PARTS = {"plain": (), "oe": (), "discriminator": (), "prood": ("discriminator",), "denoiser": ()}
-
-# method: the parts it is made of, the classifier first
-METHODS = {
-    "plain": ("plain",),
-    "oe": ("oe",),
-    "prood": ("prood", "discriminator"),
-    "distro": ("prood", "discriminator", "denoiser"),
-}
+from oodcert.certification import UNBOUNDED_SCORES, WITHOUT_RANGE
 
 
-def parts_of(method):
-    """Names of the trained parts of a method. Raises InputError on an unknown method."""
-    if method not in METHODS:
-        raise InputError(f"Unknown method {method!r} under `methods` in the config: use {', '.join(METHODS)}.")
-    return METHODS[method]
+def parts_of(composition):
+    """Names of the trained parts that a method is made of, the classifier first."""
+    return [composition["classifier"], *(name for name in ("discriminator", "denoiser") if composition[name])]
 
 
-def is_randomised(method):
+def is_randomised(composition):
     """Whether the method adds noise of its own when it is deployed."""
-    return "denoiser" in parts_of(method)
+    return composition["denoiser"]
 
 
-def smoothed_network(method, parts, sigma, num_classes):
+def bounds_of(composition, bounds):
+    """Those of the l2 bounds that the method's score admits: a mean bound needs a score in [0, 1]."""
+    return [bound for bound in bounds if bound in WITHOUT_RANGE or composition["score"] not in UNBOUNDED_SCORES]
+
+
+def smoothed_network(composition, parts, sigma, num_classes):
     """The network whose score is smoothed with N(0, sigma² I): the whole network sees the noisy image.
 
     parts: name -> trained module.
     """
-    return _assemble(method, parts, num_classes, lambda classifier: _denoised(classifier, parts, sigma))
+    return _assemble(composition, parts, num_classes, lambda classifier: _denoised(classifier, parts, sigma))
 
 
-def deployed_network(method, parts, sigma, num_classes):
+def deployed_network(composition, parts, sigma, num_classes):
     """The network as it runs on an image: a denoised classifier adds N(0, sigma² I) noise to its own input.
 
     The discriminator sees the raw image, so its interval bound holds whatever the denoiser does (the paper's
@@ -43,7 +39,7 @@ def deployed_network(method, parts, sigma, num_classes):
     from oodcert.detector import NoisyNetwork
 
     return _assemble(
-        method, parts, num_classes, lambda classifier: NoisyNetwork(_denoised(classifier, parts, sigma), sigma)
+        composition, parts, num_classes, lambda classifier: NoisyNetwork(_denoised(classifier, parts, sigma), sigma)
     )
 
 
@@ -53,13 +49,12 @@ def _denoised(classifier, parts, sigma):
     return DenoisedNetwork(classifier, parts["denoiser"], sigma)
 
 
-def _assemble(method, parts, num_classes, denoise):
+def _assemble(composition, parts, num_classes, denoise):
     from oodcert.detector import JointNetwork
 
-    names = parts_of(method)
-    network = parts[names[0]]
-    if "denoiser" in names:
+    network = parts[composition["classifier"]]
+    if composition["denoiser"]:
         network = denoise(network)
-    if "discriminator" in names:
+    if composition["discriminator"]:
         network = JointNetwork(network, parts["discriminator"], num_classes)
     return network.eval()

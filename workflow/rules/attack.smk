@@ -22,7 +22,8 @@ rule attack_linf:
         gpu=GPU,
     params:
         **NETWORK_JOB,
-        budget=lambda wildcards: budget("attack_linf", wildcards.method),
+        budget=EVALUATION["attack_linf"],
+        composition=composition,
         networks=method_networks,
         batch_size=EVALUATION["batch_size"],
         sigma=EVALUATION["sigma"],
@@ -32,6 +33,67 @@ rule attack_linf:
         "Attacking the OOD confidence of {wildcards.method} in the l-infinity ball"
     script:
         "../scripts/attack_linf.py"
+
+
+rule sanity:
+    input:
+        sets=OOD_TESTS,
+        parts=method_weights,
+    output:
+        rows=f"{RESULTS}/evidence/sanity/{{method}}.parquet",
+        record=f"{RESULTS}/evidence/sanity/{{method}}.json",
+    log:
+        f"{LOGS}/sanity/{{method}}.log",
+    benchmark:
+        f"{LOGS}/benchmarks/sanity/{{method}}.tsv"
+    conda:
+        ENVIRONMENT
+    threads: config["threads"]
+    resources:
+        mem_mb=2000,
+        runtime=1440,
+        gpu=GPU,
+    params:
+        **NETWORK_JOB,
+        **EVALUATION["sanity"],
+        budget=EVALUATION["attack_linf"],
+        composition=composition,
+        networks=method_networks,
+        batch_size=EVALUATION["batch_size"],
+        sigma=EVALUATION["sigma"],
+        epsilon=EVALUATION["epsilon"],
+        draws=EVALUATION["draws"],
+    message:
+        "Trying the l-infinity attack on {wildcards.method} at other radii and budgets"
+    script:
+        "../scripts/sanity.py"
+
+
+rule attack_linear:
+    input:
+        sets=OOD_TESTS,
+    output:
+        rows=f"{RESULTS}/evidence/attack_linear/linear.parquet",
+        record=f"{RESULTS}/evidence/attack_linear/linear.json",
+    log:
+        f"{LOGS}/attack_linear.log",
+    benchmark:
+        f"{LOGS}/benchmarks/attack_linear.tsv"
+    conda:
+        ENVIRONMENT
+    threads: config["threads"]
+    resources:
+        mem_mb=2000,
+        runtime=60,
+        gpu=GPU,
+    params:
+        **NETWORK_JOB,
+        budget=EVALUATION["attack_linf"],
+        epsilon=EVALUATION["epsilon"],
+    message:
+        "Attacking a linear score, whose maximum is known"
+    script:
+        "../scripts/attack_linear.py"
 
 
 rule attack_l2:
@@ -56,6 +118,7 @@ rule attack_l2:
         **NETWORK_JOB,
         **EVALUATION["attack_l2"],
         radii=EVALUATION["certify_l2"]["radii"],
+        composition=composition,
         networks=method_networks,
         batch_size=EVALUATION["batch_size"],
     message:
@@ -85,7 +148,10 @@ rule attack_id:
     params:
         **NETWORK_JOB,
         epsilons=EVALUATION["attack_id"]["epsilons"],
-        budget=lambda wildcards: budget("attack_id", wildcards.method),
+        budget=lambda wildcards: EVALUATION["attack_id"][
+            "randomised" if is_randomised(composition(wildcards)) else "deterministic"
+        ],
+        composition=composition,
         networks=method_networks,
         batch_size=EVALUATION["batch_size"],
         sigma=EVALUATION["sigma"],

@@ -23,6 +23,7 @@ rule certify_l2:
     params:
         **NETWORK_JOB,
         **EVALUATION["certify_l2"],
+        composition=composition,
         networks=method_networks,
         batch_size=EVALUATION["batch_size"],
     message:
@@ -52,6 +53,7 @@ rule certify_id:
     params:
         **NETWORK_JOB,
         **EVALUATION["certify_id"],
+        composition=composition,
         networks=method_networks,
         batch_size=EVALUATION["batch_size"],
     message:

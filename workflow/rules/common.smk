@@ -14,7 +14,8 @@ from snakemake.exceptions import WorkflowError
 
 from oodcert.config import check_config
 from oodcert.errors import InputError
-from oodcert.methods import PARTS, is_randomised, parts_of
+from oodcert.methods import is_randomised, parts_of
+from oodcert.parts import known_parts, part
 
 try:
     check_config(config)
@@ -54,18 +55,19 @@ def networks(parts):
     return {name: specs[name] for name in sorted(names)}
 
 
+def composition(wildcards):
+    return config["methods"][wildcards.method]
+
+
 def method_weights(wildcards):
-    return weights(parts_of(wildcards.method))
+    return weights(parts_of(composition(wildcards)))
 
 
 def method_networks(wildcards):
-    return networks(parts_of(wildcards.method))
+    return networks(parts_of(composition(wildcards)))
 
 
-def budget(attack, method):
-    """The attack's budget for this kind of method."""
-    kind = "randomised" if is_randomised(method) else "deterministic"
-    return EVALUATION[attack][kind]
+LINEAR = f"{RESULTS}/evidence/attack_linear/linear.parquet"
 
 
 def evidence(*evaluations):
@@ -79,4 +81,4 @@ def evidence(*evaluations):
 
 wildcard_constraints:
     method="|".join(config["methods"]),
-    part="|".join(PARTS),
+    part="|".join(known_parts()),

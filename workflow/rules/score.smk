@@ -21,6 +21,7 @@ rule clean:
         gpu=GPU,
     params:
         **NETWORK_JOB,
+        composition=composition,
         networks=method_networks,
         batch_size=EVALUATION["batch_size"],
         sigma=EVALUATION["sigma"],
@@ -51,6 +52,7 @@ rule guarantee_linf:
         gpu=GPU,
     params:
         **NETWORK_JOB,
+        composition=composition,
         networks=method_networks,
         batch_size=EVALUATION["batch_size"],
         epsilon=EVALUATION["epsilon"],

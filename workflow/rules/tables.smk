@@ -1,10 +1,11 @@
 # The order check that everything waits for, and the tables.
-TABLES = ["id", "ood", "l2", "headline"]
+TABLES = ["id", "autoattack", "ood", "l2", "sanity", "headline"]
 
 
 rule check:
     input:
         evidence("clean", "guarantee_linf", "attack_linf", "certify_l2", "attack_l2"),
+        LINEAR,
     output:
         report(
             f"{RESULTS}/checks.csv",
@@ -33,6 +34,7 @@ rule write_tables:
             "clean",
             "guarantee_linf",
             "attack_linf",
+            "sanity",
             "certify_l2",
             "attack_l2",
             "certify_id",

@@ -9,12 +9,12 @@ from functools import lru_cache
 import numpy as np
 from scipy.special import bdtrc, betaincinv, ndtr, ndtri
 
+from oodcert.certification import WITHOUT_RANGE
 from oodcert.certification.bands import cdf_band
 from oodcert.certification.means import mean_bounds
 from oodcert.errors import InputError
 
 BOUNDS = ("percentile", "cdf", "gaussian", "lipschitz", "vote")
-UNBOUNDED = ("percentile", "vote")  # these need no range of the score
 
 
 def percentile_bounds(ordered, sigma, radii, alpha, p=0.5):
@@ -126,7 +126,7 @@ def score_bounds(bounds, draws, sigma, radii, alpha, *, p=0.5, mean="betting", b
     """
     draws, found = np.asarray(draws, np.float64), {}
     n, ordered = draws.shape[-1], np.sort(draws, axis=-1)
-    of_mean = None if set(bounds) <= set(UNBOUNDED) else mean_bounds(mean, draws, alpha)
+    of_mean = None if set(bounds) <= set(WITHOUT_RANGE) else mean_bounds(mean, draws, alpha)
     for bound in bounds:
         if bound == "percentile":
             pair = ordered[..., max(1, int(np.ceil(p * n))) - 1], percentile_bounds(ordered, sigma, radii, alpha, p)

@@ -4,7 +4,8 @@ import numpy as np
 import pandas as pd
 import torch
 
-from oodcert.certification.bounds import BOUNDS, UNBOUNDED, score_bounds
+from oodcert.certification import WITHOUT_RANGE
+from oodcert.certification.bounds import BOUNDS, score_bounds
 from oodcert.certification.sampling import IN_PLACE, default_batch_size, sample, shared_denoising
 from oodcert.certification.stages import is_settled, plan_stages
 from oodcert.detector import check_images, checked_logits
@@ -122,9 +123,9 @@ def _check(detectors, images, ids, radii, bounds, threshold, p):
     unknown = [bound for bound in bounds if bound not in BOUNDS]
     if unknown or not bounds:
         raise InputError(f"bounds = {list(bounds)}: use one or more of {', '.join(BOUNDS)}.")
-    if any(one.unbounded for one in detectors.values()) and not set(bounds) <= set(UNBOUNDED):
+    if any(one.unbounded for one in detectors.values()) and not set(bounds) <= set(WITHOUT_RANGE):
         raise InputError(
-            f"bounds = {list(bounds)}: an unbounded score has no bounded mean, use {list(UNBOUNDED)} for it, or the "
+            f"bounds = {list(bounds)}: an unbounded score has no bounded mean, use {list(WITHOUT_RANGE)} for it, or the "
             "score msp."
         )
     if ("vote" in bounds) != (threshold is not None):

@@ -12,6 +12,7 @@ import numpy as np
 import pandas as pd
 
 from oodcert.errors import InputError
+from oodcert.methods import bounds_of
 from oodcert.metrics import METRICS, guaranteed_metrics, ood_metrics
 from oodcert.tables.select import at, of_method, of_set
 
@@ -84,11 +85,14 @@ def l2_table(evidence, config):
 
 
 def guaranteed_l2_table(evidence, config):
-    """A row per method x sigma x bound x radius x set: guaranteed auc, aupr, fpr95."""
+    """A row per method x sigma x bound x radius x set: guaranteed auc, aupr, fpr95.
+
+    A method with an unbounded score has no rows of the bounds that need a range.
+    """
     settings, frames = config["evaluation"]["certify_l2"], []
     for method in config["methods"]:
         certified = of_method(evidence, "certify_l2", method)
-        for sigma, bound in product(settings["sigmas"], settings["bounds"]):
+        for sigma, bound in product(settings["sigmas"], bounds_of(config["methods"][method], settings["bounds"])):
             rows = at(at(certified, "certify_l2", "sigma", sigma), "certify_l2", "bound", bound)
             id_rows = of_set(rows, "certify_l2", "id")
             for name in config["data"]["ood"]:
