@@ -8,6 +8,8 @@ rule train:
     output:
         weights=f"{RESULTS}/models/{{part}}.safetensors",
         record=f"{RESULTS}/models/{{part}}.json",
+        curve=f"{RESULTS}/evidence/training/{{part}}.parquet",
+        curve_record=f"{RESULTS}/evidence/training/{{part}}.json",
     log:
         f"{LOGS}/train/{{part}}.log",
     benchmark:
