@@ -19,7 +19,7 @@ from oodcert.data.imageset import ImageSet
 from oodcert.errors import InputError
 from oodcert.evidence import Provenance, write_json
 from oodcert.jobs import load_parts, load_sets
-from oodcert.methods import parts_of
+from oodcert.methods import trained_parts
 
 
 def parser(description, images, out):
@@ -55,7 +55,7 @@ def load_run(config, directory, images):
         raise InputError(f"{config} does not exist: pass the config of a finished run with --config.")
     config = check_config(yaml.safe_load(Path(config).read_text()))
     profile, data = config["profile"], config["data"]
-    needed = dict.fromkeys(part for method in config["methods"] for part in parts_of(method))
+    needed = trained_parts(config["methods"])
     parts = [Path(directory, "results", profile, "models", f"{part}.safetensors") for part in needed]
     sets = [Path(directory, "data", profile, f"{name}.npz") for name in ("id_test", *data["ood"])]
     missing = [str(path) for path in (*parts, *sets) if not path.exists()]

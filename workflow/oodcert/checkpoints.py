@@ -10,7 +10,7 @@ from oodcert.errors import InputError
 from oodcert.files import atomic
 from oodcert.networks import build_network
 from oodcert.networks.denoiser import DiffusionDenoiser, PatchUNet, cosine_schedule
-from oodcert.parts import known_parts
+from oodcert.parts import declared
 
 
 def build_part(part, networks, image_shape, num_classes):
@@ -24,7 +24,7 @@ def build_part(part, networks, image_shape, num_classes):
         return DiffusionDenoiser(unet, cosine_schedule(spec["timesteps"]))
     if part == "discriminator":
         return build_network(networks["discriminator"], image_shape, 1)
-    outputs = num_classes + known_parts()[part].extra_outputs
+    outputs = num_classes + declared(part).extra_outputs
     return build_network(networks.get(part) or networks["classifier"], image_shape, outputs)
 
 

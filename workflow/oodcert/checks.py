@@ -46,8 +46,11 @@ def check_order(evidence):
         _compare("attacked score ≤ guaranteed bound", linf["attacked"], linf["upper"]),
         _compare("l2 lower bound ≤ estimate at radius 0", start["lower"], start["estimate"]),
         _compare("l2 estimate ≤ upper bound at radius 0", start["estimate"], start["upper"]),
-        _compare("99 % of a linear score's greatest gain ≤ attacked gain", 0.99 * (linear["maximum"] - linear["clean"]),
-            linear["attacked"] - linear["clean"]),
+        _compare(
+            "99 % of a linear score's greatest gain ≤ attacked gain",
+            0.99 * (linear["maximum"] - linear["clean"]),
+            linear["attacked"] - linear["clean"],
+        ),
         _compare("smoothed score ≤ l2-attacked median", both["median_before"], both["median"]),
         _compare("smoothed score ≤ l2-attacked mean", both["mean_before"], both["mean"]),
         *_ordered("l∞", _linf_cells(clean, linf)),
@@ -63,7 +66,9 @@ def check_order(evidence):
             # every method has the percentile bound; a method whose score has no range has no other
             attacks = attack if bound == "percentile" else attack[attack["method"].isin(rows["method"])]
             found = attacks[[*POINT, f"{statistic}_lower"]].rename(columns={f"{statistic}_lower": "attacked"})
-            l2 = found.merge(rows.loc[attacked_points, [*POINT, "upper", "alpha"]], on=POINT, how="outer", validate="one_to_one")
+            l2 = found.merge(
+                rows.loc[attacked_points, [*POINT, "upper", "alpha"]], on=POINT, how="outer", validate="one_to_one"
+            )
             checks.append(_beyond_alpha(f"l2-attacked score ≤ {bound} bound", l2))
             checks += _ordered(f"l2 {bound}", _l2_cells(rows, attacks, statistic))
     return pd.DataFrame(checks)

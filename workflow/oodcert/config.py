@@ -10,8 +10,8 @@ from jsonschema.exceptions import best_match
 from jsonschema.validators import extend
 
 from oodcert.errors import InputError
-from oodcert.methods import parts_of
-from oodcert.parts import known_parts, part
+from oodcert.methods import trained_parts
+from oodcert.parts import declared, known_parts
 
 SCHEMA = Path(__file__).parents[1] / "schemas" / "config.schema.yaml"
 
@@ -77,10 +77,10 @@ def _check_methods(config):
                 f"{where}.classifier = {classifier!r}, which no file of workflow/oodcert/training trains"
                 f"{_hint(classifier, classifiers)}."
             )
-        for name in (*parts_of(composition), *part(classifier).needs):
+        for name in trained_parts({method: composition}):
             if name not in config["training"]:
-                raise InputError(f"{where} is made of {name!r}: add training.{name} to the config, to train it.")
-        extra = part(classifier).extra_outputs
+                raise InputError(f"{where} needs the part {name!r}: add training.{name} to the config.")
+        extra = declared(classifier).extra_outputs
         if (composition["score"] == "atom") != bool(extra):
             raise InputError(
                 f"{where}: the score {composition['score']!r} does not suit the classifier {classifier!r}, which has "

@@ -14,8 +14,8 @@ from tqdm import tqdm
 
 from oodcert.attacks.autoattack import autoattack
 from oodcert.attacks.ood import linf_ensemble, smoothed_l2_attack
-from oodcert.certification.bounds import percentile_bounds
 from oodcert.certification import UNBOUNDED_SCORES
+from oodcert.certification.bounds import percentile_bounds
 from oodcert.certification.interval import score_bound
 from oodcert.certification.labels import certify_labels
 from oodcert.certification.means import betting_bounds
@@ -174,8 +174,9 @@ def attack_l2(evaluation):
     """Smoothed scores of OOD images attacked within each certified radius, estimated on fresh noise.
 
     set, sample, sigma, radius, median, median_lower, mean, mean_lower (-inf for an unbounded score), n, alpha, …: an
-    attack starts from the result at the next smaller radius, and each image keeps its highest value over the smaller radii, its clean one (radius 0)
-    included. The lower bounds hold with probability ≥ 1 - alpha each, that choice included.
+    attack starts from the result at the next smaller radius, and each image keeps its highest value over the smaller
+    radii, its clean one (radius 0) included. The lower bounds hold with probability ≥ 1 - alpha each, that choice
+    included.
     """
     settings, frames = evaluation.settings, []
     radii = sorted({0.0, *settings["radii"]})

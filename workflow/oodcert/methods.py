@@ -5,11 +5,18 @@ composition: an entry of the config's `methods`, {"classifier": part, "discrimin
 """
 
 from oodcert.certification import UNBOUNDED_SCORES, WITHOUT_RANGE
+from oodcert.parts import declared
 
 
 def parts_of(composition):
     """Names of the trained parts that a method is made of, the classifier first."""
     return [composition["classifier"], *(name for name in ("discriminator", "denoiser") if composition[name])]
+
+
+def trained_parts(methods):
+    """Names of all parts to be trained for these methods (name -> composition), with the parts that those need."""
+    parts = [part for composition in methods.values() for part in parts_of(composition)]
+    return [*dict.fromkeys(name for part in parts for name in (*declared(part).needs, part))]
 
 
 def is_randomised(composition):

@@ -40,7 +40,7 @@ def known_parts():
     return found
 
 
-def part(name):
+def declared(name):
     """The Part of that name. Raises InputError where there is no such training file."""
     if name not in known_parts():
         raise InputError(

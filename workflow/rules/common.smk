@@ -14,8 +14,8 @@ from snakemake.exceptions import WorkflowError
 
 from oodcert.config import check_config
 from oodcert.errors import InputError
-from oodcert.methods import is_randomised, parts_of
-from oodcert.parts import known_parts, part
+from oodcert.methods import is_randomised, parts_of, trained_parts
+from oodcert.parts import declared, known_parts
 
 try:
     check_config(config)
@@ -67,6 +67,8 @@ def method_networks(wildcards):
     return networks(parts_of(composition(wildcards)))
 
 
+# examples of the denoiser are shown whether or not a method uses it
+TRAINED = [*dict.fromkeys([*trained_parts(config["methods"]), "denoiser"])]
 LINEAR = f"{RESULTS}/evidence/attack_linear/linear.parquet"
 
 

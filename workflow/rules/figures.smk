@@ -1,5 +1,12 @@
 # The figures, and the example images that one of them shows.
-FIGURE_NAMES = ["scores", "l2_bracket", "id_certified", "denoised", "headline"]
+FIGURE_NAMES = [
+    "training",
+    "scores",
+    "l2_bracket",
+    "id_certified",
+    "denoised",
+    "headline",
+]
 
 
 rule denoised_examples:
@@ -35,9 +42,13 @@ rule draw_figures:
             "clean",
             "guarantee_linf",
             "attack_linf",
+            "sanity",
             "certify_l2",
             "attack_l2",
             "certify_id",
+        ),
+        training=expand(
+            f"{RESULTS}/evidence/training/{{part}}.parquet", part=TRAINED
         ),
         denoised=rules.denoised_examples.output,
         checks=rules.check.output,

@@ -40,6 +40,7 @@ rule write_tables:
             "certify_id",
             "attack_id",
         ),
+        linear=LINEAR,
         checks=rules.check.output,
     output:
         expand(f"{RESULTS}/tables/{{table}}.tex", table=TABLES),

@@ -4,7 +4,7 @@
 rule train:
     input:
         sets=[f"{DATA}/id_train.npz", f"{DATA}/outliers.npz"],
-        parts=lambda wildcards: weights(part(wildcards.part).needs),
+        parts=lambda wildcards: weights(declared(wildcards.part).needs),
     output:
         weights=f"{RESULTS}/models/{{part}}.safetensors",
         record=f"{RESULTS}/models/{{part}}.json",
@@ -24,7 +24,7 @@ rule train:
         gpu=GPU,
     params:
         **NETWORK_JOB,
-        networks=lambda wildcards: networks([wildcards.part, *part(wildcards.part).needs]),
+        networks=lambda wildcards: networks([wildcards.part, *declared(wildcards.part).needs]),
         settings=lambda wildcards: config["training"][wildcards.part],
     message:
         "Training {wildcards.part}"

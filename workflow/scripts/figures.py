@@ -6,7 +6,7 @@ from oodcert.jobs import job
 
 with job(snakemake):
     config = dict(snakemake.params.items())
-    evidence = read_evaluations(snakemake.input.evidence)
+    evidence = read_evaluations([*snakemake.input.evidence, *snakemake.input.training])
     evidence["denoised"] = read_examples(snakemake.input.denoised[0])
     for name, draw in FIGURES.items():
         save(draw(evidence, config), Path(snakemake.output[name]).with_suffix(""), config["figures"]["dpi"])

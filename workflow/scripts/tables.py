@@ -6,7 +6,7 @@ from oodcert.tables import TABLES, caption, readable, write_table
 
 with job(snakemake):
     config = dict(snakemake.params.items())
-    evidence = read_evaluations(snakemake.input.evidence)
+    evidence = read_evaluations([*snakemake.input.evidence, snakemake.input.linear])
     for name, table in TABLES.items():
         stem = Path(snakemake.output[name]).with_suffix("")
         frame = table(evidence, config)

@@ -125,8 +125,8 @@ def _check(detectors, images, ids, radii, bounds, threshold, p):
         raise InputError(f"bounds = {list(bounds)}: use one or more of {', '.join(BOUNDS)}.")
     if any(one.unbounded for one in detectors.values()) and not set(bounds) <= set(WITHOUT_RANGE):
         raise InputError(
-            f"bounds = {list(bounds)}: an unbounded score has no bounded mean, use {list(WITHOUT_RANGE)} for it, or the "
-            "score msp."
+            f"bounds = {list(bounds)}: an unbounded score has no bounded mean, use {list(WITHOUT_RANGE)} for it, or "
+            "the score msp."
         )
     if ("vote" in bounds) != (threshold is not None):
         raise InputError(

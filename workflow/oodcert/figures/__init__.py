@@ -6,12 +6,14 @@ from oodcert.figures.id_certified import id_certified
 from oodcert.figures.l2_bracket import l2_bracket
 from oodcert.figures.scores import scores
 from oodcert.figures.style import colours, save, style
+from oodcert.figures.training import training
 
 FIGURES = {
     "scores": scores,
     "l2_bracket": l2_bracket,
     "id_certified": id_certified,
     "denoised": denoised,
+    "training": training,
     "headline": headline,
 }
 
@@ -26,4 +28,5 @@ __all__ = [
     "save",
     "scores",
     "style",
+    "training",
 ]

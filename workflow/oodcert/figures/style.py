@@ -70,15 +70,15 @@ def new_figure(width, height):
     return Figure(figsize=(width * scale, height * scale), layout="constrained")
 
 
-def panels(count, height, extra=0.5):
-    """A figure with `count` panels in at most 5 columns that share their axes, and a list of the panels.
+def panels(count, height, extra=0.5, share="xy"):
+    """A figure with `count` panels in at most 5 columns, and a list of the panels.
 
-    height: inches of one row of panels; extra: inches for titles and legend.
+    height: inches of one row of panels; extra: inches for titles and legend; share: the axes that all panels share.
     """
     rows = ceil(count / MOST_COLUMNS)
     columns = ceil(count / rows)
     figure = new_figure(WIDTH, rows * height + extra)
-    grid = figure.subplots(rows, columns, sharex=True, sharey=True, squeeze=False).ravel()
+    grid = figure.subplots(rows, columns, sharex="x" in share, sharey="y" in share, squeeze=False).ravel()
     for empty in grid[count:]:
         empty.remove()
     for axes in grid[max(0, count - columns) : count]:

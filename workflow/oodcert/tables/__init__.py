@@ -2,8 +2,10 @@
 
 from oodcert.tables.captions import caption
 from oodcert.tables.labels import label
+from oodcert.tables.sanity import sanity_table
 from oodcert.tables.values import (
     attacked_l2_table,
+    autoattack_table,
     guaranteed_l2_table,
     headline_table,
     id_table,
@@ -12,11 +14,19 @@ from oodcert.tables.values import (
 )
 from oodcert.tables.writing import readable, write_table
 
-TABLES = {"id": id_table, "ood": ood_table, "l2": l2_table, "headline": headline_table}
+TABLES = {
+    "id": id_table,
+    "autoattack": autoattack_table,
+    "ood": ood_table,
+    "l2": l2_table,
+    "sanity": sanity_table,
+    "headline": headline_table,
+}
 
 __all__ = [
     "TABLES",
     "attacked_l2_table",
+    "autoattack_table",
     "caption",
     "guaranteed_l2_table",
     "headline_table",
@@ -25,5 +35,6 @@ __all__ = [
     "label",
     "ood_table",
     "readable",
+    "sanity_table",
     "write_table",
 ]

@@ -5,19 +5,32 @@ import math
 import numpy as np
 
 from oodcert.errors import InputError
-from oodcert.tables.labels import label
+from oodcert.methods import bounds_of, is_randomised
+from oodcert.tables.labels import MARK, label
+from oodcert.tables.sanity import SLACK, sanity_table
 from oodcert.tables.select import of_method, of_set
 from oodcert.tables.values import headline_table
 
-# An attack with less than this is called reduced: AutoAttack's own settings, and the monotone PGD of ProoD and DISTRO
-# on OOD images, with AutoAttack's number of noise draws for the randomised methods, which those papers leave open.
-# The l2 attack, which no paper fixes, is held against AutoAttack's iterations and noise draws.
+# An attack with less than this is called reduced: AutoAttack's own settings, and the APGD and monotone PGD of ProoD
+# and DISTRO on OOD images, with AutoAttack's numbers of Square queries and, for the randomised methods, of noise draws,
+# which those papers leave open. The l2 attack, which no paper fixes, is held against AutoAttack's iterations and draws.
 AUTOATTACK = {"iterations": 100, "queries": 5000, "eot": 20}
-OOD_ATTACK = {"iterations": 200, "restarts": 3, "draws": 20}
+OOD_ATTACK = {
+    "apgd_iterations": 500,
+    "apgd_restarts": 5,
+    "pgd_iterations": 200,
+    "pgd_restarts": 3,
+    "queries": 5000,
+    "draws": 20,
+}
 L2_ATTACK = {"iterations": 100, "restarts": 1, "draws": 20}
 UNITS = {
     "iterations": "iteration",
     "restarts": "restart",
+    "apgd_iterations": "APGD iteration",
+    "apgd_restarts": "APGD restart",
+    "pgd_iterations": "monotone PGD iteration",
+    "pgd_restarts": "PGD restart",
     "queries": "Square query",
     "draws": "noise draw",
     "eot": "EOT draw",
@@ -25,11 +38,12 @@ UNITS = {
 
 
 def caption(kind, evidence, config):
-    """The caption of one table ("id", "ood", "l2" or "headline") as plain text, in one paragraph.
+    """The caption of one table of oodcert.tables.TABLES as plain text, in one paragraph.
 
     Raises InputError where evidence is missing, or where methods were evaluated on different numbers of images.
     """
-    sentences = {"id": _id, "ood": _ood, "l2": _l2, "headline": _headline}[kind](evidence, config)
+    captions = {"id": _id, "autoattack": _autoattack, "ood": _ood, "l2": _l2, "sanity": _sanity, "headline": _headline}
+    sentences = captions[kind](evidence, config)
     return " ".join([*sentences, f"Seed {config['seed']}."])
 
 
@@ -53,6 +67,36 @@ def _id(evidence, config):
         f"{_sampling(settings['certify_id'], 'which R an image reaches')}, α = {certified['alpha']}: "
         "each image's radius holds with probability ≥ 1 − α.",
         f"Images: {counts}.",
+    ]
+
+
+def _autoattack(evidence, config):
+    epsilons = config["evaluation"]["attack_id"]["epsilons"]
+    return [
+        "Accuracy on in-distribution test images, in %, under each attack of AutoAttack alone and under the worst of "
+        f"them for each image, in the ℓ∞ ball of radius ε = {_list(epsilons)} "
+        f"({_attacks(evidence, 'attack_id', config, AUTOATTACK)}).",
+        "A dash: not an attack of the version that the method is attacked with.",
+        _randomised(evidence, config),
+        f"Images: {_per_set(evidence, 'attack_id', config, ['id'])['id']}.",
+    ]
+
+
+def _sanity(evidence, config):
+    evaluation, linear = config["evaluation"], evidence["attack_linear"]
+    gains = (linear["attacked"] - linear["clean"]) / (linear["maximum"] - linear["clean"])
+    images = sanity_table(evidence, config)["images"]
+    return [
+        f"AUC, in %, of the clean ID scores against {_span(images)} OOD images ({evaluation['sanity']['images']} of "
+        "each set) under the attack on OOD confidence, whose table of results is ood.",
+        f"By radius: with the full budget; at ε = {evaluation['epsilon']:g} also with a quarter of its iterations and "
+        "queries, by the white-box attacks alone, and by Square alone, which sees no gradient.",
+        f"An attack is reliable if its AUC, up to {SLACK:g}, falls as ε grows, reaches chance or less where any image "
+        "can be reached, and is no lower with a quarter of the budget, nor by Square than by the white-box attacks.",
+        "A method whose attack fails may hide its gradients, or the budget may be too small: its adversarial values "
+        "are then too favourable.",
+        f"On a linear score the same attack gains at least {100 * gains.min():.2f} % of what is possible, "
+        f"on {len(linear)} images.",
     ]
 
 
@@ -92,6 +136,7 @@ def _l2(evidence, config):
         f"{_sampling(config['evaluation']['certify_l2'], 'on which side of the FPR95 threshold an OOD bound lies')}, "
         f"α = {settings['alpha']}: "
         "each bound holds per image, per radius and per side with probability ≥ 1 − α, not jointly.",
+        *_without_range(config),
         "OOD bounds that say nothing (infinite, or 1 for a mean score): "
         + ", ".join(f"{label(bound)} {_percent(share)}" for bound, share in vacuous.items())
         + ". An infinite bound counts as the worst value.",
@@ -116,16 +161,30 @@ def _protocols(evidence, config):
         f"Adversarial: the highest score that the attack found in that ball "
         f"({_attacks(evidence, 'attack_linf', config, OOD_ATTACK)}).",
         *_standard_errors(evidence, config),
-        *_without_apgd(evidence),
+        _strongest(evidence, config),
+        *_unreliable(evidence, config),
     ]
+
+
+def _without_range(config):
+    """Which methods' scores admit no bound but the percentile one."""
+    wanted = config["evaluation"]["certify_l2"]["bounds"]
+    methods = [label(name) for name, one in config["methods"].items() if bounds_of(one, wanted) != wanted]
+    if not methods:
+        return []
+    return [f"The scores of {_list(methods)} have no range, so that of these bounds only the percentile one exists."]
 
 
 def _distro_lead(evidence, config):
     table = headline_table(evidence, config).set_index("method")
-    if "distro" not in table.index or len(table) == 1:
+    if "distro" not in table.index:
         return []
-    lead, best = table.loc["distro", "lead"], table["mean"].drop("distro").idxmax()
-    return [f"DISTRO minus the best earlier method ({label(best)}): {points(lead)} points."]
+    earlier = [method for method in table.index if not is_randomised(config["methods"][method])]
+    if not earlier:
+        return []
+    best = table.loc[earlier, "mean"].idxmax()
+    lead = points(table.loc["distro", "mean"] - table.loc[best, "mean"])
+    return [f"DISTRO minus the best method without a denoiser ({label(best)}): {lead} points."]
 
 
 def points(difference):
@@ -173,10 +232,22 @@ def _standard_errors(evidence, config):
     ]
 
 
-def _without_apgd(evidence):
-    if evidence["attack_linf"]["attack"].str.contains("apgd").any():
-        return []
-    return ["No score comes from APGD, which the full protocol adds with 500 iterations and 5 restarts."]
+def _strongest(evidence, config):
+    shares = _of_methods(evidence, "attack_linf", config)["attack"].value_counts(normalize=True)
+    texts = [f"{label(attack)} on {_percent(share)}" for attack, share in shares.items()]
+    return f"The highest score came from {_list(texts)} of the images (clean: no attack raised it)."
+
+
+def _unreliable(evidence, config):
+    """Which methods' attacks fail a sanity check; the tables mark them."""
+    table = sanity_table(evidence, config)
+    failed = table.loc[~table["reliable"], "method"]
+    if failed.empty:
+        return ["Every method's attack passes the sanity checks (table sanity)."]
+    return [
+        f"{MARK}: the attack fails a sanity check (table sanity), so the adversarial values of "
+        f"{_list([label(method) for method in failed])} may be too favourable."
+    ]
 
 
 def _attack(evidence, evaluation, method, full):

@@ -1,6 +1,15 @@
 """How methods, sets and bounds are spelled where people read them."""
 
+MARK = "†"  # of a method whose attack is not reliable
+
 SPELLING = {
+    "apgd": "APGD",
+    "pgd": "PGD",
+    "apgd-ce": "APGD-CE",
+    "apgd-dlr": "APGD-DLR",
+    "apgd-t": "APGD-T",
+    "fab-t": "FAB-T",
+    "square": "Square",
     "plain": "Plain",
     "oe": "OE",
     "logitnorm": "LogitNorm",

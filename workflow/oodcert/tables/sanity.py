@@ -1,5 +1,7 @@
 """Whether the attack attacks: what must hold of any attack worth its name, method by method."""
 
+from itertools import pairwise
+
 import pandas as pd
 
 from oodcert.metrics import ood_metrics
@@ -35,7 +37,7 @@ def sanity_table(evidence, config):
         row["auc_reduced"] = auc(reduced, "attacked")
         row["auc_white_box"], row["auc_square"] = auc(here, "white_box"), auc(here, "square")
         path = [row["clean"], *grown]
-        row["grows"] = all(later <= earlier + SLACK for earlier, later in zip(path, path[1:], strict=False))
+        row["grows"] = all(later <= earlier + SLACK for earlier, later in pairwise(path))
         row["reaches_chance"] = grown[-1] <= CHANCE
         row["beats_square"] = row["auc_white_box"] <= row["auc_square"] + SLACK
         row["gains"] = row[radius_column(epsilon)] <= row["auc_reduced"] + SLACK

@@ -14,9 +14,11 @@ import pandas as pd
 from oodcert.errors import InputError
 from oodcert.methods import bounds_of
 from oodcert.metrics import METRICS, guaranteed_metrics, ood_metrics
+from oodcert.tables.sanity import sanity_table
 from oodcert.tables.select import at, of_method, of_set
 
 PROTOCOLS = ("clean", "guaranteed", "adversarial")
+WORST_CASE = "worst-case"  # of AutoAttack's attacks, image by image
 INGREDIENTS = ("auc", "aupr", "1-fpr95")
 
 
@@ -31,13 +33,26 @@ def id_table(evidence, config):
         row = {"method": method, "images": len(clean)}
         row["clean_accuracy"] = (clean["prediction"] == clean["label"]).mean()
         for epsilon in attack["epsilons"]:
-            row[adversarial_column(epsilon)] = at(attacked, "attack_id", "epsilon", epsilon)["correct"].mean()
+            worst = at(at(attacked, "attack_id", "epsilon", epsilon), "attack_id", "attack", WORST_CASE)
+            row[adversarial_column(epsilon)] = worst["correct"].mean()
         for sigma in certify["sigmas"]:
             smoothed = at(certified, "certify_id", "sigma", sigma)
             counted = smoothed["correct"] & (smoothed["prediction"] >= 0)
             for radius in certify["radii"]:
                 row[certified_column(sigma, radius)] = (counted & (smoothed["radius"] >= radius)).mean()
         rows.append(row)
+    return pd.DataFrame(rows)
+
+
+def autoattack_table(evidence, config):
+    """A row per method x epsilon x attack of AutoAttack, the worst case over them last: accuracy."""
+    rows = []
+    for method in config["methods"]:
+        attacked = of_method(evidence, "attack_id", method)
+        for epsilon in config["evaluation"]["attack_id"]["epsilons"]:
+            for attack, found in at(attacked, "attack_id", "epsilon", epsilon).groupby("attack", sort=False):
+                row = {"method": method, "epsilon": epsilon, "attack": attack, "accuracy": found["correct"].mean()}
+                rows.append(row)
     return pd.DataFrame(rows)
 
 
@@ -50,7 +65,7 @@ def certified_column(sigma, radius):
 
 
 def ood_table(evidence, config):
-    """A row per method x set x protocol (clean, guaranteed, adversarial): auc, aupr, fpr95.
+    """A row per method x set x protocol (clean, guaranteed, adversarial): auc, aupr, fpr95; reliable, the attack.
 
     The ID scores are the clean ones in every protocol. A vacuous guarantee counts as the worst value, above every
     ID score, even where a clean ID score is rounded to 1.
@@ -72,7 +87,8 @@ def ood_table(evidence, config):
                 what, worst = f"{protocol} scores of {method} on {name}", protocol == "guaranteed"
                 values = _metrics(what, id_scores, scores[protocol], worst)
                 rows.append({"method": method, "set": name, "protocol": protocol, **values})
-    return _with_average(pd.DataFrame(rows), ["method", "protocol"])
+    table = _with_average(pd.DataFrame(rows), ["method", "protocol"])
+    return table.merge(sanity_table(evidence, config)[["method", "reliable"]], on="method", how="left")
 
 
 def l2_table(evidence, config):
@@ -122,15 +138,18 @@ def attacked_l2_table(evidence, config):
 
 
 def headline_table(evidence, config):
-    """A row per method: the nine ingredients (averages over the OOD sets), their `mean`, and its `lead`.
+    """A row per method: the nine ingredients (averages over the OOD sets), their `mean`, its `lead`, and `reliable`.
 
     lead: this method's mean minus the best mean among the other methods (NaN for a method on its own).
     """
-    averages = ood_table(evidence, config).query("set == 'average'").assign(**{"1-fpr95": lambda t: 1 - t["fpr95"]})
+    table = ood_table(evidence, config)
+    reliable = table.groupby("method")["reliable"].first()
+    averages = table.query("set == 'average'").assign(**{"1-fpr95": lambda t: 1 - t["fpr95"]})
     wide = averages.pivot(index="method", columns="protocol", values=list(INGREDIENTS)).loc[config["methods"]]
     table = pd.DataFrame({f"{p}_{i}": wide[i, p] for p in PROTOCOLS for i in INGREDIENTS})
     table["mean"] = table.mean(axis=1)
     table["lead"] = [mean - table["mean"].drop(method).max() for method, mean in table["mean"].items()]
+    table["reliable"] = reliable
     return table.rename_axis("method").reset_index()
 
 

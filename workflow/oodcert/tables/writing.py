@@ -9,8 +9,9 @@ import pandas as pd
 from oodcert.files import atomic
 from oodcert.metrics import METRICS
 from oodcert.tables.captions import points
-from oodcert.tables.labels import label
-from oodcert.tables.values import INGREDIENTS, PROTOCOLS, adversarial_column, certified_column
+from oodcert.tables.labels import MARK, label
+from oodcert.tables.sanity import radius_column
+from oodcert.tables.values import INGREDIENTS, PROTOCOLS, WORST_CASE, adversarial_column, certified_column
 
 TEX = {
     "\\": r"\textbackslash{}",
@@ -23,6 +24,7 @@ TEX = {
     "σ": r"$\sigma$",
     "ε": r"$\varepsilon$",
     "α": r"$\alpha$",
+    "†": r"$\dagger$",
     "≥": r"$\geq$",
     "−": "$-$",
     "–": "--",
@@ -31,11 +33,12 @@ LONGEST_FLOAT = 40  # rows; longer tables may break over pages
 
 
 def readable(kind, frame, config):
-    """What a reader is shown of one of the tables "id", "ood", "l2" and "headline": labelled strings, values in %.
+    """What a reader is shown of one of oodcert.tables.TABLES: labelled strings, values in %.
 
     Columns of two levels belong together under the first. The l2 table is cut to the AUC's average over the sets.
     """
-    return {"id": _id, "ood": _ood, "l2": _l2, "headline": _headline}[kind](frame, config)
+    forms = {"id": _id, "autoattack": _autoattack, "ood": _ood, "l2": _l2, "sanity": _sanity, "headline": _headline}
+    return forms[kind](frame, config)
 
 
 def _id(frame, config):
@@ -55,12 +58,46 @@ def _id(frame, config):
     return _two_levels(rows)
 
 
+def _autoattack(frame, config):
+    attacks = sorted(set(frame["attack"]) - {WORST_CASE})
+    rows = []
+    for method in config["methods"]:
+        row = {("", "Method"): label(method)}
+        for epsilon in config["evaluation"]["attack_id"]["epsilons"]:
+            chosen = frame[(frame["method"] == method) & np.isclose(frame["epsilon"], epsilon)]
+            found = chosen.set_index("attack")["accuracy"]
+            for attack in (*attacks, WORST_CASE):
+                row[f"ε = {epsilon:g}", label(attack)] = _percent(found[attack]) if attack in found else "–"
+        rows.append(row)
+    return _two_levels(rows)
+
+
+def _sanity(frame, config):
+    sanity, failed = (
+        config["evaluation"]["sanity"],
+        {"grows": "grows", "reaches_chance": "chance", "beats_square": "Square", "gains": "iterations"},
+    )
+    rows = []
+    for _, values in frame.iterrows():
+        row = {("", "Method"): label(values["method"]), ("", "Clean"): _percent(values["clean"])}
+        for epsilon in sanity["epsilons"]:
+            row["Attacked", f"ε = {epsilon:g}"] = _percent(values[radius_column(epsilon)])
+        here = f"At ε = {config['evaluation']['epsilon']:g}"
+        for column, title in (("reduced", "quarter"), ("white_box", "white-box"), ("square", "Square")):
+            row[here, title] = _percent(values[f"auc_{column}"])
+        missed = [title for column, title in failed.items() if not values[column]]
+        row["", "Reliable"] = "yes" if values["reliable"] else f"no: {', '.join(missed)}"
+        rows.append(row)
+    return _two_levels(rows)
+
+
 def _ood(frame, config):
-    names, rows = ["average", *config["data"]["ood"]], []
+    names, rows, first = ["average", *config["data"]["ood"]], [], next(iter(config["methods"]))
     cells = frame.set_index(["set", "method", "protocol"])
     for name in names:
         for method in config["methods"]:
-            row = {("", "Set"): label(name) if method == config["methods"][0] else "", ("", "Method"): label(method)}
+            marked = _marked(method, cells.loc[(name, method, "adversarial"), "reliable"])
+            row = {("", "Set"): label(name) if method == first else "", ("", "Method"): marked}
             for protocol in PROTOCOLS:
                 for metric in METRICS:
                     value = cells.loc[(name, method, protocol), metric]
@@ -89,7 +126,7 @@ def _l2(frame, config):
 def _headline(frame, config):
     rows = []
     for _, values in frame.iterrows():
-        row = {("", "Method"): label(values["method"])}
+        row = {("", "Method"): _marked(values["method"], values["reliable"])}
         for protocol in PROTOCOLS:
             for ingredient in INGREDIENTS:
                 name = ingredient.upper().replace("-", " − ")
@@ -98,6 +135,10 @@ def _headline(frame, config):
         row["", "Lead"] = "–" if np.isnan(values["lead"]) else points(values["lead"])
         rows.append(row)
     return _two_levels(rows)
+
+
+def _marked(method, reliable):
+    return label(method) if reliable else f"{label(method)} {MARK}"
 
 
 def _two_levels(rows):

@@ -11,7 +11,7 @@ import torch
 
 from oodcert.checkpoints import build_part
 from oodcert.errors import InputError
-from oodcert.parts import part as part_named
+from oodcert.parts import declared
 from oodcert.rng import derive
 from oodcert.training.loop import Data
 
@@ -24,7 +24,7 @@ def train_part(part, parts, id_set, outliers, *, networks, num_classes, settings
     interrupted training resumes, and which the caller removes once the weights are saved.
     Raises InputError where a needed part is missing, or where the loss is not finite.
     """
-    missing = set(part_named(part).needs) - parts.keys()
+    missing = set(declared(part).needs) - parts.keys()
     if missing:
         raise InputError(f"Training {part} needs the trained part {', '.join(missing)}: train it first and pass it.")
     images, labels, others = (torch.from_numpy(a) for a in (id_set.images, id_set.labels, outliers.images))
