@@ -12,14 +12,18 @@ with job(snakemake):
 
     provenance = Provenance(params, [*snakemake.input.sets, *snakemake.input.parts])
     sets = load_sets(snakemake.input.sets, params)
+    weights = Path(snakemake.output.weights)
+    checkpoint = weights.with_suffix(".checkpoint")
     module, curve = train_part(
         snakemake.wildcards.part,
         load_parts(snakemake.input.parts, params),
         sets["id_train"],
         sets["outliers"],
         device=device,
+        checkpoint=checkpoint,
         **{key: params[key] for key in ("networks", "num_classes", "settings", "seed")},
     )
-    weights = Path(snakemake.output.weights)
     save_part(module, weights)
-    write_json(provenance.record(device=device, loss=curve, sha256=sha256(weights)), sidecar(weights))
+    losses = curve.loc[curve["term"] == "total", "value"].tolist()
+    write_json(provenance.record(device=device, loss=losses, sha256=sha256(weights)), sidecar(weights))
+    checkpoint.unlink(missing_ok=True)

@@ -1,4 +1,10 @@
-"""Training: one loop, and one file for the loss of each trained part."""
+"""Training: one loop, and one file for the loss of each trained part.
+
+A part's file holds `train(network, parts, data, settings, **run)`, which trains the network in place and returns its
+learning curve, and two literals: SETTINGS, its settings beyond those of every part (epochs, batch_size, learning_rate,
+weight_decay, augmentation), each with its type among the $defs of the config's schema; and, where there are any,
+NEEDS, the parts that must be trained before it.
+"""
 
 from importlib import import_module
 
@@ -6,26 +12,26 @@ import torch
 
 from oodcert.checkpoints import build_part
 from oodcert.errors import InputError
-from oodcert.methods import PARTS
 from oodcert.rng import derive
+from oodcert.training.loop import Data
 
 
-def train_part(part, parts, id_set, outliers, *, networks, num_classes, settings, seed, device="cpu"):
-    """Trains one part: (module in evaluation mode, mean loss of each epoch).
+def train_part(part, parts, id_set, outliers, *, networks, num_classes, settings, seed, device="cpu", checkpoint=None):
+    """Trains one part: (module in evaluation mode, learning curve as `oodcert.training.loop.fit` returns it).
 
-    parts: already trained parts that this one needs (see oodcert.methods.PARTS). id_set, outliers: ImageSets;
-    outliers are used by the methods with outlier exposure alone. networks, settings: the config's entries.
+    parts: name -> trained module, with those that this part needs. id_set, outliers: ImageSets; outliers are used by
+    the methods with outlier exposure alone. networks, settings: the config's entries. checkpoint: path from which an
+    interrupted training resumes, and which the caller removes once the weights are saved.
+    Raises InputError where a needed part is missing, or where the loss is not finite.
     """
-    if not set(PARTS[part]) <= parts.keys():
-        raise InputError(
-            f"Training {part} needs the trained part {', '.join(PARTS[part])}: train it first and pass it."
-        )
-    shape = (id_set.images.shape[3], *id_set.images.shape[1:3])
-    torch.manual_seed(derive(seed, "weights", part))
-    module = build_part(part, networks, shape, num_classes).to(device)
-    images = torch.from_numpy(id_set.floats()).to(device)
-    labels = torch.from_numpy(id_set.labels).to(device)
-    outside = torch.from_numpy(outliers.floats()).to(device)
     trainer = import_module(f"oodcert.training.{part}")
-    curve = trainer.train(module, parts, (images, labels, outside), settings, derive(seed, "batches", part))
+    missing = set(getattr(trainer, "NEEDS", ())) - parts.keys()
+    if missing:
+        raise InputError(f"Training {part} needs the trained part {', '.join(missing)}: train it first and pass it.")
+    images, labels, others = (torch.from_numpy(a) for a in (id_set.images, id_set.labels, outliers.images))
+    images, others = (array.permute(0, 3, 1, 2).contiguous() for array in (images, others))
+    data = Data(images.to(device), labels.to(device), others.to(device))
+    torch.manual_seed(derive(seed, "weights", part))
+    module = build_part(part, networks, id_set.shape, num_classes).to(device)
+    curve = trainer.train(module, parts, data, settings, seed=derive(seed, "training", part), checkpoint=checkpoint)
     return module.eval(), curve

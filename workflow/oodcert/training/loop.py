@@ -1,55 +1,156 @@
 """The training loop that every method shares."""
 
 import math
+import time
+from collections import defaultdict
+from dataclasses import dataclass
 
+import pandas as pd
 import torch
+from torch import Tensor, nn
 from tqdm import tqdm
 
 from oodcert.errors import InputError
+from oodcert.rng import derive
+from oodcert.training.augment import augment
+from oodcert.training.resume import fingerprint, load_state, save_state
+
+CHECKPOINT_EVERY = 60  # seconds between two checkpoints, at least
 
 
-def fit(module, loss, data, *, optimizer, milestones, decay, epochs, batch_size, seed):
-    """Minimises a loss by mini-batches; returns the mean loss of each epoch.
+@dataclass(frozen=True)
+class Data:
+    """What is trained on, in memory on the device: images and outliers uint8 [N or M, C, H, W], labels int64 [N].
 
-    loss: callable (images, labels, outliers, progress in [0, 1)) -> scalar tensor; outliers is a random batch of the
-    ID batch's size. data: (images, labels, outliers) tensors on the device. milestones: fractions of the epochs after
-    which the learning rate is multiplied by decay. Batches are drawn from seed alone. Raises InputError as soon as the
-    loss is not finite.
+    outliers may be empty, [0, C, H, W]: then those of every batch are.
     """
-    images, labels, outliers = data
-    generator = torch.Generator().manual_seed(seed)
-    schedule = torch.optim.lr_scheduler.MultiStepLR(optimizer, [round(m * epochs) for m in milestones], decay)
-    curve = []
-    module.train()
-    for epoch in tqdm(range(epochs), desc="training", unit="epoch"):
-        order = torch.randperm(len(images), generator=generator).split(batch_size)
-        total = 0.0
-        for step, batch in enumerate(order):
-            chosen = torch.randint(len(outliers), (len(batch),), generator=generator)
-            batch, chosen = batch.to(images.device), chosen.to(images.device)
-            value = loss(images[batch], labels[batch], outliers[chosen], (epoch + step / len(order)) / epochs)
-            if not math.isfinite(value.item()):
-                raise InputError(
-                    f"The training loss became {value.item()} in epoch {epoch + 1} of {epochs}: "
-                    "lower this part's learning_rate in the config."
-                )
-            optimizer.zero_grad()
-            value.backward()
-            optimizer.step()
-            total += value.item() * len(batch)
-        schedule.step()
-        curve.append(total / len(images))
-    return curve
+
+    images: Tensor
+    labels: Tensor
+    outliers: Tensor
 
 
-def fit_classifier(network, loss, data, settings, seed):
-    """`fit` with the classifiers' recipe: SGD with Nesterov momentum 0.9, learning rate / 10 at 50, 75 and 90 %."""
-    optimizer = torch.optim.SGD(
-        network.parameters(),
-        lr=settings["learning_rate"],
-        momentum=0.9,
-        nesterov=True,
-        weight_decay=settings["weight_decay"],
+@dataclass(frozen=True)
+class Batch:
+    """What a loss sees: images and as many outliers, float32 [B, C, H, W] in [0, 1], augmented alike; labels int64 [B].
+
+    progress: share of the epochs done, in [0, 1). generator: on the CPU, for the loss's own random numbers, seeded
+    afresh for every batch.
+    """
+
+    images: Tensor
+    labels: Tensor
+    outliers: Tensor
+    progress: float
+    generator: torch.Generator
+
+
+def fit(module, loss, data, settings, *, optimizer, milestones, decay, seed, checkpoint=None, autocast=True, mine=None):
+    """Minimises a loss by mini-batches; returns the learning curve, a DataFrame of epoch (from 1), term and value.
+
+    loss: callable Batch -> dict of named scalar tensors, whose sum is minimised. If it is an nn.Module, its state is
+    part of the checkpoint. settings: epochs, batch_size and augmentation (see oodcert.training.augment); what else
+    there is counts for the fingerprint alone. milestones: shares of the epochs after which the learning rates are
+    multiplied by decay. mine: callable (module, all outliers, CPU generator) -> int64 indices of the outliers of the
+    coming epoch, called at its start with the module in evaluation mode and without gradients; without it all are
+    used. An epoch passes over the outliers in random order, anew when they run out. The curve has the mean of each
+    term over an epoch's images, and the terms "total" and "learning_rate" (of the optimizer's first group).
+
+    All randomness derives from (seed, epoch, step), torch's global generators included, which are left as they were.
+    So a training that was interrupted resumes without any generator's state, to the same bits: checkpoint, a path, is
+    written after an epoch, at most every CHECKPOINT_EVERY seconds, and read at the start if its fingerprint (data,
+    settings, seed, initial states, torch's version) fits; otherwise it is ignored with a line on stderr. It is left
+    behind at the end: the caller removes it once the trained weights are on disk, so that no moment loses both.
+
+    On a GPU the loss is computed in bfloat16 where torch's autocast finds it safe. autocast=False keeps float32, as
+    training on interval bounds needs: bfloat16 steps by 0.004 below 1, nearly half of the usual epsilon of 0.01.
+    Raises InputError, before the weights are touched, as soon as a term is not finite.
+    """
+    device, epochs = data.images.device, settings["epochs"]
+    holders = {"module": module, "optimizer": optimizer} | ({"loss": loss} if isinstance(loss, nn.Module) else {})
+    rates = [group["lr"] for group in optimizer.param_groups]
+    mark, start, rows = None, 0, []
+    if checkpoint is not None:
+        mark = _fingerprint(holders, data, [settings, milestones, decay, seed, autocast, device.type])
+        start, rows = load_state(checkpoint, mark, holders)
+    saved = time.monotonic()
+    progress = tqdm(
+        range(start, epochs), f"training {type(module).__name__}", epochs, initial=start, unit="epoch", mininterval=1
     )
-    sizes = {"epochs": settings["epochs"], "batch_size": settings["batch_size"]}
-    return fit(network, loss, data, optimizer=optimizer, milestones=(0.5, 0.75, 0.9), decay=0.1, seed=seed, **sizes)
+    with torch.random.fork_rng([device] if device.type == "cuda" else []):
+        for epoch in progress:
+            factor = decay ** sum(epoch >= round(milestone * epochs) for milestone in milestones)
+            for group, rate in zip(optimizer.param_groups, rates, strict=True):
+                group["lr"] = rate * factor
+            means = defaultdict(float)
+            for batch in _batches(module, data, settings, seed, epoch, mine):
+                with torch.autocast(device.type, torch.bfloat16, enabled=autocast and device.type == "cuda"):
+                    terms = loss(batch)
+                    terms = {**terms, "total": sum(terms.values())}
+                values = torch.stack([term.detach().double() for term in terms.values()]).tolist()
+                for name, value in zip(terms, values, strict=True):
+                    if not math.isfinite(value):
+                        raise InputError(
+                            f"The loss term {name!r} became {value} in epoch {epoch + 1} of {epochs}: "
+                            "lower this part's learning_rate in the config."
+                        )
+                    means[name] += value * len(batch.images) / len(data.images)
+                optimizer.zero_grad()
+                terms["total"].backward()
+                optimizer.step()
+            means["learning_rate"] = optimizer.param_groups[0]["lr"]
+            rows += [(epoch + 1, name, value) for name, value in means.items()]
+            progress.set_postfix(loss=f"{means['total']:.4g}", refresh=False)
+            if checkpoint is not None and epoch + 1 < epochs and time.monotonic() - saved >= CHECKPOINT_EVERY:
+                save_state(checkpoint, mark, epoch + 1, rows, holders)
+                saved = time.monotonic()
+    return pd.DataFrame(rows, columns=["epoch", "term", "value"])
+
+
+def fit_classifier(network, loss, data, settings, **run):
+    """`fit` with the classifiers' recipe: SGD with Nesterov momentum 0.9, learning rate / 10 at 50, 75 and 90 %.
+
+    Nesterov's momentum serves all classifiers alike, plain ones too. Where the loss is an nn.Module, its own parameters
+    are trained as well, without weight decay. run: seed, and the further options of `fit`.
+    """
+    trained = set(network.parameters())
+    own = [weight for weight in loss.parameters() if weight not in trained] if isinstance(loss, nn.Module) else []
+    groups = [{"params": list(network.parameters()), "weight_decay": settings["weight_decay"]}, {"params": own}]
+    optimizer = torch.optim.SGD(groups, lr=settings["learning_rate"], momentum=0.9, nesterov=True)
+    return fit(network, loss, data, settings, optimizer=optimizer, milestones=(0.5, 0.75, 0.9), decay=0.1, **run)
+
+
+def _batches(module, data, settings, seed, epoch, mine):
+    """The epoch's Batches, with the module in training mode and the global generators seeded for each."""
+    device, n = data.images.device, len(data.images)
+    pool = torch.arange(len(data.outliers))
+    if mine is not None:
+        module.eval()
+        with torch.no_grad():
+            pool = mine(module, data.outliers, _generator(seed, "mining", epoch)).cpu()
+    module.train()
+    generator = _generator(seed, "order", epoch)
+    order = torch.randperm(n, generator=generator)
+    passes = [pool[torch.randperm(len(pool), generator=generator)] for _ in range(-(-n // max(len(pool), 1)))]
+    outliers = torch.cat(passes)[:n]
+    starts = range(0, n, settings["batch_size"])
+    for step, first in enumerate(starts):
+        inside, outside = (indices[first : first + starts.step].to(device) for indices in (order, outliers))
+        together = torch.cat([data.images[inside], data.outliers[outside]])
+        together = augment(together, settings["augmentation"], _generator(seed, "augmentation", epoch, step))
+        images, others = together.float().div(255).split([len(inside), len(outside)])
+        torch.manual_seed(derive(seed, "global", epoch, step))
+        done = (epoch + step / len(starts)) / settings["epochs"]
+        yield Batch(images, data.labels[inside], others, done, _generator(seed, "loss", epoch, step))
+
+
+def _generator(seed, *names):
+    return torch.Generator().manual_seed(derive(seed, *names))
+
+
+def _fingerprint(holders, data, settings):
+    states = {name: holder.state_dict() for name, holder in holders.items() if isinstance(holder, nn.Module)}
+    tensors = {f"{name}.{key}": tensor for name, state in states.items() for key, tensor in state.items()}
+    optimizer = holders["optimizer"]
+    groups = [{key: value for key, value in group.items() if key != "params"} for group in optimizer.param_groups]
+    return fingerprint([settings, type(optimizer).__name__, groups], vars(data) | tensors)

@@ -1,19 +1,31 @@
 """prood: the classifier of ProoD, trained semi-jointly with a fixed discriminator (Meinke et al. 2022)."""
 
 import torch
+from torch import nn
 
 from oodcert.detector import JointNetwork
 from oodcert.training.loop import fit_classifier
 from oodcert.training.oe import outlier_exposure_loss
 
+SETTINGS = {"outlier_weight": "nonnegative"}
+NEEDS = ("discriminator",)
 
-def train(network, parts, data, settings, seed):
-    discriminator = parts["discriminator"].to(data[0].device).requires_grad_(False)
 
-    def loss(images, labels, outliers, _):
-        batch = torch.cat([images, outliers])
-        logits = network(batch)
-        joint = JointNetwork(lambda _: logits, discriminator, logits.shape[1])
-        return outlier_exposure_loss(joint(batch), labels, settings["outlier_weight"])
+class JointLoss(nn.Module):
+    """Outlier exposure of the joint network. A module, so that a checkpoint is tied to its discriminator."""
 
-    return fit_classifier(network, loss, data, settings, seed)
+    def __init__(self, network, discriminator, weight):
+        super().__init__()
+        self.network, self.discriminator, self.weight = network, discriminator, weight
+
+    def forward(self, batch):
+        images = torch.cat([batch.images, batch.outliers])
+        logits = self.network(images)
+        joint = JointNetwork(lambda _: logits, self.discriminator, logits.shape[1])
+        return outlier_exposure_loss(joint(images), batch.labels, self.weight)
+
+
+def train(network, parts, data, settings, **run):
+    discriminator = parts["discriminator"].to(data.images.device).requires_grad_(False)
+    loss = JointLoss(network, discriminator, settings["outlier_weight"])
+    return fit_classifier(network, loss, data, settings, **run)
