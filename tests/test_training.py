@@ -1,4 +1,5 @@
 import math
+from importlib import import_module
 
 import numpy as np
 import pytest
@@ -11,17 +12,17 @@ from oodcert.errors import InputError
 from oodcert.methods import PARTS
 from oodcert.networks import build_network
 from oodcert.networks.denoiser import DiffusionDenoiser, cosine_schedule
-from oodcert.training import train_part
+from oodcert.training import loop, train_part
 from oodcert.training.discriminator import discriminator_loss
-from oodcert.training.loop import fit
 from oodcert.training.oe import outlier_exposure_loss
+from oodcert.training.resume import save_state
 
 NETWORKS = {
     "classifier": {"name": "cnn", "width": 4},
     "discriminator": {"name": "ibp_cnn_s", "width": 8},
     "denoiser": {"channels": [8], "patch": 2, "timesteps": 50},
 }
-RECIPE = {"epochs": 8, "batch_size": 16, "learning_rate": 0.05, "weight_decay": 0.0}
+RECIPE = {"epochs": 8, "batch_size": 16, "learning_rate": 0.05, "weight_decay": 0.0, "augmentation": "none"}
 
 
 def toy_set(name, bright, n=64):
@@ -35,7 +36,7 @@ def toy_set(name, bright, n=64):
     return ImageSet(name, images, labels if bright else np.full(n, -1), np.arange(n))
 
 
-def train(part, parts=None, **changes):
+def train(part, parts=None, checkpoint=None, **changes):
     settings = {
         "discriminator": {"epsilon": 0.02, "epsilon_ramp": 0.5, "weight_ramp": 0.0, "bias_shift": 0.0},
         "oe": {"outlier_weight": 1.0},
@@ -51,7 +52,12 @@ def train(part, parts=None, **changes):
         num_classes=2,
         settings={**settings, **changes},
         seed=0,
+        checkpoint=checkpoint,
     )
+
+
+def losses(curve):
+    return curve.loc[curve["term"] == "total", "value"].tolist()
 
 
 def images_of(bright):
@@ -60,9 +66,9 @@ def images_of(bright):
 
 def test_outlier_exposure_loss_by_hand():
     probabilities = torch.tensor([[0.5, 0.25, 0.25], [0.2, 0.2, 0.6]])
-    loss = outlier_exposure_loss(probabilities.log(), torch.tensor([1]), weight=2.0)
-    expected = -math.log(0.25) - 2 * (2 * math.log(0.2) + math.log(0.6)) / 3
-    assert loss.item() == pytest.approx(expected, rel=1e-5)
+    terms = outlier_exposure_loss(probabilities.log(), torch.tensor([1]), weight=2.0)
+    assert terms["id"].item() == pytest.approx(-math.log(0.25), rel=1e-5)
+    assert terms["outliers"].item() == pytest.approx(-2 * (2 * math.log(0.2) + math.log(0.6)) / 3, rel=1e-5)
 
 
 def test_discriminator_loss_by_hand():
@@ -70,15 +76,15 @@ def test_discriminator_loss_by_hand():
     nn.init.constant_(network[1].weight, 1.0)
     nn.init.constant_(network[1].bias, -2.0)
     inside, outside = torch.full((1, 1, 2, 2), 0.75), torch.full((1, 1, 2, 2), 0.25)
-    loss = discriminator_loss(network, inside, outside, epsilon=0.1, weight=0.5)
+    terms = discriminator_loss(network, inside, outside, epsilon=0.1, weight=0.5)
     # logits: 4 · 0.75 - 2 = 1 inside; at most 4 · 0.35 - 2 = -0.6 outside
-    expected = math.log1p(math.exp(-1)) + 0.5 * math.log1p(math.exp(-0.6))
-    assert loss.item() == pytest.approx(expected, rel=1e-5)
+    assert terms["id"].item() == pytest.approx(math.log1p(math.exp(-1)), rel=1e-5)
+    assert terms["outliers"].item() == pytest.approx(0.5 * math.log1p(math.exp(-0.6)), rel=1e-5)
 
 
 def test_plain_learns_the_classes():
     network, curve = train("plain")
-    assert curve[-1] < curve[0]
+    assert losses(curve)[-1] < losses(curve)[0]
     assert (network(images_of(True)).argmax(1) == torch.arange(64) % 2).float().mean() > 0.9
 
 
@@ -106,7 +112,7 @@ def test_prood_leaves_its_discriminator_as_it_was():
     before = {name: tensor.clone() for name, tensor in discriminator.state_dict().items()}
     network, curve = train("prood", {"discriminator": discriminator})
     assert all(torch.equal(before[name], tensor) for name, tensor in discriminator.state_dict().items())
-    assert curve[-1] < curve[0] and not network.training
+    assert losses(curve)[-1] < losses(curve)[0] and not network.training
 
 
 def test_the_denoiser_removes_noise():
@@ -114,40 +120,65 @@ def test_the_denoiser_removes_noise():
     clean = images_of(True)
     noisy = clean + 0.25 * torch.randn(clean.shape, generator=torch.Generator().manual_seed(1))
     denoised = denoiser(noisy, 0.25)
-    assert curve[-1] < curve[0] and denoised.min() >= 0 and denoised.max() <= 1
+    assert losses(curve)[-1] < losses(curve)[0] and denoised.min() >= 0 and denoised.max() <= 1
     assert ((denoised - clean) ** 2).mean() < 0.5 * ((noisy - clean) ** 2).mean()
 
 
 @pytest.mark.parametrize("part", ["plain", "discriminator", "denoiser"])
-def test_the_same_seed_trains_the_same_weights(part):
-    first, second = train(part)[0].state_dict(), train(part)[0].state_dict()
+@pytest.mark.parametrize("augmentation", ["none", "auto"])
+def test_the_same_seed_trains_the_same_weights(part, augmentation):
+    first, second = (train(part, augmentation=augmentation, epochs=2)[0].state_dict() for _ in range(2))
     assert all(torch.equal(first[name], second[name]) for name in first)
 
 
+@pytest.mark.parametrize("part", PARTS)
+def test_an_interrupted_part_resumes_to_the_same_bits(part, tmp_path, monkeypatch):
+    parts = {"discriminator": train("discriminator", epochs=1)[0]}
+    whole, curve = train(part, parts, epochs=4)
+    monkeypatch.setattr(loop, "CHECKPOINT_EVERY", 0)
+    monkeypatch.setattr(loop, "save_state", interrupt_after(2))
+    with pytest.raises(KeyboardInterrupt):
+        train(part, parts, tmp_path / "state", epochs=4)
+    monkeypatch.undo()
+    resumed, again = train(part, parts, tmp_path / "state", epochs=4)
+    assert again.equals(curve)
+    assert all(torch.equal(tensor, whole.state_dict()[name]) for name, tensor in resumed.state_dict().items())
+
+
+def interrupt_after(epochs):
+    def save(path, mark, epoch, *state):
+        save_state(path, mark, epoch, *state)
+        if epoch == epochs:
+            raise KeyboardInterrupt
+
+    return save
+
+
+def test_a_checkpoint_of_another_discriminator_is_not_resumed(tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(loop, "CHECKPOINT_EVERY", 0)
+    first, other = (train("discriminator", epochs=1, bias_shift=shift)[0] for shift in (0.0, 1.0))
+    train("prood", {"discriminator": first}, tmp_path / "state", epochs=2)
+    train("prood", {"discriminator": first}, tmp_path / "state", epochs=2)
+    assert "another training" not in capsys.readouterr().err
+    train("prood", {"discriminator": other}, tmp_path / "state", epochs=2)
+    assert "another training" in capsys.readouterr().err
+
+
+def test_a_missing_part_is_named():
+    with pytest.raises(InputError, match="discriminator"):
+        train("prood")
+
+
 def test_a_diverging_loss_is_refused():
-    with pytest.raises(InputError, match="learning_rate"):
+    with pytest.raises(InputError, match=r"'id' .* epoch 1 of 8: lower this part's learning_rate"):
         train("plain", learning_rate=1e30)
 
 
-def test_every_part_has_a_trainer():
-    for part in PARTS:
-        __import__(f"oodcert.training.{part}")
-
-
-def test_ramps_and_batches_cover_every_image_once():
-    seen = []
-    data = (torch.arange(10.0).reshape(-1, 1), torch.arange(10), torch.zeros(3, 1))
-    layer = nn.Linear(1, 1)
-
-    def loss(images, labels, outliers, progress):
-        seen.append((labels.tolist(), progress))
-        assert len(outliers) == len(images)
-        return layer(images).mean()
-
-    optimizer = torch.optim.SGD(layer.parameters(), lr=0.0)
-    fit(layer, loss, data, optimizer=optimizer, milestones=(), decay=1.0, epochs=2, batch_size=4, seed=0)
-    assert sorted(label for labels, _ in seen[:3] for label in labels) == list(range(10))
-    assert seen[0][1] == 0 and seen[3][1] == 0.5
+def test_every_part_has_a_trainer_that_declares_its_needs_and_settings(config):
+    for part, needs in PARTS.items():
+        trainer = import_module(f"oodcert.training.{part}")
+        assert getattr(trainer, "NEEDS", ()) == needs
+        assert {*RECIPE, *trainer.SETTINGS} == config["training"][part].keys()
 
 
 def test_unknown_network_is_refused():
