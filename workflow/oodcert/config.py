@@ -56,6 +56,12 @@ def schema():
     found = yaml.safe_load(SCHEMA.read_text())
     types, networks, training = found["$defs"], found["properties"]["networks"], found["properties"]["training"]
     for name, part in known_parts().items():
+        for setting, kind in part.settings.items():
+            if kind not in types:
+                raise InputError(
+                    f"workflow/oodcert/training/{name}.py declares {setting!r} of type {kind!r}, which is not among the "
+                    f"$defs of {SCHEMA.name}{_hint(kind, types)}."
+                )
         networks["properties"].setdefault(name, {"$ref": "#/$defs/network"})
         training.setdefault("properties", {})[name] = {
             **types["recipe"],
