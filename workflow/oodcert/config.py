@@ -49,7 +49,6 @@ def check_config(config):
             f"those of evaluation.certify_l2, {certify['sigmas']}: attack where there is a certificate to compare with."
         )
     _check_denoiser(config)
-    _check_budgets(config)
     return config
 
 
@@ -69,18 +68,6 @@ def _check_denoiser(config):
             f"of {height // patch} x {width // patch} patches {halvings} times (data.image_shape over "
             "networks.denoiser.patch): give fewer channels or a smaller patch, so that every halving is even."
         )
-
-
-def _check_budgets(config):
-    """Whether all methods are attacked under the same l-infinity budget, apart from the noise draws."""
-    budgets = config["evaluation"]["attack_linf"]
-    for key in ("iterations", "restarts"):
-        deterministic, randomised = budgets["deterministic"][key], budgets["randomised"][key]
-        if deterministic != randomised:
-            raise InputError(
-                f"Config key evaluation.attack_linf.randomised.{key} = {randomised} is not that of deterministic, "
-                f"{deterministic}: make them equal, for methods are compared under one budget; only draws may differ."
-            )
 
 
 def _explain(error):

@@ -22,7 +22,7 @@ rule attack_linf:
         gpu=GPU,
     params:
         **NETWORK_JOB,
-        budget=lambda wildcards: budget("attack_linf", wildcards.method),
+        budget=EVALUATION["attack_linf"],
         networks=method_networks,
         batch_size=EVALUATION["batch_size"],
         sigma=EVALUATION["sigma"],
