@@ -16,7 +16,7 @@ from oodcert.attacks.autoattack import autoattack
 from oodcert.attacks.ood import linf_ensemble, smoothed_l2_attack
 from oodcert.certification import UNBOUNDED_SCORES
 from oodcert.certification.bounds import percentile_bounds
-from oodcert.certification.interval import score_bound
+from oodcert.certification.confidence import score_bound
 from oodcert.certification.labels import certify_labels
 from oodcert.certification.means import betting_bounds
 from oodcert.certification.sampling import sample
