@@ -120,7 +120,9 @@ def attack_linf(evaluation):
                     detector, images[index], ids[index], name, epsilon, **budget, seed=settings["seed"]
                 )
                 found.append({attack: points[:real] for attack, points in candidates.items()})
-            candidates = {"clean": images} | {attack: torch.cat([part[attack] for part in found]) for attack in found[0]}
+            candidates = {"clean": images} | {
+                attack: torch.cat([part[attack] for part in found]) for attack in found[0]
+            }
             scores = [_deployed(evaluation, detector, points, name)[0] for points in candidates.values()]
             means = pd.DataFrame([one.mean(0) for one in scores], index=list(candidates)).T
             errors = [one.std(0, ddof=1) / np.sqrt(len(one)) if len(one) > 1 else 0 * one[0] for one in scores]
