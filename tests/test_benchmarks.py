@@ -21,6 +21,7 @@ from oodcert.errors import InputError
 from oodcert.methods import PARTS
 from oodcert.networks import build_network
 from oodcert.rng import normal_draws
+from victims import IMAGES, detector
 
 SHAPE = (1, 8, 8)
 
@@ -113,12 +114,10 @@ def test_attack_runs_end_to_end(tiny, tmp_path, capsys):
 
 @pytest.mark.parametrize("norm", ["linf", "l2"])
 def test_both_auto_pgds_of_the_benchmark_climb_alike(norm):
-    torch.manual_seed(0)
-    network = build_network({"name": "cnn", "width": 4}, SHAPE, 4).eval()
-    images = torch.rand(5, *SHAPE)
+    network, images = detector().network[1].float(), IMAGES
     (_, ours), (_, _, theirs, _) = (run() for run in attack.contestants(network, images, norm, 100).values())
     before = -network(images).log_softmax(1).amax(1).detach()
-    assert torch.allclose(ours, theirs, atol=1e-3) and (ours > before + 0.01).all()
+    assert torch.allclose(ours, theirs, atol=0.01 * (theirs - before).mean().item()) and (ours > before).all()
 
 
 @pytest.mark.parametrize("script", [certify_benchmark, adaptive, attack])
