@@ -126,19 +126,19 @@ def attack_linf(evaluation):
                     detector, images[index], ids[index], name, epsilon, **budget, seed=settings["seed"]
                 )
                 found.append({attack: points[:real] for attack, points in candidates.items()})
-            candidates = {"clean": images} | {
-                attack: torch.cat([part[attack] for part in found]) for attack in found[0]
-            }
-            scores = [_deployed(evaluation, detector, points, name)[0] for points in candidates.values()]
-            means = pd.DataFrame([one.mean(0) for one in scores], index=list(candidates)).T
-            errors = [one.std(0, ddof=1) / np.sqrt(len(one)) if len(one) > 1 else 0 * one[0] for one in scores]
+            candidates = {"clean": images}
+            for attack in found[0]:
+                candidates[attack] = torch.cat([part[attack] for part in found])
+            scores = np.stack([_deployed(evaluation, detector, points, name)[0] for points in candidates.values()])
+            means = pd.DataFrame(scores.mean(1).T, columns=list(candidates))
+            winners = scores[means.to_numpy().argmax(1), :, np.arange(len(ids))]
             columns = {
                 "clean": means["clean"],
                 "attacked": means.max(axis=1),
                 "attack": means.idxmax(axis=1),
                 "white_box": means.drop(columns="square").max(axis=1),
                 "square": means["square"],
-                "standard_error": np.stack(errors)[means.to_numpy().argmax(1), np.arange(len(means))],
+                "standard_error": winners.std(1, ddof=1) / winners.shape[1] ** 0.5 if winners.shape[1] > 1 else 0.0,
             }
             constants = {
                 **{f"{kind}_{key}": value for kind in ("apgd", "pgd") for key, value in budget[kind].items()},
