@@ -7,7 +7,11 @@ import torch
 from conftest import read_config, shrink
 from oodcert.checkpoints import build_part
 from oodcert.data.bundled import build_sets
-from oodcert.evaluations import Evaluation, attack_id, attack_l2, attack_linf, clean
+from oodcert.evaluations.base import Evaluation
+from oodcert.evaluations.clean import clean
+from oodcert.evaluations.l2 import attack_l2
+from oodcert.evaluations.labels import attack_id
+from oodcert.evaluations.linf import attack_linf
 from oodcert.methods import PARTS, is_randomised
 
 CONFIG = shrink(read_config())
