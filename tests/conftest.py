@@ -40,8 +40,8 @@ def shrink(config):
         settings["epochs"] = 2
     evaluation = config["evaluation"]
     evaluation.update(batch_size=32, draws=4)
-    budget = {"iterations": 2, "restarts": 1, "draws": 2}
-    evaluation["attack_linf"] = {"deterministic": {**budget, "draws": 1}, "randomised": budget}
+    budget = {"iterations": 2, "restarts": 1}
+    evaluation["attack_linf"] = {"apgd": budget, "pgd": {**budget}, "square": {"queries": 5}, "draws": 2}
     evaluation["certify_l2"].update(sigmas=[0.25, 0.5], radii=[0.0, 0.25], n=50)
     evaluation["attack_l2"].update(iterations=2, draws=2, n=20)
     evaluation["certify_id"].update(sigmas=[0.25], n0=10, n=50)

@@ -77,8 +77,8 @@ def test_the_committed_configs_are_valid():
         ("evaluation.attack_id.randomised.version", "standard", "attack_id.randomised.version = 'standard'.*rand,"),
         ("evaluation.certify_l2.alpha", 0.51, "certify_l2.alpha = 0.51.*at most 0.5"),
         ("evaluation.certify_id.alpha", 0.51, "certify_id.alpha = 0.51.*at most 0.5"),
-        ("evaluation.attack_linf.randomised.iterations", 7, "randomised.iterations = 7 is not .*make them equal"),
-        ("evaluation.attack_linf.randomised.restarts", 7, "randomised.restarts = 7 is not .*make them equal"),
+        ("evaluation.attack_linf.apgd.draws", 7, "at evaluation.attack_linf.apgd: 'draws'"),
+        ("evaluation.attack_linf.square.queries", 0, "attack_linf.square.queries = 0.*an integer of at least 1"),
         ("figures.palette", "viridis", "figures.palette = 'viridis'.*qualitative"),
     ],
 )

@@ -59,8 +59,8 @@ def schema():
         for setting, kind in part.settings.items():
             if kind not in types:
                 raise InputError(
-                    f"workflow/oodcert/training/{name}.py declares {setting!r} of type {kind!r}, which is not among the "
-                    f"$defs of {SCHEMA.name}{_hint(kind, types)}."
+                    f"workflow/oodcert/training/{name}.py declares {setting!r} of type {kind!r}, which is not among "
+                    f"the $defs of {SCHEMA.name}{_hint(kind, types)}."
                 )
         networks["properties"].setdefault(name, {"$ref": "#/$defs/network"})
         training.setdefault("properties", {})[name] = {

@@ -16,7 +16,7 @@ from oodcert.attacks.autoattack import autoattack
 from oodcert.attacks.ood import linf_ensemble, smoothed_l2_attack
 from oodcert.certification import UNBOUNDED_SCORES
 from oodcert.certification.bounds import percentile_bounds
-from oodcert.certification.interval import score_bound
+from oodcert.certification.confidence import score_bound
 from oodcert.certification.labels import certify_labels
 from oodcert.certification.means import betting_bounds
 from oodcert.certification.sampling import sample
@@ -108,31 +108,44 @@ def guarantee_linf(evaluation):
 def attack_linf(evaluation):
     """The highest OOD confidence that the l-infinity ensemble finds: set, sample, epsilon, clean, attacked, attack, …
 
-    A randomised method is attacked on one set of noise draws and scored on the draws of its clean evaluation, which
-    the attack never saw; the clean image is a candidate, so attacked ≥ clean.
+    attack names the winner, "clean" where no attack raised the score; white_box is the highest score without Square,
+    the clean one included, and square Square's own: where it wins often, the gradients mislead. standard_error is that
+    of the attacked score over a randomised method's draws. Such a method is attacked on one set of noise draws and
+    scored on the draws of its clean evaluation, which the attack never saw, with all candidates on the same ones; the
+    clean image is a candidate, so attacked ≥ clean.
     """
     settings, budget, frames = evaluation.settings, evaluation.settings["budget"], []
     epsilon = settings["epsilon"]
     with evaluation.network(deployed_network, settings["sigma"]) as network:
         detector = evaluation.detector(network)
+        draws = budget["draws"] if noisy_parts(network) else 1
         for name, ids in evaluation.ood():
-            images, found, attacks = evaluation.images(name), [], []
-            for index, real in _chunks(ids, max(1, settings["batch_size"] // budget["draws"]), f"attack, {name}"):
-                strongest, names = linf_ensemble(
+            images, found = evaluation.images(name), []
+            for index, real in _chunks(ids, max(1, settings["batch_size"] // draws), f"attack, {name}"):
+                candidates = linf_ensemble(
                     detector, images[index], ids[index], name, epsilon, **budget, seed=settings["seed"]
                 )
-                found.append(strongest[:real])
-                attacks += names[:real]
-            before, _ = _deployed(evaluation, detector, images, name)
-            after, _ = _deployed(evaluation, detector, torch.cat(found), name)
-            stronger = after.mean(0) > before.mean(0)
-            columns = {
-                "clean": before.mean(0),
-                "attacked": np.maximum(after.mean(0), before.mean(0)),
-                "attack": np.where(stronger, attacks, "clean"),
-                "standard_error": after.std(0, ddof=1) / np.sqrt(len(after)) if len(after) > 1 else 0.0,
+                found.append({attack: points[:real] for attack, points in candidates.items()})
+            candidates = {"clean": images} | {
+                attack: torch.cat([part[attack] for part in found]) for attack in found[0]
             }
-            frames.append(_frame(evaluation, name, sample=ids, epsilon=epsilon, **columns, **budget))
+            scores = [_deployed(evaluation, detector, points, name)[0] for points in candidates.values()]
+            means = pd.DataFrame([one.mean(0) for one in scores], index=list(candidates)).T
+            errors = [one.std(0, ddof=1) / np.sqrt(len(one)) if len(one) > 1 else 0 * one[0] for one in scores]
+            columns = {
+                "clean": means["clean"],
+                "attacked": means.max(axis=1),
+                "attack": means.idxmax(axis=1),
+                "white_box": means.drop(columns="square").max(axis=1),
+                "square": means["square"],
+                "standard_error": np.stack(errors)[means.to_numpy().argmax(1), np.arange(len(means))],
+            }
+            constants = {
+                **{f"{kind}_{key}": value for kind in ("apgd", "pgd") for key, value in budget[kind].items()},
+                **budget["square"],
+                "draws": draws,
+            }
+            frames.append(_frame(evaluation, name, sample=ids, epsilon=epsilon, **columns, **constants))
     return pd.concat(frames, ignore_index=True)
 
 
@@ -265,10 +278,11 @@ def certify_id(evaluation):
 
 
 def attack_id(evaluation):
-    """Whether AutoAttack breaks each ID image: sample, label, epsilon, …, clean_correct, correct.
+    """Whether AutoAttack breaks each ID image: sample, label, epsilon, attack, …, clean_correct, correct.
 
-    correct counts an image as robust only if AutoAttack reports no error on it and the method's own prediction (for a
-    randomised method by the mean over noise draws that the attack never saw) is right on it before and after.
+    A row per attack of AutoAttack, on its own, and one of the "worst-case" over them. correct counts an image as robust
+    only if AutoAttack reports no error on it and the method's own prediction (for a randomised method by the mean over
+    noise draws that the attack never saw) is right on it before and after.
     """
     settings, budget, frames = evaluation.settings, evaluation.settings["budget"], []
     images, ids, labels = evaluation.images("id"), evaluation.sets["id"].ids, evaluation.sets["id"].labels
@@ -278,14 +292,23 @@ def attack_id(evaluation):
         before = _deployed(evaluation, detector, images, "id")[1] == labels
         for epsilon in settings["epsilons"]:
             seed = derive(settings["seed"], "autoattack", epsilon) % 2**32
-            candidates, broken = autoattack(
-                network, images, targets, epsilon, **budget, seed=seed, batch_size=settings["batch_size"]
+            found = autoattack(
+                ClassLogits(network, settings["num_classes"]),
+                images,
+                targets,
+                epsilon,
+                **budget,
+                seed=seed,
+                batch_size=settings["batch_size"],
             )
-            correct = before & ~broken.cpu().numpy()
-            for found in candidates:
-                correct &= _deployed(evaluation, detector, found, "id")[1] == labels
-            columns = {"clean_correct": before, "correct": correct}
-            frames.append(_frame(evaluation, "id", sample=ids, label=labels, epsilon=epsilon, **budget, **columns))
+            robust = {
+                attack: before & ~broken.cpu().numpy() & (_deployed(evaluation, detector, points, "id")[1] == labels)
+                for attack, (points, broken) in found.items()
+            }
+            robust["worst-case"] = np.logical_and.reduce(list(robust.values()))
+            for attack, correct in robust.items():
+                columns = {"attack": attack, **budget, "clean_correct": before, "correct": correct}
+                frames.append(_frame(evaluation, "id", sample=ids, label=labels, epsilon=epsilon, **columns))
     return pd.concat(frames, ignore_index=True)
 
 

@@ -20,7 +20,7 @@ rule train:
     threads: config["threads"]
     resources:
         mem_mb=2000,
-        runtime=120,
+        runtime=1440,
         gpu=GPU,
     params:
         **NETWORK_JOB,

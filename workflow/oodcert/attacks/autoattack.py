@@ -1,35 +1,56 @@
-"""AutoAttack (Croce and Hein 2020) by its authors' package, on a fixed budget."""
+"""AutoAttack (Croce and Hein 2020) by its authors' package, on a fixed budget, every attack on its own."""
 
 import torch
 
+from oodcert.errors import InputError
+
+ATTACKS = {"standard": ("apgd-ce", "apgd-t", "fab-t", "square"), "rand": ("apgd-ce", "apgd-dlr")}
+LEAST_CLASSES = {"standard": 4, "rand": 3}  # for the targeted and the plain DLR loss
+
 
 def autoattack(network, images, labels, epsilon, *, version, iterations, queries, eot, seed, batch_size):
-    """Adversarial images in ‖x' - x‖∞ ≤ epsilon for the classifier network, and which images it broke.
+    """Adversarial images in ‖x' - x‖∞ ≤ epsilon for the classifier network, by each attack on its own.
 
-    labels: int64 tensor [N]. version "standard", for deterministic networks: one set of images [N, C, H, W], the
-    original where the attack failed, and its verdict, bool [N]. version "rand", for randomised networks: the points of
-    highest loss of APGD-CE and of APGD-DLR with `eot` noise draws a gradient, for every image, and no verdict (all
-    False): a single noisy pass decides nothing, so the caller judges the points by averaged predictions.
-    Returns (list of images, broken). The full budget is 100 iterations, 5000 Square queries and 20 EOT draws: less is
-    a weaker attack and must be said.
+    labels: int64 tensor [N]. Returns a dict from the attack's name to (images [N, C, H, W], broken bool [N]); an image
+    that withstands the worst case withstands all. version "standard", for deterministic networks: apgd-ce, apgd-t,
+    fab-t and square on every correctly classified image, which is the package's individual evaluation; the images are
+    the originals where the attack failed, and `broken` is its verdict. version "rand", for randomised networks: the
+    points of highest loss of apgd-ce and apgd-dlr with `eot` noise draws a gradient, for every image, and no verdict
+    (all False): a single noisy pass decides nothing, so the caller judges the points by averaged predictions.
+
+    The full budget is 100 iterations, 5000 Square queries and 20 EOT draws: less is a weaker attack and must be said.
+    Raises InputError where the network has too few classes for the DLR loss.
     """
     from pyautoattack import AutoAttack
 
-    torch.manual_seed(seed)
+    with torch.no_grad():
+        classes = network(images[:1]).shape[1]
+    if classes < LEAST_CLASSES[version]:
+        raise InputError(
+            f"AutoAttack {version!r} needs {LEAST_CLASSES[version]} classes for its DLR loss, the network has "
+            f"{classes}: leave attack_id out, or attack a network with more classes."
+        )
     attack = AutoAttack(network, eps=epsilon, norm="Linf", version=version, seed=seed, device=str(images.device))
     attack.verbose = False
-    classes = network(images[:1]).shape[1]
-    for part in (attack.apgd, attack.apgd_targeted, attack.fab):
+    for part in (attack.apgd, attack.apgd_targeted):
         part.n_iter = iterations
+        # its review of the step sizes, which the package plans for the iterations given when it is made
+        part.n_iter_2, part.n_iter_min, part.size_decr = (max(int(p * iterations), 1) for p in (0.22, 0.06, 0.03))
+    attack.fab.n_iter = iterations
     for part in (attack.apgd_targeted, attack.fab):
         part.n_target_classes = min(part.n_target_classes, classes - 1)
     attack.square.n_queries = queries
     attack.apgd.eot_iter = eot
+
     if version == "standard":
-        found, predictions = attack.run_standard_evaluation(images, labels, batch_size=batch_size)
-        return [found], predictions != labels
-    candidates = []
-    for attack.apgd.loss in ("ce", "dlr"):
+        torch.manual_seed(seed)
+        found = attack.run_standard_evaluation_individual(images, labels, batch_size=batch_size)
+        return {name: (points, predictions != labels) for name, (points, predictions) in found.items()}
+    results = {}
+    for name in ATTACKS[version]:
+        torch.manual_seed(seed)
+        attack.apgd.loss = name.removeprefix("apgd-")
         batches = zip(images.split(batch_size), labels.split(batch_size), strict=True)
-        candidates.append(torch.cat([attack.apgd.perturb(x, y, best_loss=True) for x, y in batches]))
-    return candidates, torch.zeros_like(labels, dtype=torch.bool)
+        points = torch.cat([attack.apgd.perturb(x, y, best_loss=True) for x, y in batches])
+        results[name] = points, torch.zeros_like(labels, dtype=torch.bool)
+    return results

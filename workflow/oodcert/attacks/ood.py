@@ -1,83 +1,99 @@
 """Attacks that raise the score of OOD images: an l-infinity ensemble, and l2 attacks on the smoothed score."""
 
-from functools import partial
-
 import torch
 
+from oodcert.attacks.apgd import apgd as auto_pgd
+from oodcert.attacks.objective import mean_objective
 from oodcert.attacks.pgd import decontrast, monotone_pgd
-from oodcert.detector import JointNetwork, noisy_parts, replayed_logits
+from oodcert.attacks.square import square as square_attack
+from oodcert.attacks.steps import strongest
+from oodcert.detector import JointNetwork, checked_logits, noisy_parts, replayed_logits
 from oodcert.rng import batch_draws, normal_draws, uniform_draws
 
-STEP = 0.1  # the first step of the l-infinity attacks
+STEP = 0.1  # the first step of the monotone l-infinity attacks
 
 
-def expected_score(detector, images, noise):
-    """Mean score [N] of a randomised detector over the noise draws [m, N, C, H, W]."""
-    logits = replayed_logits(detector.network, images, noise)
-    return detector.score_of(logits.flatten(0, 1)).reshape(len(noise), -1).mean(0)
+def linf_ensemble(detector, images, ids, name, epsilon, *, apgd, pgd, square, draws, seed):
+    """Images in ‖x' - x‖∞ ≤ epsilon with a high score, by every attack: dict from its name to images [N, C, H, W].
 
+    apgd = {"iterations", "restarts"}: "apgd", Auto-PGD from uniform points of the ball (Croce and Hein 2020).
+    pgd = {"iterations", "restarts"}: monotone PGD (Meinke et al. 2022) from decontrasted images ("decontrast"), from
+    uniform points ("uniform") and from Gaussian noise of 1e-4 ("gaussian"), and for a joint network from the point that
+    raises its discriminator most ("discriminator"), since its score is flat in floating point where p(i|x) is tiny.
+    square = {"queries"}: "square", which needs no gradient. Each is the best of its restarts, per sample, in the order
+    of the score (see mean_objective); the caller scores them all, the clean images included.
 
-def linf_ensemble(detector, images, ids, name, epsilon, *, iterations, restarts, draws, seed):
-    """The strongest of several monotone PGD attacks on each image: (images [N, C, H, W], names [N]).
-
-    Starts (Meinke et al. 2022): decontrasted images, uniform noise in the ball and Gaussian noise of 1e-4, the last
-    two `restarts` times; for a joint network also the point that raises its discriminator most, since its score is flat
-    in floating point where p(i|x) is tiny. A randomised network is attacked through its expected score over `draws`
-    fixed noise draws (EOT); randomness is keyed by (seed, name, id). The clean image is a candidate too.
+    A randomised network is attacked through its expected score over `draws` fixed noise draws (EOT), by Square too;
+    randomness is keyed by (seed, name, id). With more restarts no attack gets weaker, nor with more iterations
+    "decontrast", "uniform" and "gaussian"; in the others the schedule or the start depends on the budget.
     """
     shape, device = images.shape[1:], images.device
 
     def drawn(draw, purpose, count):
         return torch.from_numpy(batch_draws(draw, seed, f"attack_linf/{purpose}/{name}", ids, count, shape)).to(device)
 
-    objective = detector.raw_score
     if noisy_parts(detector.network):
-        objective = partial(expected_score, detector, noise=drawn(normal_draws, "eot", draws))
+        noise = drawn(normal_draws, "eot", draws)
 
-    uniform = epsilon * (2 * drawn(uniform_draws, "uniform", restarts) - 1)
-    gaussian = 1e-4 * drawn(normal_draws, "gaussian", restarts)
-    starts = [
-        ("decontrast", decontrast(images, epsilon)),
-        *(("uniform", images + delta) for delta in uniform),
-        *(("gaussian", images + delta) for delta in gaussian),
-    ]
+        def objective(points):
+            return mean_objective(detector, replayed_logits(detector.network, points, noise))
+    else:
+
+        def objective(points):
+            return mean_objective(detector, checked_logits(detector.network, points)[None])
+
+    def monotone(score, start):
+        return monotone_pgd(score, images, start, epsilon, iterations=pgd["iterations"], step=STEP)
+
+    def uniform(purpose, count):
+        return images + epsilon * (2 * drawn(uniform_draws, purpose, count) - 1)
+
+    starts = {
+        "decontrast": [decontrast(images, epsilon)],
+        "uniform": uniform("uniform", pgd["restarts"]),
+        "gaussian": images + 1e-4 * drawn(normal_draws, "gaussian", pgd["restarts"]),
+    }
     if isinstance(detector.network, JointNetwork):
         inside = detector.network.discriminator
-        raised, _ = monotone_pgd(
-            lambda points: inside(points).reshape(-1), images, images, epsilon, iterations=iterations, step=STEP
-        )
-        starts.append(("discriminator", raised))
+        starts["discriminator"] = [monotone(lambda points: inside(points).reshape(-1), images)[0]]
 
-    with torch.inference_mode():
-        best, value, names = images, objective(images), ["clean"] * len(images)
-    for start_name, start in starts:
-        found, found_value = monotone_pgd(objective, images, start, epsilon, iterations=iterations, step=STEP)
-        better = found_value > value
-        best, value = torch.where(better.reshape(-1, 1, 1, 1), found, best), torch.maximum(value, found_value)
-        names = [start_name if flag else kept for flag, kept in zip(better.tolist(), names, strict=True)]
-    return best, names
+    runs = {
+        "apgd": [
+            auto_pgd(objective, images, start, epsilon, iterations=apgd["iterations"])
+            for start in uniform("apgd", apgd["restarts"])
+        ],
+        **{attack: [monotone(objective, start) for start in several] for attack, several in starts.items()},
+        "square": [square_attack(objective, images, ids, f"attack_linf/square/{name}", epsilon, **square, seed=seed)],
+    }
+    return {attack: strongest(found)[0] for attack, found in runs.items()}
 
 
 def smoothed_l2_attack(detector, images, ids, name, sigma, radius, start, *, iterations, restarts, draws, seed):
     """Images within ‖x' - x‖₂ ≤ radius that raise the smoothed score E s(x' + δ) (SmoothAdv: Salman et al. 2019).
 
-    The gradient is that of the mean score over `draws` fixed draws of δ ~ N(0, sigma² I), keyed by (seed, name, id);
-    it begins at `start` [N, C, H, W], then `restarts` times at Gaussian points in the ball. Returns [N, C, H, W].
+    Per sample the best of Auto-PGD and monotone PGD, each begun at `start` [N, C, H, W], then `restarts` times at
+    Gaussian points in the ball. The gradient is that of the mean score over `draws` fixed draws of δ ~ N(0, sigma² I),
+    keyed by (seed, name, id). Returns [N, C, H, W].
     """
     shape, device = images.shape[1:], images.device
-    noise = torch.from_numpy(batch_draws(normal_draws, seed, f"attack_l2/eot/{name}", ids, draws, shape)).to(device)
-    begin = torch.from_numpy(batch_draws(normal_draws, seed, f"attack_l2/start/{name}", ids, restarts, shape))
+
+    def drawn(purpose, count):
+        return torch.from_numpy(batch_draws(normal_draws, seed, f"attack_l2/{purpose}/{name}", ids, count, shape)).to(
+            device
+        )
+
+    noise = sigma * drawn("eot", draws)
 
     def objective(points):
-        noisy = (points + sigma * noise).flatten(0, 1)
-        return detector.raw_score(noisy).reshape(draws, -1).mean(0)
+        logits = checked_logits(detector.network, (points + noise).flatten(0, 1))
+        return mean_objective(detector, logits.unflatten(0, (draws, -1)))
 
-    spread = radius / images[0].numel() ** 0.5
-    best, value = monotone_pgd(objective, images, start, radius, iterations=iterations, norm="l2")
-    for delta in begin.to(device):
-        found, found_value = monotone_pgd(
-            objective, images, images + spread * delta, radius, iterations=iterations, norm="l2"
-        )
-        better = (found_value > value).reshape(-1, 1, 1, 1)
-        best, value = torch.where(better, found, best), torch.maximum(value, found_value)
-    return best
+    starts = [start]
+    if restarts:
+        starts += list(images + radius / images[0].numel() ** 0.5 * drawn("start", restarts))
+    runs = [
+        attack(objective, images, begin, radius, iterations=iterations, norm="l2")
+        for attack in (monotone_pgd, auto_pgd)
+        for begin in starts
+    ]
+    return strongest(runs)[0]

@@ -2,6 +2,8 @@
 
 import torch
 
+from oodcert.attacks.steps import direction, per_sample, projection, refuse_nan, unit, value_and_gradient
+
 
 def monotone_pgd(objective, images, start, epsilon, *, iterations, norm="linf", step=None, momentum=0.9):
     """Ascends objective from start within ‖x' - x‖ ≤ epsilon, x' in [0, 1]; never returns less than it started with.
@@ -9,50 +11,31 @@ def monotone_pgd(objective, images, start, epsilon, *, iterations, norm="linf", 
     objective: callable [N, C, H, W] -> [N], differentiable, the same function at every call. norm: "linf" or "l2".
     Each sample has its own step (initially `step`, by default epsilon): a step that fails to improve is undone and
     halved, one that improves grows by a tenth. Gradients are normalised per sample, so results do not depend on the
-    batch. Returns (images, values [N]).
+    batch. A run of few iterations is the beginning of a longer one, so more iterations never give less. Returns
+    (images, values [N]). Raises InputError if the objective or its gradient becomes NaN.
     """
-    best = project(start, images, epsilon, norm)
-    value, gradient = _value_and_gradient(objective, best)
+    project = projection(images, epsilon, norm)
+    best = project(start)
+    value, gradient = value_and_gradient(objective, best)
+    sums = [value.sum() + gradient.sum()]
     velocity = torch.zeros_like(best)
     steps = torch.full((len(best), 1, 1, 1), float(epsilon if step is None else step), device=best.device)
     for _ in range(iterations):
-        velocity = momentum * velocity + _unit(gradient)
-        direction = velocity.sign() if norm == "linf" else _unit(velocity)
-        trial = project(best + steps * direction, images, epsilon, norm)
-        trial_value, trial_gradient = _value_and_gradient(objective, trial)
-        better = (trial_value > value).reshape(-1, 1, 1, 1)
+        velocity = momentum * velocity + unit(gradient)
+        trial = project(best + steps * direction(velocity, norm))
+        trial_value, trial_gradient = value_and_gradient(objective, trial)
+        sums.append(trial_value.sum() + trial_gradient.sum())
+        better = per_sample(trial_value > value)
         best = torch.where(better, trial, best)
         gradient = torch.where(better, trial_gradient, gradient)
         velocity = torch.where(better, velocity, torch.zeros_like(velocity))
         value = torch.maximum(trial_value, value)
         steps = torch.where(better, 1.1 * steps, steps / 2)
+    refuse_nan(sums)
     return best, value
-
-
-def project(perturbed, images, epsilon, norm):
-    """The nearest point to perturbed in the ball around images (l2: the ball first, then the pixel range)."""
-    delta = perturbed - images
-    if norm == "linf":
-        delta = delta.clamp(-epsilon, epsilon)
-    else:
-        length = delta.flatten(1).norm(dim=1).clamp(min=1e-12).reshape(-1, 1, 1, 1)
-        delta = delta * (epsilon / length).clamp(max=1)
-    return (images + delta).clamp(0, 1)
 
 
 def decontrast(images, epsilon):
     """Every pixel moved by at most epsilon towards its image's mean (Meinke et al. 2022)."""
     mean = images.mean(dim=(1, 2, 3), keepdim=True)
     return images + (mean - images).clamp(-epsilon, epsilon)
-
-
-def _value_and_gradient(objective, images):
-    images = images.detach().requires_grad_()
-    with torch.enable_grad():
-        values = objective(images)
-        (gradient,) = torch.autograd.grad(values.sum(), images)
-    return values.detach(), gradient
-
-
-def _unit(gradient):
-    return gradient / gradient.flatten(1).norm(dim=1).clamp(min=1e-12).reshape(-1, 1, 1, 1)
