@@ -1,8 +1,9 @@
 """What adaptive sampling saves, and what its verdicts lose, on a finished run.
 
 `python benchmarks/adaptive.py` on a finished digits run (`make`) certifies the same images with fixed and with adaptive
-sampling, by the workflow's own functions, for all methods and noise levels: OOD images against the threshold that 95 %
-of the ID lower bounds at radius 0 reach, by the percentile bound alone and by all four, and the labels of ID images.
+sampling, by the workflow's own functions, for four methods and all noise levels: OOD images against the threshold that
+95 % of the ID lower bounds at radius 0 reach, by the percentile bound alone and by all four, and the labels of ID
+images.
 """
 
 import pandas as pd
@@ -75,7 +76,7 @@ def evaluated(evaluate, run, method, sigma, n, **settings):
     """(evidence, network calls) of one of the workflow's evaluations, with the run's settings but for those given."""
     config = run.config
     common = {"seed": config["seed"], "num_classes": config["data"]["num_classes"]}
-    common["batch_size"] = config["evaluation"]["batch_size"]
+    common |= {"batch_size": config["evaluation"]["batch_size"], "composition": config["methods"][method]}
     settings = {**config["evaluation"][evaluate.__name__], **common, "sigmas": [sigma], "n": n, **settings}
     evaluation = Evaluation(method, run.parts, run.sets, settings)
     return evaluate(evaluation), evaluation.calls

@@ -70,9 +70,8 @@ def networks(run):
     torch.manual_seed(0)
     resnet = build_network({"name": "resnet", "depth": 8, "width": 16}, (3, 32, 32), 10).eval()
     small = {
-        name: (smoothed_network(name, run.parts, SIGMA, classes), shape, 8)
+        name: (smoothed_network(run.config["methods"][name], run.parts, SIGMA, classes), shape, 8)
         for name in ("plain", "distro")
-        if name in run.config["methods"]
     }
     return {**small, "resnet-8, 32x32": (resnet, (3, 32, 32), 1)}
 
@@ -142,9 +141,9 @@ def total(run, radii, n):
 def detectors_of(run):
     """name -> Detector: the run's classifiers, and distro's joint network, all behind the one denoiser."""
     denoiser, classes = run.parts["denoiser"], run.config["data"]["num_classes"]
-    classifiers = [name for name in ("plain", "oe", "prood") if name in run.parts]
-    found = {name: Detector(DenoisedNetwork(run.parts[name], denoiser, SIGMA)) for name in classifiers}
-    return {**found, "distro": Detector(smoothed_network("distro", run.parts, SIGMA, classes))}
+    found = {name: Detector(DenoisedNetwork(run.parts[name], denoiser, SIGMA)) for name in ("plain", "oe", "prood")}
+    distro = smoothed_network(run.config["methods"]["distro"], run.parts, SIGMA, classes)
+    return {**found, "distro": Detector(distro)}
 
 
 def tabulate(step, detectors, run, radii, n):

@@ -22,6 +22,8 @@ from oodcert.evidence import Provenance, write_json
 from oodcert.jobs import load_parts, load_sets
 from oodcert.methods import trained_parts
 
+METHODS = ("plain", "oe", "prood", "distro")  # of the run's, those that are measured
+
 
 def parser(description, images, out, draws=True):
     """The arguments of all scripts; images and out: their defaults; draws: whether the script makes noise draws."""
@@ -39,7 +41,7 @@ def parser(description, images, out, draws=True):
 
 @dataclass
 class Run:
-    """A finished run. parts: name -> trained module; sets: "id" and the OOD sets -> ImageSet; inputs: their files."""
+    """A finished run, of METHODS alone. parts: name -> trained module; sets: "id" and the OOD sets -> ImageSet; inputs: their files."""
 
     config: dict
     parts: dict
@@ -56,6 +58,10 @@ def load_run(config, directory, images):
     if not Path(config).is_file():
         raise InputError(f"{config} does not exist: pass the config of a finished run with --config.")
     config = check_config(yaml.safe_load(Path(config).read_text()))
+    lacking = [method for method in METHODS if method not in config["methods"]]
+    if lacking:
+        raise InputError(f"The config has no method {', '.join(lacking)}: the benchmarks measure {', '.join(METHODS)}.")
+    config["methods"] = {method: config["methods"][method] for method in METHODS}
     profile, data = config["profile"], config["data"]
     needed = trained_parts(config["methods"])
     parts = [Path(directory, "results", profile, "models", f"{part}.safetensors") for part in needed]

@@ -33,15 +33,18 @@ def shrink(config):
     config["data"]["test_images"] = 12
     config["networks"] = {
         "classifier": {"name": "cnn", "width": 4},
+        "good": {"name": "ibp_cnn_xl", "width": 4},
         "discriminator": {"name": "ibp_cnn_s", "width": 4},
         "denoiser": {"channels": [8], "patch": 2, "timesteps": 200},
     }
+    few = {"epochs": 2, "attack_iterations": 1, "queue": 10, "pool": 200}
     for settings in config["training"].values():
-        settings["epochs"] = 2
+        settings.update({key: value for key, value in few.items() if key in settings})
     evaluation = config["evaluation"]
     evaluation.update(batch_size=32, draws=4)
     budget = {"iterations": 2, "restarts": 1}
     evaluation["attack_linf"] = {"apgd": budget, "pgd": {**budget}, "square": {"queries": 5}, "draws": 2}
+    evaluation["sanity"].update(images=2, epsilons=[0.05, 1.0])
     evaluation["certify_l2"].update(sigmas=[0.25, 0.5], radii=[0.0, 0.25], n=50)
     evaluation["attack_l2"].update(iterations=2, draws=2, n=20)
     evaluation["certify_id"].update(sigmas=[0.25], n0=10, n=50)

@@ -7,14 +7,19 @@ import numpy as np
 import pandas as pd
 from scipy.stats import norm
 
+from conftest import read_config
+from oodcert.methods import bounds_of, is_randomised, trained_parts
+
+TEN = read_config()["methods"]
 CONFIG = {
     "seed": 7,
     "data": {"num_classes": 8, "ood": ["held_out_digits", "photo_crops", "photo_patches", "gaussian_noise"]},
-    "methods": ["plain", "oe", "prood", "distro"],
+    "methods": ["plain", "oe", "vos", "prood", "distro"],
     "evaluation": {
         "sigma": 0.12,
         "epsilon": 0.05,
         "draws": 64,
+        "sanity": {"images": 10, "epsilons": [0.025, 0.05, 0.1, 1.0]},
         "certify_l2": {
             "sigmas": [0.12, 0.25, 0.5],
             "radii": [0.0, 0.25, 0.5, 0.75, 1.0],
@@ -36,16 +41,17 @@ CONFIG = {
     },
     "figures": {"context": "paper", "palette": "colorblind", "dpi": 200},
 }
-RANDOMISED = ("diffusion", "distro")
 WITH_GUARANTEE = ("good", "prood", "distro")
+OUTLIERS = ("oe", "acet", "atom", "good", "prood", "discriminator")  # parts whose loss has a term of outliers
 
 
 def config(**changes):
-    """A copy of CONFIG with top-level keys replaced (`ood` stands for data.ood)."""
+    """A copy of CONFIG with top-level keys replaced: `ood` stands for data.ood, `methods` are names of the ten."""
     changed = copy.deepcopy(CONFIG)
     if "ood" in changes:
         changed["data"]["ood"] = changes.pop("ood")
-    return changed | changes
+    changed |= changes
+    return changed | {"methods": {name: TEN[name] for name in changed["methods"]}}
 
 
 def evidence(config, images=40, seed=0):
@@ -53,7 +59,36 @@ def evidence(config, images=40, seed=0):
     rng = np.random.default_rng(seed)
     parts = [_method(method, config, images, rng) for method in config["methods"]]
     frames = {name: pd.concat([part[name] for part in parts], ignore_index=True) for name in parts[0]}
-    return frames | {"denoised": denoised(config, rng)}
+    return frames | {
+        "attack_linear": attack_linear(config, images, rng),
+        "training": training(config),
+        "denoised": denoised(config, rng),
+    }
+
+
+def attack_linear(config, images, rng):
+    """The attack on a linear score, which gains all but half a percent of what is possible at most."""
+    names = config["data"]["ood"]
+    sets, samples = np.repeat(names, images), np.tile(np.arange(images), len(names))
+    clean, gain = rng.normal(size=sets.size), rng.uniform(1, 2, sets.size)
+    share = rng.uniform(0.995, 1, sets.size)
+    rows = {"set": sets, "sample": samples, "epsilon": config["evaluation"]["epsilon"], "clean": clean}
+    return _rows("linear", **rows, attacked=clean + share * gain, maximum=clean + gain)
+
+
+def training(config, epochs=40):
+    """Learning curves of every part of the methods, and of the denoiser."""
+    epoch, frames = np.arange(1, epochs + 1), []
+    for index, part in enumerate(dict.fromkeys([*trained_parts(config["methods"]), "denoiser"])):
+        fall = np.exp(-epoch / (5 + index))
+        terms = {"noise": 0.3 * fall + 0.1} if part == "denoiser" else {"id": 2 * fall + 0.05}
+        if part in OUTLIERS:
+            terms["outliers"] = (-2 if part == "acet" else 2) + 0.5 * fall
+        terms |= {"total": sum(terms.values()), "learning_rate": np.where(epoch < 0.5 * epochs, 0.1, 0.01)}
+        if part == "vos":
+            terms["outliers"] = np.where(epoch < 0.4 * epochs, np.nan, 0.15 * fall)
+        frames += [pd.DataFrame({"part": part, "epoch": epoch, "term": t, "value": v}) for t, v in terms.items()]
+    return pd.concat(frames, ignore_index=True).dropna(ignore_index=True)
 
 
 def denoised(config, rng, channels=1, size=8):
@@ -68,12 +103,15 @@ def denoised(config, rng, channels=1, size=8):
 
 
 def _method(method, config, images, rng):
-    settings, randomised = config["evaluation"], method in RANDOMISED
+    settings, composition = config["evaluation"], config["methods"][method]
+    randomised, unbounded = is_randomised(composition), composition["score"] != "msp"
     names, classes = ["id", *config["data"]["ood"]], config["data"]["num_classes"]
     sets, samples = np.repeat(names, images), np.tile(np.arange(images), len(names))
-    is_id, quality = sets == "id", rng.uniform(1, 6)
+    is_id, quality = sets == "id", rng.uniform(0.7, 4)
     confidence = np.where(is_id, rng.beta(3 * quality, 1, sets.size), rng.beta(1, quality, sets.size))
     clean_score = 1 / classes + (1 - 1 / classes) * confidence
+    # an unbounded score has the order of one in [0, 1]
+    spread = (lambda score: 10 * norm.ppf(np.clip(score, 0.001, 0.999))) if unbounded else (lambda score: score)
     labels = np.where(is_id, rng.integers(classes, size=sets.size), -1)
     right = rng.uniform(size=sets.size) < 0.95
 
@@ -83,52 +121,79 @@ def _method(method, config, images, rng):
         sample=samples,
         label=labels,
         prediction=np.where(right & is_id, labels, (labels + 1) % classes),
-        score=clean_score,
+        score=spread(clean_score),
         draws=settings["draws"] if randomised else 1,
     )
-    ood, attacked = clean[~is_id], clean_score + 0.4 * (1 - clean_score) * rng.uniform(size=sets.size)
+    ood, gain = clean[~is_id], rng.uniform(size=sets.size)[~is_id]
+    score = clean_score[~is_id]
+    keys = ood[["method", "set", "sample"]]
+
+    def attacked(rows, epsilon, share=1.0):
+        """Scores that rise with epsilon up to one, at which a perturbation can reach any image."""
+        power = np.minimum(1.0, 8 * epsilon) if epsilon < 1 else 1.0
+        found = score[rows] + share * power * np.where(epsilon < 1, gain[rows], 1) * (1 - score[rows])
+        budget = {"apgd_iterations": 100, "apgd_restarts": 1, "pgd_iterations": 200, "pgd_restarts": 3}
+        return keys[rows].assign(
+            epsilon=epsilon,
+            clean=spread(score[rows]),
+            attacked=spread(found),
+            attack=np.where(gain[rows] > 0.5, "apgd", "uniform"),
+            white_box=spread(found),
+            square=spread(score[rows] + 0.5 * (found - score[rows])),
+            standard_error=0.01 if randomised else 0.0,
+            **budget,
+            queries=1000,
+            draws=8 if randomised else 1,
+        )
+
+    attack = attacked(np.full(len(ood), True), settings["epsilon"])
     vacuous = method not in WITH_GUARANTEE
-    guarantee = ood[["method", "set", "sample"]].assign(
+    guarantee = keys.assign(
         epsilon=settings["epsilon"],
-        upper=1.0 if vacuous else attacked[~is_id] + 0.2 * (1 - attacked[~is_id]),
+        upper=(np.inf if unbounded else 1.0) if vacuous else attack["attacked"] + 0.2 * (1 - attack["attacked"]),
         vacuous=vacuous,
     )
-    attack = ood[["method", "set", "sample"]].assign(
-        epsilon=settings["epsilon"],
-        clean=ood["score"],
-        attacked=attacked[~is_id],
-        attack="uniform",
-        iterations=30 if randomised else 100,
-        restarts=1 if randomised else 3,
-        draws=8 if randomised else 1,
-        standard_error=0.01 if randomised else 0.0,
-    )
+    few = (ood["sample"] < settings["sanity"]["images"]).to_numpy()
+    sanity = [attacked(few, epsilon).assign(share=1.0) for epsilon in settings["sanity"]["epsilons"]]
+    sanity.append(attacked(few, settings["epsilon"], share=0.9).assign(share=0.25))
+
     one = clean[is_id]
     correct = (one["prediction"] == one["label"]).to_numpy()
-    attack_id = [
-        one[["method", "set", "sample", "label"]].assign(
-            epsilon=epsilon,
-            version="rand" if randomised else "standard",
-            iterations=30 if randomised else 100,
-            queries=0 if randomised else 1000,
-            eot=8 if randomised else 1,
-            clean_correct=correct,
-            correct=correct & (rng.uniform(size=images) > 10 * epsilon),
-        )
-        for epsilon in settings["attack_id"]["epsilons"]
-    ]
+    attack_id = []
+    for epsilon in settings["attack_id"]["epsilons"]:
+        withstood = {
+            name: correct & (rng.uniform(size=images) > 5 * epsilon)
+            for name in (("apgd-ce", "apgd-dlr") if randomised else ("apgd-ce", "apgd-t", "fab-t", "square"))
+        }
+        withstood["worst-case"] = np.logical_and.reduce(list(withstood.values()))
+        attack_id += [
+            one[["method", "set", "sample", "label"]].assign(
+                epsilon=epsilon,
+                attack=name,
+                version="rand" if randomised else "standard",
+                iterations=30 if randomised else 100,
+                queries=0 if randomised else 1000,
+                eot=8 if randomised else 1,
+                clean_correct=correct,
+                correct=robust,
+            )
+            for name, robust in withstood.items()
+        ]
+    bounds = bounds_of(composition, settings["certify_l2"]["bounds"])
+    smoothed = clean.assign(score=clean_score)  # in [0, 1]; what they are of an unbounded score comes at the end
     return {
         "clean": clean,
         "guarantee_linf": guarantee,
         "attack_linf": attack,
-        "certify_l2": _certify_l2(clean, settings["certify_l2"]),
-        "attack_l2": _attack_l2(ood, settings),
+        "sanity": pd.concat(sanity, ignore_index=True),
+        "certify_l2": _certify_l2(smoothed, settings["certify_l2"] | {"bounds": bounds}, spread),
+        "attack_l2": _attack_l2(smoothed[~is_id], settings, spread, unbounded),
         "certify_id": _certify_id(one, correct, settings["certify_id"], rng),
         "attack_id": pd.concat(attack_id, ignore_index=True),
     }
 
 
-def _certify_l2(clean, settings):
+def _certify_l2(clean, settings, spread):
     frames = []
     for sigma in settings["sigmas"]:
         estimate = clean["score"].clip(0.13, 1 - 0.1 * sigma)
@@ -144,9 +209,9 @@ def _certify_l2(clean, settings):
                 rows = clean[["method", "set", "sample"]].assign(sigma=sigma, bound=bound, radius=radius)
                 frames.append(
                     rows.assign(
-                        estimate=estimate,
-                        lower=-np.inf if lost else np.maximum(lower, 0),
-                        upper=np.inf if lost else np.minimum(upper, 1),
+                        estimate=spread(estimate),
+                        lower=-np.inf if lost else spread(np.maximum(lower, 0)),
+                        upper=np.inf if lost else spread(np.minimum(upper, 1)),
                         n=settings["n"],
                         alpha=settings["alpha"],
                     )
@@ -154,13 +219,14 @@ def _certify_l2(clean, settings):
     return pd.concat(frames, ignore_index=True)
 
 
-def _attack_l2(ood, settings):
+def _attack_l2(ood, settings, spread, unbounded):
     frames = []
     for sigma, radius in product(settings["attack_l2"]["sigmas"], settings["certify_l2"]["radii"]):
-        median = norm.cdf(norm.ppf(ood["score"].clip(0.13, 0.99)) + 0.3 * radius / sigma)
+        score = norm.cdf(norm.ppf(ood["score"].clip(0.13, 0.99)) + 0.3 * radius / sigma)
+        median, low = spread(score), spread(score - 0.02)
         rows = ood[["method", "set", "sample"]].assign(sigma=sigma, radius=radius, median=median, mean=median)
         budget = {"n": settings["attack_l2"]["n"], "alpha": 1e-4, "iterations": 10, "restarts": 1, "draws": 8}
-        frames.append(rows.assign(median_lower=median - 0.02, mean_lower=median - 0.02, **budget))
+        frames.append(rows.assign(median_lower=low, mean_lower=-np.inf if unbounded else low, **budget))
     return pd.concat(frames, ignore_index=True)
 
 

@@ -1,3 +1,4 @@
+import numpy as np
 import pandas as pd
 import pytest
 
@@ -39,7 +40,27 @@ def evidence():
         "guarantee_linf": far.assign(epsilon=0.05, upper=[0.5, 0.6, 1.0], vacuous=[False, False, True]),
         "certify_l2": certified,
         "attack_l2": attacked.assign(median_lower=attacked["median"] - 0.05, mean_lower=attacked["mean"] - 0.05),
+        "attack_linear": far.assign(
+            method="linear", clean=[-2.0, 0.0, 5.0], attacked=[0.0, 2.0, 6.99], maximum=[0, 2, 7]
+        ),
     }
+
+
+def with_unbounded():
+    """The same and a method whose score has no range: a percentile bound alone, and no lower bound on a mean."""
+    found = evidence()
+    columns = {"clean": ["score"], "attack_linf": ["attacked"], "guarantee_linf": ["upper"]}
+    columns |= {"certify_l2": ["estimate", "lower", "upper"], "attack_l2": ["median", "mean", "median_lower"]}
+    for evaluation, scores in columns.items():
+        rows = found[evaluation].assign(method="vos")
+        rows[scores] = 1000 * rows[scores] - 500
+        found[evaluation] = pd.concat([found[evaluation], rows], ignore_index=True)
+    certified, unbounded = found["certify_l2"], found["attack_l2"]["method"] == "vos"
+    found["certify_l2"] = certified[(certified["method"] != "vos") | (certified["bound"] == "percentile")]
+    found["attack_l2"].loc[unbounded, "mean_lower"] = -np.inf
+    vacuous = (found["guarantee_linf"]["method"] == "vos") & found["guarantee_linf"]["vacuous"]
+    found["guarantee_linf"].loc[vacuous, "upper"] = np.inf
+    return found
 
 
 def failing(broken):
@@ -54,7 +75,21 @@ def failing(broken):
 def test_evidence_in_order_passes():
     checks = check_order(evidence())
     require(checks)
-    assert (checks["violations"] == 0).all() and (checks["compared"] > 0).all() and len(checks) == 26
+    assert (checks["violations"] == 0).all() and (checks["compared"] > 0).all() and len(checks) == 27
+
+
+def test_unbounded_scores_are_compared_by_the_bounds_they_have():
+    found = with_unbounded()
+    assert np.isinf(found["guarantee_linf"]["upper"]).any() and np.isinf(found["attack_l2"]["mean_lower"]).any()
+    checks = check_order(found)
+    require(checks)
+    compared = checks.set_index("check")["compared"]
+    assert compared["clean score ≤ attacked score"] == 2 * 3
+    assert compared["l2-attacked score ≤ percentile bound"] == 2 * 6
+    assert compared["l2-attacked score ≤ gaussian bound"] == 6
+    last = found["certify_l2"].index[-1]
+    found["certify_l2"].loc[last, "upper"] = -200.0
+    assert "l2-attacked score ≤ percentile bound" in failing(found)
 
 
 @pytest.mark.parametrize(
@@ -68,6 +103,7 @@ def test_evidence_in_order_passes():
         ("attack_l2", "median", 0.0, "smoothed score ≤ l2-attacked median"),
         ("attack_l2", "mean", 0.0, "smoothed score ≤ l2-attacked mean"),
         ("clean", "score", 0.55, "clean score ≤ attacked score"),
+        ("attack_linear", "attacked", 6.97, "99 % of a linear score's greatest gain ≤ attacked gain"),
     ],
 )
 def test_each_violation_is_found(evaluation, column, value, check):
@@ -143,3 +179,22 @@ def test_rounding_is_forgiven_and_no_more():
     nearly = evidence()
     nearly["attack_linf"]["attacked"] = nearly["clean"].query("set == 'far'")["score"].to_numpy() - 1e-7
     require(check_order(nearly))
+    nearly["attack_linf"].loc[0, "attacked"] -= 1e-4
+    assert "clean score ≤ attacked score" in failing(nearly)
+
+
+def test_rounding_is_relative_to_large_scores():
+    nearly = with_unbounded()
+    clean = nearly["clean"].query("method == 'vos' and set == 'far'")["score"].to_numpy()
+    attacked = nearly["attack_linf"]["method"] == "vos"
+    nearly["attack_linf"].loc[attacked, "attacked"] = clean - 5e-4
+    require(check_order(nearly))
+    nearly["attack_linf"].loc[attacked, "attacked"] = clean - 5e-3
+    assert "clean score ≤ attacked score" in failing(nearly)
+
+
+def test_an_attack_without_linear_scores_is_not_taken_for_one_that_works():
+    empty = evidence()
+    empty["attack_linear"] = empty["attack_linear"][:0]
+    with pytest.raises(InputError, match="linear score's greatest gain"):
+        require(check_order(empty))

@@ -1,5 +1,6 @@
 import copy
 import re
+from itertools import cycle
 
 import pytest
 import yaml
@@ -7,16 +8,17 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from conftest import ROOT, read_config, shrink
-from oodcert.config import check_config
+from oodcert.config import check_config, schema
 from oodcert.errors import InputError
 from oodcert.networks.denoiser import DiffusionDenoiser, cosine_schedule
+from oodcert.parts import Part
 
 DIGITS = read_config()
 
 
 def changed(path, value, config=DIGITS):
     config = copy.deepcopy(config)
-    *parents, key = path.split(".")
+    *parents, key = re.split(r"(?<!\.)\.(?!/)", path)
     section = config
     for parent in parents:
         section = section[parent]
@@ -45,7 +47,45 @@ def test_the_committed_configs_are_valid():
         ("data.num_classes", 1, "data.num_classes = 1.*number of ID classes"),
         ("data.ood", ["svhn"], "data.ood.0 = 'svhn'"),
         ("profile", "../escape", "profile = '../escape'.*used in paths"),
-        ("methods", ["plane"], "methods names 'plane'.*did you mean 'plain'"),
+        ("methods", ["plain"], "methods = \\['plain'\\] is not valid.*methods, such as `plain: "),
+        ("methods", {}, "methods = {} is not valid.*methods, such as `plain: "),
+        ("methods.../escape", {}, "methods: the name '../escape' is not valid.*used in paths"),
+        ("methods.plain.denoise", True, "at methods.plain: 'denoise' \\(did you mean 'denoiser'\\?\\)"),
+        ("methods.plain.score", None, "lacks score at methods.plain"),
+        ("methods.plain.score", "doctor", "methods.plain.score = 'doctor'.*msp, energy, max_logit or atom"),
+        ("methods.plain.denoiser", "yes", "methods.plain.denoiser = 'yes'.*true or false"),
+        (
+            "methods.plain.classifier",
+            "plane",
+            "methods.plain.classifier = 'plane' is no classifier.*did you mean 'plain'",
+        ),
+        ("methods.plain.classifier", "denoiser", "methods.plain.classifier = 'denoiser' is no classifier"),
+        ("methods.plain.score", "atom", "methods.plain: the score 'atom' does not suit the classifier 'plain'.* has 0"),
+        ("methods.atom.score", "msp", "methods.atom: the score 'msp' does not suit the classifier 'atom'.* has 1"),
+        ("methods.atom.discriminator", True, "methods.atom: with a discriminator the score is msp, not 'atom'"),
+        ("methods.prood.score", "energy", "methods.prood: with a discriminator the score is msp, not 'energy'"),
+        ("training.oe", None, "methods.oe needs the part 'oe': add training.oe"),
+        ("training.discriminator", None, "methods.prood needs the part 'discriminator': add training.discriminator"),
+        ("training.denoiser", None, "lacks denoiser at training"),
+        ("training.plane", {}, "Unknown config key at training: 'plane' \\(did you mean 'plain'\\?\\)"),
+        ("training.plain.outlier_weight", 1.0, "Unknown config key at training.plain: 'outlier_weight'"),
+        ("training.plain.augmentation", "crop", "training.plain.augmentation = 'crop'.*none, flip_crop or auto"),
+        ("training.vos.queue", None, "lacks queue at training.vos"),
+        ("training.vos.queue", 0, "training.vos.queue = 0.*an integer of at least 1"),
+        ("training.vos.start", 1.5, "training.vos.start = 1.5.*a share of the epochs between 0 and 1"),
+        ("training.logitnorm.temperature", 0.0, "training.logitnorm.temperature = 0.0.*above 0"),
+        ("training.acet.epsilon", -0.1, "training.acet.epsilon = -0.1.*at least 0"),
+        ("training.discriminator.bias_shift", "3", "training.discriminator.bias_shift = '3'.*a finite number"),
+        ("networks.plane", {}, "Unknown config key at networks: 'plane' \\(did you mean 'plain'\\?\\)"),
+        ("networks.vos", {"name": "resnet", "width": 4}, "lacks depth at networks.vos"),
+        ("networks.vos", {"name": "cnn", "width": 4, "growth": 4}, "networks.vos: the name 'growth'.*name and width"),
+        ("networks.classifier.depth", 8, "networks.classifier: the name 'depth'.*expects: name and width"),
+        ("networks.classifier.dropout", 0.3, "networks.classifier: the name 'dropout'.*expects: name and width"),
+        ("networks.good.name", "ibp_cnn", "networks.good.name = 'ibp_cnn'.*the name of a network"),
+        ("evaluation.sanity.epsilons", [0.1, 0.05, 1.0], "sanity.epsilons = .*let them rise"),
+        ("evaluation.sanity.epsilons", [0.025, 1.0], "sanity.epsilons = .*evaluation.epsilon = 0.05 among them"),
+        ("evaluation.sanity.epsilons", [0.05, 0.5], "sanity.epsilons = .*with 1.0.* as the last"),
+        ("evaluation.sanity.images", 0, "sanity.images = 0.*an integer of at least 1"),
         ("evaluation.certify_l2.radii", [0.25], "certify_l2.radii lacks 0"),
         ("evaluation.attack_l2.sigma", 0.25, "at evaluation.attack_l2: 'sigma' \\(did you mean 'sigmas'\\?\\)"),
         ("evaluation.attack_l2.radii", [0.0], "Unknown config key at evaluation.attack_l2: 'radii'"),
@@ -58,7 +98,7 @@ def test_the_committed_configs_are_valid():
             "networks.denoiser.channels = .* 4 levels.*4 x 4 patches 3 times.*fewer",
         ),
         ("networks.denoiser.timesteps", 199, "networks.denoiser.timesteps = 199.*at least 200"),
-        ("networks.classifier.name", "ibp_cnn_s", "networks.classifier.name = 'ibp_cnn_s'.*expects: cnn"),
+        ("networks.classifier.name", "cnn5", "networks.classifier.name = 'cnn5'.*the name of a network"),
         ("networks.discriminator.name", "cnn", "networks.discriminator.name = 'cnn'.*expects: ibp_cnn_s.*batch norm"),
         ("networks.classifier.width", 16.0, "networks.classifier.width = 16.0.*an integer"),
         ("data.image_shape", [1, 6, 8], "data.image_shape.1 = 6.*a multiple of 4"),
@@ -95,10 +135,31 @@ def test_a_bad_key_or_value_is_named_with_a_remedy(path, value, message):
         ("evaluation.certify_id.sampling", "adaptive"),
         ("evaluation.certify_l2.bounds", ["percentile"]),
         ("evaluation.attack_l2.sigmas", [0.5, 0.12]),
+        ("evaluation.sanity.epsilons", [0.05, 2.0]),
+        ("methods.logitnorm.score", "max_logit"),
+        ("methods.vos_denoised", {"classifier": "vos", "discriminator": False, "denoiser": True, "score": "energy"}),
+        ("methods.atom", None),
+        ("networks.good", None),
+        ("networks.vos", {"name": "wideresnet", "depth": 10, "widen": 1}),
+        ("networks.atom", {"name": "densenet", "depth": 10, "growth": 4}),
+        ("training.vos.augmentation", "auto"),
     ],
 )
-def test_other_samplings_bounds_and_attacked_sigmas_are_valid(path, value):
+def test_other_settings_and_methods_are_valid(path, value):
     check_config(changed(path, value))
+
+
+def test_a_part_is_needed_by_its_methods_alone():
+    config = changed("training.atom", None)
+    with pytest.raises(InputError, match="add training.atom"):
+        check_config(config)
+    check_config(changed("methods.atom", None, config))
+
+
+def test_a_setting_of_an_undeclared_type_names_the_file_and_the_types(monkeypatch):
+    monkeypatch.setattr("oodcert.config.known_parts", lambda: {"mixup": Part({"share": "ramps"})})
+    with pytest.raises(InputError, match=r"training/mixup.py declares 'share' of type 'ramps'.*did you mean 'ramp'"):
+        schema.__wrapped__()
 
 
 def test_unknown_keys_of_mixed_type_are_named():
@@ -116,8 +177,7 @@ def test_the_denoiser_fits_the_width_too():
     check_config(changed("networks.denoiser.channels", [8, 8, 8]))
 
 
-@pytest.mark.parametrize("value", [float("nan"), float("inf"), float("-inf")])
-def test_every_number_must_be_finite(value):
+def test_every_number_must_be_finite():
     def numbers(node, path=()):
         if isinstance(node, dict | list):
             for key, child in node.items() if isinstance(node, dict) else enumerate(node):
@@ -127,7 +187,7 @@ def test_every_number_must_be_finite(value):
 
     paths = list(numbers(DIGITS))
     assert len(paths) > 80
-    for path in paths:
+    for path, value in zip(paths, cycle([float("nan"), float("inf"), float("-inf")]), strict=False):
         config = copy.deepcopy(DIGITS)
         section = config
         for key in path[:-1]:

@@ -1,6 +1,7 @@
 """The config: read, checked against the schema key by key, and checked for what a schema cannot say."""
 
 from difflib import get_close_matches
+from functools import cache
 from math import isfinite
 from pathlib import Path
 
@@ -51,6 +52,7 @@ def check_config(config):
     return config
 
 
+@cache
 def schema():
     """The config's JSON schema: the file, and what every training file declares as its part's settings."""
     found = yaml.safe_load(SCHEMA.read_text())
@@ -80,7 +82,7 @@ def _check_methods(config):
         classifiers = known_parts().keys() - {"discriminator", "denoiser"}
         if classifier not in classifiers:
             raise InputError(
-                f"{where}.classifier = {classifier!r}, which no file of workflow/oodcert/training trains"
+                f"{where}.classifier = {classifier!r} is no classifier that a file of workflow/oodcert/training trains"
                 f"{_hint(classifier, classifiers)}."
             )
         for name in trained_parts({method: composition}):
@@ -138,7 +140,8 @@ def _explain(error):
         missing = sorted(set(error.schema["required"]) - set(error.instance))
         return f"The config lacks {', '.join(missing)} at {where}: add it, as in config/config.yaml."
     expects = error.schema.get("description", "see workflow/schemas/config.schema.yaml")
-    return f"Config key {where} = {error.instance!r} is not valid: {error.message}. It expects: {expects}."
+    subject = f"{where}: the name" if "propertyNames" in error.absolute_schema_path else f"{where} ="
+    return f"Config key {subject} {error.instance!r} is not valid: {error.message}. It expects: {expects}."
 
 
 def _hint(name, allowed):

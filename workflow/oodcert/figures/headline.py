@@ -5,7 +5,7 @@ from matplotlib.colors import to_rgb
 from matplotlib.patches import Patch
 
 from oodcert.figures.style import INK, WIDTH, colours, new_figure, style
-from oodcert.tables.labels import label
+from oodcert.tables.labels import marked
 from oodcert.tables.values import INGREDIENTS, PROTOCOLS, headline_table
 
 TINTS = {"clean": 0.3, "guaranteed": 0.5, "adversarial": 0.7}  # share of white
@@ -14,9 +14,11 @@ THICK, THIN = 0.28, 0.18  # of the space of one method
 
 def headline(evidence, config):
     """Horizontal bars: the mean of the nine ingredients, and below it the mean of each protocol's three, in %."""
-    table = 100 * headline_table(evidence, config).set_index("method")
+    table = headline_table(evidence, config).set_index("method")
+    names = [marked(method, reliable) for method, reliable in table["reliable"].items()]
+    table = 100 * table.drop(columns="reliable")
     with style(config):
-        figure = new_figure(WIDTH, 0.78 * len(table) + 0.8)
+        figure = new_figure(WIDTH, 0.64 * len(table) + 0.8)
         axes = figure.subplots()
         for row, (method, colour) in enumerate(colours(config).items()):
             top = row - 0.5 * (THICK + 3 * THIN)
@@ -25,7 +27,7 @@ def headline(evidence, config):
                 part = table.loc[method, [f"{protocol}_{ingredient}" for ingredient in INGREDIENTS]].mean()
                 tint = _tint(colour, TINTS[protocol])
                 _bar(axes, top + THICK + index * THIN, THIN, part, tint, weight="normal", size="x-small")
-        axes.set_yticks(range(len(table)), [label(method) for method in table.index])
+        axes.set_yticks(range(len(table)), names)
         axes.set_ylim(len(table) - 0.5, -0.5)
         axes.tick_params(axis="y", length=0)
         axes.set_xlim(0, 100)

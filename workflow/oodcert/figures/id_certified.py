@@ -28,10 +28,10 @@ def id_certified(evidence, config):
         for method in methods
         for sigma in sigmas
     }
-    end = 1.05 * max(0.01, *(rows["radius"].max() for rows in chosen.values()))
     with style(config):
-        figure, grid = panels(len(sigmas), height=2.3, extra=0.7)
+        figure, grid = panels(len(sigmas), height=2.5, extra=0.8, share="y")
         for axes, sigma in zip(grid, sigmas, strict=True):
+            end = 1.05 * max(0.01, *(chosen[method, sigma]["radius"].max() for method in methods))
             for index, (method, colour) in enumerate(methods.items()):
                 radii, shares = certified_steps(chosen[method, sigma], end)
                 dash = STYLES[index % len(STYLES)]
@@ -40,7 +40,8 @@ def id_certified(evidence, config):
             axes.set_xlim(0, end)
             axes.set_ylim(-0.02, 1.02)
         columns = min(len(methods), MOST_COLUMNS)
-        figure.legend(*grid[0].get_legend_handles_labels(), loc="outside upper center", ncols=columns)
+        handles, labels = grid[0].get_legend_handles_labels()
+        figure.legend(handles, labels, loc="outside upper center", ncols=columns, handlelength=3)
         figure.supxlabel("certified ℓ₂ radius R")
         figure.supylabel("certified ID accuracy")
     return figure

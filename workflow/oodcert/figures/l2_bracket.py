@@ -33,6 +33,7 @@ def l2_bracket(evidence, config):
             axes.axhline(0.5, color="0.7", linewidth=0.8, zorder=0)
             axes.set_title(label(method))
             axes.set_ylim(-0.03, 1.03)
+            axes.locator_params(axis="x", nbins=4)
         handles = [
             *(Line2D([], [], color=INK, **look, label=f"{label(bound)} bound") for bound, look in looks.items()),
             Line2D([], [], **ATTACK, label="attacked"),

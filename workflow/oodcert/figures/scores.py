@@ -40,5 +40,5 @@ def scores(evidence, config):
             axes.set_ylim(0, len(names))
             axes.tick_params(axis="y", length=0)
             axes.spines["left"].set_visible(False)
-        figure.supxlabel("score; dashed: accepts 95 % of the ID images")
+        figure.supxlabel("dashed: accepts 95 % of the ID images")
     return figure

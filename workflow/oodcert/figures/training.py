@@ -26,6 +26,7 @@ def training(evidence, config):
                 axes.plot(curve["epoch"], curve["value"], **look)
             axes.set_title(label(part))
             axes.set_ylim(bottom=min(0, axes.get_ylim()[0]))
+            axes.locator_params(nbins=4)
         handles = [axes.plot([], [], **look, label=label(term))[0] for term, look in looks.items()]
         figure.legend(handles=handles, loc="outside upper center", ncols=len(handles))
         figure.supxlabel("epoch")

@@ -91,8 +91,9 @@ def _sanity(evidence, config):
         "each set) under the attack on OOD confidence, whose table of results is ood.",
         f"By radius: with the full budget; at ε = {evaluation['epsilon']:g} also with a quarter of its iterations and "
         "queries, by the white-box attacks alone, and by Square alone, which sees no gradient.",
-        f"An attack is reliable if its AUC, up to {SLACK:g}, falls as ε grows, reaches chance or less where any image "
-        "can be reached, and is no lower with a quarter of the budget, nor by Square than by the white-box attacks.",
+        f"An attack is reliable if its AUC, with a tolerance of {100 * SLACK:g}, falls as ε grows (radius), "
+        "reaches chance or less where any image can be reached (chance), and is no lower with a quarter of the budget "
+        "(budget), nor by Square than by the white-box attacks (Square).",
         "A method whose attack fails may hide its gradients, or the budget may be too small: its adversarial values "
         "are then too favourable.",
         f"On a linear score the same attack gains at least {100 * gains.min():.2f} % of what is possible, "

@@ -34,3 +34,8 @@ SPELLING = {
 def label(name):
     """The readable form of a method's, set's or bound's name; without a spelling of its own, underscores go."""
     return SPELLING.get(name, name.replace("_", " "))
+
+
+def marked(method, reliable):
+    """A method's label, with MARK where its attack fails a sanity check."""
+    return label(method) if reliable else f"{label(method)} {MARK}"

@@ -145,7 +145,7 @@ def headline_table(evidence, config):
     table = ood_table(evidence, config)
     reliable = table.groupby("method")["reliable"].first()
     averages = table.query("set == 'average'").assign(**{"1-fpr95": lambda t: 1 - t["fpr95"]})
-    wide = averages.pivot(index="method", columns="protocol", values=list(INGREDIENTS)).loc[config["methods"]]
+    wide = averages.pivot(index="method", columns="protocol", values=list(INGREDIENTS)).loc[[*config["methods"]]]
     table = pd.DataFrame({f"{p}_{i}": wide[i, p] for p in PROTOCOLS for i in INGREDIENTS})
     table["mean"] = table.mean(axis=1)
     table["lead"] = [mean - table["mean"].drop(method).max() for method, mean in table["mean"].items()]

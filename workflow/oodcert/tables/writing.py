@@ -9,7 +9,7 @@ import pandas as pd
 from oodcert.files import atomic
 from oodcert.metrics import METRICS
 from oodcert.tables.captions import points
-from oodcert.tables.labels import MARK, label
+from oodcert.tables.labels import label, marked
 from oodcert.tables.sanity import radius_column
 from oodcert.tables.values import INGREDIENTS, PROTOCOLS, WORST_CASE, adversarial_column, certified_column
 
@@ -25,6 +25,7 @@ TEX = {
     "ε": r"$\varepsilon$",
     "α": r"$\alpha$",
     "†": r"$\dagger$",
+    "¼": r"$\frac{1}{4}$",
     "≥": r"$\geq$",
     "−": "$-$",
     "–": "--",
@@ -73,19 +74,16 @@ def _autoattack(frame, config):
 
 
 def _sanity(frame, config):
-    sanity, failed = (
-        config["evaluation"]["sanity"],
-        {"grows": "grows", "reaches_chance": "chance", "beats_square": "Square", "gains": "iterations"},
-    )
+    checks = {"grows": "radius", "reaches_chance": "chance", "beats_square": "Square", "gains": "budget"}
     rows = []
     for _, values in frame.iterrows():
         row = {("", "Method"): label(values["method"]), ("", "Clean"): _percent(values["clean"])}
-        for epsilon in sanity["epsilons"]:
+        for epsilon in config["evaluation"]["sanity"]["epsilons"]:
             row["Attacked", f"ε = {epsilon:g}"] = _percent(values[radius_column(epsilon)])
         here = f"At ε = {config['evaluation']['epsilon']:g}"
-        for column, title in (("reduced", "quarter"), ("white_box", "white-box"), ("square", "Square")):
+        for column, title in (("reduced", "¼ budget"), ("white_box", "white-box"), ("square", "Square")):
             row[here, title] = _percent(values[f"auc_{column}"])
-        missed = [title for column, title in failed.items() if not values[column]]
+        missed = [title for column, title in checks.items() if not values[column]]
         row["", "Reliable"] = "yes" if values["reliable"] else f"no: {', '.join(missed)}"
         rows.append(row)
     return _two_levels(rows)
@@ -96,8 +94,8 @@ def _ood(frame, config):
     cells = frame.set_index(["set", "method", "protocol"])
     for name in names:
         for method in config["methods"]:
-            marked = _marked(method, cells.loc[(name, method, "adversarial"), "reliable"])
-            row = {("", "Set"): label(name) if method == first else "", ("", "Method"): marked}
+            shown = marked(method, cells.loc[(name, method, "adversarial"), "reliable"])
+            row = {("", "Set"): label(name) if method == first else "", ("", "Method"): shown}
             for protocol in PROTOCOLS:
                 for metric in METRICS:
                     value = cells.loc[(name, method, protocol), metric]
@@ -126,7 +124,7 @@ def _l2(frame, config):
 def _headline(frame, config):
     rows = []
     for _, values in frame.iterrows():
-        row = {("", "Method"): _marked(values["method"], values["reliable"])}
+        row = {("", "Method"): marked(values["method"], values["reliable"])}
         for protocol in PROTOCOLS:
             for ingredient in INGREDIENTS:
                 name = ingredient.upper().replace("-", " − ")
@@ -135,10 +133,6 @@ def _headline(frame, config):
         row["", "Lead"] = "–" if np.isnan(values["lead"]) else points(values["lead"])
         rows.append(row)
     return _two_levels(rows)
-
-
-def _marked(method, reliable):
-    return label(method) if reliable else f"{label(method)} {MARK}"
 
 
 def _two_levels(rows):
