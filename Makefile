@@ -50,6 +50,7 @@ docs: $(READY) # the figure and the table of docs/certificates.md
 bench: $(READY) # needs a finished digits run: make
 	$(BIN)/python benchmarks/certify.py
 	$(BIN)/python benchmarks/adaptive.py
+	$(BIN)/python benchmarks/attack.py
 
 clean: # removes everything that is computed, and the environment
 	rm -rf .venv .snakemake results/digits figures/digits data/digits logs report.html

@@ -9,7 +9,9 @@ images.
 import pandas as pd
 
 from common import compared, finish, load_run, parser, run_script, show, started
-from oodcert.evaluations import Evaluation, certify_id, certify_l2
+from oodcert.evaluations.base import Evaluation
+from oodcert.evaluations.l2 import certify_l2
+from oodcert.evaluations.labels import certify_id
 from oodcert.metrics import tpr_threshold
 
 ALL_BOUNDS = ["percentile", "cdf", "gaussian", "lipschitz"]

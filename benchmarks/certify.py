@@ -14,7 +14,7 @@ import pandas as pd
 import torch
 from scipy.stats import binom, norm
 
-from common import compared, finish, load_run, parser, run_script, show, started
+from common import compared, finish, load_run, parser, run_script, show, started, timings
 from oodcert import DenoisedNetwork, Detector, certify
 from oodcert.cli import POSITIVE_INT
 from oodcert.methods import smoothed_network
@@ -114,19 +114,6 @@ def overhead(network, shape, count, n, size, repetitions):
         "rest_%": 100 * (extra - middle["noise"]) / middle["bare"],
         "seconds": seconds,
     }
-
-
-def timings(functions, repetitions):
-    """name -> seconds of every repetition, after one to warm up; in turn, in alternating order."""
-    seconds = {name: [] for name in functions}
-    for repetition in range(repetitions + 1):
-        order = list(functions)[:: 1 if repetition % 2 else -1]
-        for name in order:
-            begun = perf_counter()
-            functions[name]()
-            if repetition:
-                seconds[name].append(perf_counter() - begun)
-    return seconds
 
 
 # total

@@ -1,4 +1,4 @@
-"""What both benchmarks share: arguments, the networks and images of a finished run, and the record of a result."""
+"""What the benchmarks share: arguments, the networks and images of a finished run, and the record of a result."""
 
 import argparse
 import os
@@ -8,6 +8,7 @@ import shlex
 import sys
 from dataclasses import dataclass
 from pathlib import Path
+from time import perf_counter
 
 import numpy as np
 import torch
@@ -24,12 +25,13 @@ from oodcert.methods import trained_parts
 METHODS = ("plain", "oe", "prood", "distro")  # of the run's, those that are measured
 
 
-def parser(description, images, out):
-    """The arguments of both scripts; images and out: their defaults."""
+def parser(description, images, out, draws=True):
+    """The arguments of all scripts; images and out: their defaults; draws: whether the script makes noise draws."""
     made = argparse.ArgumentParser(description=description, formatter_class=argparse.ArgumentDefaultsHelpFormatter)
     add = made.add_argument
     add("--images", type=POSITIVE_INT, default=images, metavar="N", help="images of every set, evenly spaced over it")
-    add("--n", type=POSITIVE_INT, default=10_000, help="noise draws an image, at most")
+    if draws:
+        add("--n", type=POSITIVE_INT, default=10_000, help="noise draws an image, at most")
     add("--threads", type=POSITIVE_INT, default=1, help="torch threads")
     add("--config", default="config/config.yaml", metavar="FILE", help="config of the finished run")
     add("--directory", default=".", metavar="DIR", help="folder that holds the run's results/ and data/")
@@ -99,10 +101,24 @@ def compared(before, after):
     }
 
 
+def timings(functions, repetitions):
+    """name -> seconds of every repetition, after one to warm up; in turn, in alternating order."""
+    seconds = {name: [] for name in functions}
+    for repetition in range(repetitions + 1):
+        order = list(functions)[:: 1 if repetition % 2 else -1]
+        for name in order:
+            begun = perf_counter()
+            functions[name]()
+            if repetition:
+                seconds[name].append(perf_counter() - begun)
+    return seconds
+
+
 def started(options, inputs, **settings):
     """The Provenance of a benchmark, its clock running: settings, packages, commit and inputs."""
     torch.set_num_threads(options.threads)
-    return Provenance({key: getattr(options, key) for key in ("images", "n", "threads")} | settings, inputs)
+    shared = {key: getattr(options, key) for key in ("images", "n", "threads") if hasattr(options, key)}
+    return Provenance(shared | settings, inputs)
 
 
 def finish(provenance, options, script, argv, **tables):

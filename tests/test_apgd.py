@@ -134,7 +134,7 @@ def test_nan_is_refused(attack, norm, where):
         values = points.flatten(1).sum(1)
         return values * where if where else values + (0 * points).sqrt().flatten(1).sum(1)
 
-    with pytest.raises(InputError, match="score or its gradient became NaN.*check the network's weights"):
+    with pytest.raises(InputError, match=r"score or its gradient became NaN.*check the network's weights"):
         attack(objective, IMAGES, IMAGES, 0.1, iterations=3, norm=norm)
 
 

@@ -1,4 +1,4 @@
-"""The benchmarks' straightforward loop against oodcert.certify, and both scripts on an untrained tiny run."""
+"""The benchmarks' straightforward loop against oodcert.certify, and the scripts on an untrained tiny run."""
 
 import json
 from pathlib import Path
@@ -10,6 +10,7 @@ import torch
 import yaml
 
 import adaptive
+import attack
 import certify as certify_benchmark
 import common
 import oodcert
@@ -20,6 +21,7 @@ from oodcert.errors import InputError
 from oodcert.methods import PARTS
 from oodcert.networks import build_network
 from oodcert.rng import normal_draws
+from victims import IMAGES, detector
 
 SHAPE = (1, 8, 8)
 
@@ -71,12 +73,12 @@ def tiny(tmp_path_factory):
     for part in PARTS:
         module = build_part(part, config["networks"], SHAPE, config["data"]["num_classes"])
         save_part(module, folder / "results" / "tiny" / "models" / f"{part}.safetensors")
-    arguments = ["--config", folder / "config.yaml", "--directory", folder, "--images", 2, "--n", 200]
+    arguments = ["--config", folder / "config.yaml", "--directory", folder, "--images", 2]
     return [str(argument) for argument in arguments]
 
 
 def test_certify_runs_end_to_end(tiny, tmp_path, capsys):
-    certify_benchmark.main([*tiny, "--repetitions", "1", "--out", str(tmp_path / "certify.json")])
+    certify_benchmark.main([*tiny, "--n", "200", "--repetitions", "1", "--out", str(tmp_path / "certify.json")])
     found = json.loads((tmp_path / "certify.json").read_text())
     assert [row["step"] for row in found["total"]] == list(certify_benchmark.STEPS)
     calls = [row["denoiser_calls"] for row in found["total"]]
@@ -87,7 +89,7 @@ def test_certify_runs_end_to_end(tiny, tmp_path, capsys):
 
 
 def test_adaptive_runs_end_to_end(tiny, tmp_path, capsys):
-    adaptive.main([*tiny, "--out", str(tmp_path / "adaptive.json")])
+    adaptive.main([*tiny, "--n", "200", "--out", str(tmp_path / "adaptive.json")])
     found = json.loads((tmp_path / "adaptive.json").read_text())
     assert [row["certificate"] for row in found["totals"]] == ["all four bounds", "labels", "percentile"]
     for row in found["calls"]:
@@ -96,7 +98,29 @@ def test_adaptive_runs_end_to_end(tiny, tmp_path, capsys):
     assert "In total" in capsys.readouterr().out
 
 
-@pytest.mark.parametrize("script", [certify_benchmark, adaptive])
+def test_attack_runs_end_to_end(tiny, tmp_path, capsys):
+    attack.main([*tiny, "--iterations", "3", "--repetitions", "2", "--out", str(tmp_path / "attack.json")])
+    found = json.loads((tmp_path / "attack.json").read_text())
+    assert {(row["network"], row["norm"]) for row in found["apgd"]} == {
+        (network, norm) for network in ("plain", "resnet-8, 32x32") for norm in ("linf", "l2")
+    }
+    for row in found["apgd"]:
+        assert row["ratio"] == pytest.approx(row["oodcert_ms"] / row["package_ms"])
+        assert len(row["seconds"]["oodcert"]) == len(row["seconds"]["package"]) == 2
+        assert row["oodcert_ms"] == pytest.approx(1000 * min(row["seconds"]["oodcert"]) / 3)
+    assert {"commit", "packages", "machine", "command", "settings"} <= found.keys()
+    assert "One iteration of Auto-PGD" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("norm", ["linf", "l2"])
+def test_both_auto_pgds_of_the_benchmark_climb_alike(norm):
+    network, images = detector().network[1].float(), IMAGES
+    (_, ours), (_, _, theirs, _) = (run() for run in attack.contestants(network, images, norm, 100).values())
+    before = -network(images).log_softmax(1).amax(1).detach()
+    assert torch.allclose(ours, theirs, atol=0.01 * (theirs - before).mean().item()) and (ours > before).all()
+
+
+@pytest.mark.parametrize("script", [certify_benchmark, adaptive, attack])
 def test_a_missing_run_is_named(script, tmp_path):
     config = Path(__file__).parents[1] / "config" / "config.yaml"
     with pytest.raises(InputError, match=r"plain\.safetensors does not exist.*`make` first"):

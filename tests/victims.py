@@ -29,7 +29,7 @@ def linear_maximum(epsilon, norm):
 
 
 def detector(score="msp", classes=4, seed=0):
-    """A small convolutional detector, in double precision so that batches differ by no more than a rounding of 1e-12."""
+    """A small convolutional detector, in double precision, so that batches differ by less than the tests see."""
     torch.manual_seed(seed)
     network = build_network({"name": "cnn", "width": 4}, (1, 8, 8), classes).double()
     for tensor in network.parameters():

@@ -70,12 +70,12 @@ def load_sets(paths, params):
 def run_evaluation(snakemake, name):
     """The body of every evaluation script: parts and sets in, evidence and sidecar out.
 
-    name: "module.function" of the library, from an Evaluation to the rows.
+    name: "module.function" of oodcert.evaluations.
     """
     with job(snakemake):
         params = dict(snakemake.params.items())
         device = prepare_torch(params)
-        from oodcert.evaluations import Evaluation
+        from oodcert.evaluations.base import Evaluation
 
         parts = snakemake.input.get("parts", [])
         provenance = Provenance(params, [*parts, *snakemake.input.sets])
@@ -87,5 +87,5 @@ def run_evaluation(snakemake, name):
             device,
         )
         module, function = name.split(".")
-        frame = getattr(import_module(f"oodcert.{module}"), function)(evaluation)
+        frame = getattr(import_module(f"oodcert.evaluations.{module}"), function)(evaluation)
         write_evidence(frame, snakemake.output.rows, provenance, device=device, network_calls=evaluation.calls)

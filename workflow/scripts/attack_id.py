@@ -1,3 +1,3 @@
 from oodcert.jobs import run_evaluation
 
-run_evaluation(snakemake, "evaluations.attack_id")
+run_evaluation(snakemake, "labels.attack_id")

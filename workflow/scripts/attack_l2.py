@@ -1,3 +1,3 @@
 from oodcert.jobs import run_evaluation
 
-run_evaluation(snakemake, "evaluations.attack_l2")
+run_evaluation(snakemake, "l2.attack_l2")

@@ -1,3 +1,3 @@
 from oodcert.jobs import run_evaluation
 
-run_evaluation(snakemake, "evaluations.attack_linf")
+run_evaluation(snakemake, "linf.attack_linf")

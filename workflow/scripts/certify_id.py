@@ -1,3 +1,3 @@
 from oodcert.jobs import run_evaluation
 
-run_evaluation(snakemake, "evaluations.certify_id")
+run_evaluation(snakemake, "labels.certify_id")

@@ -1,3 +1,3 @@
 from oodcert.jobs import run_evaluation
 
-run_evaluation(snakemake, "evaluations.certify_l2")
+run_evaluation(snakemake, "l2.certify_l2")

@@ -1,3 +1,3 @@
 from oodcert.jobs import run_evaluation
 
-run_evaluation(snakemake, "evaluations.clean")
+run_evaluation(snakemake, "clean.clean")

@@ -1,3 +1,3 @@
 from oodcert.jobs import run_evaluation
 
-run_evaluation(snakemake, "evaluations.guarantee_linf")
+run_evaluation(snakemake, "linf.guarantee_linf")

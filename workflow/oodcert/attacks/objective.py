@@ -1,4 +1,4 @@
-"""What attacks on a detector ascend: its score, or a strictly increasing function of it that floating point resolves."""
+"""What attacks on a detector ascend: its score, or an increasing function of it that floating point resolves."""
 
 import torch
 from torch.nn.functional import logsigmoid, softplus

@@ -9,7 +9,7 @@ from torch import nn
 from oodcert.attacks import REDUCED
 from oodcert.attacks.ood import linf_ensemble
 from oodcert.detector import Detector
-from oodcert.evaluations import attack_linf
+from oodcert.evaluations.linf import attack_linf
 from oodcert.rng import normal_draws
 
 

@@ -1,0 +1,72 @@
+"""What an iteration of Auto-PGD costs, against the package of its authors.
+
+`python benchmarks/attack.py` on a finished digits run (`make`) times oodcert's apgd and pyautoattack's APGDAttack: the
+same network and batch, the same start, and the same values to ascend, minus the log-probability of the class that the
+network predicts (the package's loss "ce").
+"""
+
+import pandas as pd
+import torch
+
+from common import finish, load_run, parser, run_script, show, started, timings
+from oodcert.attacks.apgd import apgd
+from oodcert.cli import POSITIVE_INT
+from oodcert.methods import deployed_network
+from oodcert.networks import build_network
+
+EPSILON = {"linf": 8 / 255, "l2": 0.5}  # in the [0, 1] pixel scale
+
+
+def main(argv=None):
+    """Times both norms on two networks, prints the table and writes the json file."""
+    arguments = parser(__doc__.splitlines()[0], images=100, out="results/benchmarks/attack.json", draws=False)
+    arguments.add_argument("--iterations", type=POSITIVE_INT, default=50, help="of an attack")
+    arguments.add_argument("--repetitions", type=POSITIVE_INT, default=7, help="of an attack; the fastest counts")
+    options = arguments.parse_args(argv)
+    run = load_run(options.config, options.directory, options.images)
+    settings = {"iterations": options.iterations, "repetitions": options.repetitions, "epsilon": EPSILON}
+    provenance = started(options, run.inputs, **settings)
+
+    rows = []
+    for name, (network, images) in victims(run).items():
+        for norm in EPSILON:
+            seconds = timings(contestants(network, images, norm, options.iterations), options.repetitions)
+            fastest = {f"{who}_ms": 1000 * min(found) / options.iterations for who, found in seconds.items()}
+            rows.append({"network": name, "norm": norm, "images": len(images), **fastest, "seconds": seconds})
+    frame = pd.DataFrame(rows)
+    frame["ratio"] = frame["oodcert_ms"] / frame["package_ms"]
+    title = "One iteration of Auto-PGD in milliseconds, the fastest of the repetitions; ratio: oodcert over the package"
+    show(title, frame.drop(columns="seconds"), {"oodcert_ms": 2, "package_ms": 2, "ratio": 3})
+    finish(provenance, options, __file__, argv, apgd=frame)
+
+
+def victims(run):
+    """name -> (network, images): the run's plain classifier on its first OOD set, and a larger untrained network."""
+    settings = run.config["data"]
+    plain = deployed_network("plain", run.parts, None, settings["num_classes"])
+    torch.manual_seed(0)
+    resnet = build_network({"name": "resnet", "depth": 8, "width": 16}, (3, 32, 32), 10).eval()
+    images = run.images(settings["ood"][0])
+    return {"plain": (plain, images), "resnet-8, 32x32": (resnet, torch.rand(-(-len(images) // 4), 3, 32, 32))}
+
+
+def contestants(network, images, norm, iterations):
+    """who -> a function that runs the whole attack from the images: oodcert's, and that of the authors' package."""
+    from pyautoattack.autopgd_base import APGDAttack
+
+    with torch.no_grad():
+        labels = network(images).argmax(1)
+    package = APGDAttack(network, n_iter=iterations, norm=norm.capitalize(), eps=EPSILON[norm], device="cpu")
+    package.init_hyperparam(images)
+
+    def surprise(points):
+        return -network(points).log_softmax(1).gather(1, labels[:, None])[:, 0]
+
+    return {
+        "oodcert": lambda: apgd(surprise, images, images, EPSILON[norm], iterations=iterations, norm=norm),
+        "package": lambda: package.attack_single_run(images, labels, x_init=images),
+    }
+
+
+if __name__ == "__main__":
+    run_script(main)

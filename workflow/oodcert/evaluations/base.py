@@ -1,0 +1,92 @@
+"""What every evaluation works on, and the scores of the method as it is deployed."""
+
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+
+import numpy as np
+import pandas as pd
+import torch
+from tqdm import tqdm
+
+from oodcert.detector import Detector, checked_logits, noisy_parts, replayed_logits
+from oodcert.rng import batch_draws, normal_draws
+
+
+@dataclass
+class Evaluation:
+    """What an evaluation works on.
+
+    method: its name; parts: name -> trained module; sets: "id" and the OOD sets' names -> ImageSet; settings: seed,
+    num_classes, batch_size, the method's composition (see oodcert.methods), and what the one evaluation needs (see its
+    rule's params). calls counts the images that went through the method's network.
+    """
+
+    method: str
+    parts: dict
+    sets: dict
+    settings: dict
+    device: str = "cpu"
+    calls: int = field(default=0, init=False)
+
+    def __post_init__(self):
+        self.parts = {name: module.to(self.device) for name, module in self.parts.items()}
+
+    def images(self, name):
+        return torch.from_numpy(self.sets[name].floats()).to(self.device)
+
+    def ood(self):
+        """(name, ids) of the OOD sets."""
+        return [(name, image_set.ids) for name, image_set in self.sets.items() if name != "id"]
+
+    def build(self, builder, sigma):
+        """The method's network, by one of the builders of oodcert.methods."""
+        return builder(self.settings["composition"], self.parts, sigma, self.settings["num_classes"])
+
+    @contextmanager
+    def network(self, builder, sigma):
+        """The same, and the images that pass through it are counted."""
+        network = self.build(builder, sigma)
+        hook = network.register_forward_hook(self._count)
+        try:
+            yield network
+        finally:
+            hook.remove()
+
+    def detector(self, network):
+        return Detector(network, self.settings["composition"]["score"])
+
+    def _count(self, _, inputs, __):
+        self.calls += len(inputs[0])
+
+
+def deployed(evaluation, detector, images, name):
+    """Scores [m, N] of the deployed detector and predictions [N]; m noise draws for a randomised method, else 1."""
+    settings, ids = evaluation.settings, evaluation.sets[name].ids
+    draws = settings["draws"] if noisy_parts(detector.network) else 1
+    scores, predictions = [], []
+    with torch.inference_mode():
+        for index, real in chunks(ids, max(1, settings["batch_size"] // draws)):
+            batch = images[index]
+            if noisy_parts(detector.network):
+                noise = batch_draws(normal_draws, settings["seed"], f"clean/{name}", ids[index], draws, batch.shape[1:])
+                outputs = replayed_logits(detector.network, batch, torch.from_numpy(noise).to(batch.device))
+            else:
+                outputs = checked_logits(detector.network, batch)[None]
+            scores.append(torch.stack([detector.score_of(one.double()) for one in outputs])[:, :real])
+            classes = outputs[:, :, : settings["num_classes"]]
+            predictions.append(classes.softmax(2).mean(0).argmax(1)[:real])
+    return torch.cat(scores, 1).cpu().numpy(), torch.cat(predictions).cpu().numpy()
+
+
+def chunks(ids, size, progress=None):
+    """(positions, how many of them are real) of batches of one fixed size; the last one repeats its last image.
+
+    progress: a label for a progress bar.
+    """
+    for start in tqdm(range(0, len(ids), size), desc=progress, unit="batch", disable=not progress):
+        index = np.arange(start, start + size)
+        yield np.minimum(index, len(ids) - 1), min(size, len(ids) - start)
+
+
+def frame(evaluation, name, **columns):
+    return pd.DataFrame({"method": evaluation.method, "set": name, **columns})

@@ -1,0 +1,121 @@
+"""Smoothed scores in l2 balls: certified and attacked."""
+
+import numpy as np
+import pandas as pd
+import torch
+
+from oodcert.attacks.ood import smoothed_l2_attack
+from oodcert.certification.bounds import percentile_bounds
+from oodcert.certification.means import betting_bounds
+from oodcert.certification.sampling import sample
+from oodcert.certification.scores import certify
+from oodcert.evaluations.base import chunks, frame
+from oodcert.methods import bounds_of, smoothed_network
+from oodcert.metrics import tpr_threshold
+
+ID_WIDTH = 0.002  # adaptive sampling: how far an ID bound may be from what all draws would give, in score units
+ATTACK_ALPHA = 1e-7  # error probability of an l2 attack's lower bounds: many are compared with certificates
+
+
+def certify_l2(evaluation):
+    """l2 bounds on the smoothed score of every image, a row per sigma, image, bound and radius.
+
+    Adaptive sampling settles which OOD bounds stay below the threshold that 95 % of the ID lower bounds at radius 0
+    reach, which are its only ID bounds.
+    """
+    settings, frames = evaluation.settings, []
+    common = {key: settings[key] for key in ("n", "alpha", "seed", "batch_size", "sampling")}
+    common["bounds"] = bounds_of(settings["composition"], settings["bounds"])
+    adaptive = settings["sampling"] == "adaptive"
+    for sigma in settings["sigmas"]:
+        with evaluation.network(smoothed_network, sigma) as network:
+            thresholds = None
+            for name, image_set in evaluation.sets.items():
+                table = certify(
+                    evaluation.detector(network),
+                    evaluation.images(name),
+                    sigma,
+                    [0.0] if adaptive and name == "id" else settings["radii"],
+                    **common,
+                    against=thresholds,
+                    width=ID_WIDTH,
+                    ids=image_set.ids,
+                    name=f"certify/{name}",
+                    progress=f"{name}, sigma {sigma}",
+                )
+                if adaptive and name == "id":
+                    thresholds = {bound: tpr_threshold(rows["lower"]) for bound, rows in table.groupby("bound")}
+                frames.append(table.rename(columns={"image": "sample"}).assign(method=evaluation.method, set=name))
+    first = ["method", "set", "sample"]
+    table = pd.concat(frames, ignore_index=True)
+    return table[[*first, *table.columns.drop(first)]]
+
+
+def attack_l2(evaluation):
+    """Smoothed scores of OOD images attacked within each certified radius, estimated on fresh noise.
+
+    set, sample, sigma, radius, median, median_lower, mean, mean_lower (-inf for an unbounded score), n, alpha, …: an
+    attack starts from the result at the next smaller radius, and each image keeps its highest value over the smaller
+    radii, its clean one (radius 0) included. The lower bounds hold with probability ≥ 1 - alpha each, that choice
+    included.
+    """
+    settings, frames = evaluation.settings, []
+    radii = sorted({0.0, *settings["radii"]})
+    budget = {key: settings[key] for key in ("iterations", "restarts", "draws")}
+    size = max(1, settings["batch_size"] // budget["draws"])
+    for sigma in settings["sigmas"]:
+        with evaluation.network(smoothed_network, sigma) as network:
+            detector = evaluation.detector(network)
+            for name, ids in evaluation.ood():
+                images = attacked = evaluation.images(name)
+                strongest = None
+                for radius in radii:
+                    if radius > 0:
+                        attacked = torch.cat(
+                            [
+                                smoothed_l2_attack(
+                                    detector,
+                                    images[index],
+                                    ids[index],
+                                    name,
+                                    sigma,
+                                    radius,
+                                    attacked[index],
+                                    **budget,
+                                    seed=settings["seed"],
+                                )[:real]
+                                for index, real in chunks(ids, size, f"attack, {name}, sigma {sigma}, radius {radius}")
+                            ]
+                        )
+                    found = _smoothed(evaluation, detector, attacked, name, sigma, ATTACK_ALPHA / len(radii))
+                    strongest = found if strongest is None else np.maximum(strongest, found)
+                    where = {"sample": ids, "sigma": sigma, "radius": radius}
+                    constants = {"n": settings["n"], "alpha": ATTACK_ALPHA, **budget}
+                    frames.append(frame(evaluation, name, **where, **strongest, **constants))
+    return pd.concat(frames, ignore_index=True)
+
+
+def _smoothed(evaluation, detector, images, name, sigma, alpha):
+    """Median and mean of the smoothed score of each image, and lower bounds on them, from fresh noise."""
+    settings = evaluation.settings
+    drawn = sample(
+        lambda batch: detector.raw_score(batch).double(),
+        images,
+        evaluation.sets[name].ids,
+        f"attack_l2/final/{name}",
+        sigma=sigma,
+        stages=[settings["n"]],
+        seed=settings["seed"],
+        batch_size=settings["batch_size"],
+        progress=f"score, {name}, sigma {sigma}",
+    )
+    draws = np.stack([scores for _, scores in drawn])
+    ordered = np.sort(draws, axis=1)
+    return pd.DataFrame(
+        {
+            "median": ordered[:, -(-settings["n"] // 2) - 1],
+            "median_lower": percentile_bounds(ordered, sigma, [0.0], alpha)[0][:, 0],
+            "mean": draws.mean(1),
+            "mean_lower": -np.inf if detector.unbounded else betting_bounds(draws, alpha)[0],
+        }
+    )

@@ -1,0 +1,71 @@
+"""Labels of ID images: certified by smoothing, and attacked."""
+
+import numpy as np
+import pandas as pd
+import torch
+
+from oodcert.attacks.autoattack import autoattack
+from oodcert.certification.labels import certify_labels
+from oodcert.detector import ClassLogits
+from oodcert.evaluations.base import deployed, frame
+from oodcert.methods import deployed_network, smoothed_network
+from oodcert.rng import derive
+
+
+def certify_id(evaluation):
+    """Certified radius of each ID image's label (Cohen): sample, sigma, label, prediction, radius, correct, n0, …"""
+    settings, frames, ids = evaluation.settings, [], evaluation.sets["id"].ids
+    labels = evaluation.sets["id"].labels
+    for sigma in settings["sigmas"]:
+        with evaluation.network(smoothed_network, sigma) as network:
+            table = certify_labels(
+                ClassLogits(network, settings["num_classes"]),
+                evaluation.images("id"),
+                labels,
+                sigma,
+                **{key: settings[key] for key in ("n0", "n", "alpha", "sampling", "radii")},
+                seed=settings["seed"],
+                batch_size=settings["batch_size"],
+                ids=ids,
+                name="labels/id",
+                progress=f"labels, sigma {sigma}",
+            )
+            columns = {key: table[key] for key in ("prediction", "radius", "correct", "n")}
+            constants = {key: settings[key] for key in ("n0", "alpha")}
+            frames.append(frame(evaluation, "id", sample=ids, sigma=sigma, label=labels, **columns, **constants))
+    return pd.concat(frames, ignore_index=True)
+
+
+def attack_id(evaluation):
+    """Whether AutoAttack breaks each ID image: sample, label, epsilon, attack, …, clean_correct, correct.
+
+    A row per attack of AutoAttack, on its own, and one of the "worst-case" over them. correct counts an image as robust
+    only if AutoAttack reports no error on it and the method's own prediction (for a randomised method by the mean over
+    noise draws that the attack never saw) is right on it before and after.
+    """
+    settings, budget, frames = evaluation.settings, evaluation.settings["budget"], []
+    images, ids, labels = evaluation.images("id"), evaluation.sets["id"].ids, evaluation.sets["id"].labels
+    targets = torch.from_numpy(labels).to(images.device)
+    with evaluation.network(deployed_network, settings["sigma"]) as network:
+        detector = evaluation.detector(network)
+        before = deployed(evaluation, detector, images, "id")[1] == labels
+        for epsilon in settings["epsilons"]:
+            seed = derive(settings["seed"], "autoattack", epsilon) % 2**32
+            found = autoattack(
+                ClassLogits(network, settings["num_classes"]),
+                images,
+                targets,
+                epsilon,
+                **budget,
+                seed=seed,
+                batch_size=settings["batch_size"],
+            )
+            robust = {
+                attack: before & ~broken.cpu().numpy() & (deployed(evaluation, detector, points, "id")[1] == labels)
+                for attack, (points, broken) in found.items()
+            }
+            robust["worst-case"] = np.logical_and.reduce(list(robust.values()))
+            for attack, correct in robust.items():
+                columns = {"attack": attack, **budget, "clean_correct": before, "correct": correct}
+                frames.append(frame(evaluation, "id", sample=ids, label=labels, epsilon=epsilon, **columns))
+    return pd.concat(frames, ignore_index=True)

@@ -1,0 +1,74 @@
+"""OOD scores in the l-infinity ball: guaranteed and attacked."""
+
+from copy import deepcopy
+
+import numpy as np
+import pandas as pd
+import torch
+
+from oodcert.attacks.ood import linf_ensemble
+from oodcert.certification import UNBOUNDED_SCORES
+from oodcert.certification.confidence import score_bound
+from oodcert.detector import noisy_parts
+from oodcert.evaluations.base import chunks, deployed, frame
+from oodcert.methods import deployed_network
+
+
+def guarantee_linf(evaluation):
+    """Upper bounds on the OOD score in the l-infinity ball, in float64: set, sample, epsilon, upper, vacuous."""
+    frames, epsilon, size = [], evaluation.settings["epsilon"], evaluation.settings["batch_size"]
+    score = evaluation.settings["composition"]["score"]
+    worst = np.inf if score in UNBOUNDED_SCORES else 1.0
+    network = deepcopy(evaluation.build(deployed_network, sigma=None)).double()  # the bound does not depend on sigma
+    for name, ids in evaluation.ood():
+        images = evaluation.images(name).double()
+        with torch.inference_mode():
+            bounds = [score_bound(network, score, images[index], epsilon)[:real] for index, real in chunks(ids, size)]
+        upper = torch.cat(bounds).cpu().numpy()
+        evaluation.calls += 2 * len(ids)
+        frames.append(frame(evaluation, name, sample=ids, epsilon=epsilon, upper=upper, vacuous=upper >= worst))
+    return pd.concat(frames, ignore_index=True)
+
+
+def attack_linf(evaluation):
+    """The highest OOD confidence that the l-infinity ensemble finds: set, sample, epsilon, clean, attacked, attack, …
+
+    attack names the winner, "clean" where no attack raised the score; white_box is the highest score without Square,
+    the clean one included, and square Square's own: where it wins often, the gradients mislead. standard_error is that
+    of the attacked score over a randomised method's draws. Such a method is attacked on one set of noise draws and
+    scored on the draws of its clean evaluation, which the attack never saw, with all candidates on the same ones; the
+    clean image is a candidate, so attacked ≥ clean.
+    """
+    settings, budget, frames = evaluation.settings, evaluation.settings["budget"], []
+    epsilon = settings["epsilon"]
+    with evaluation.network(deployed_network, settings["sigma"]) as network:
+        detector = evaluation.detector(network)
+        draws = budget["draws"] if noisy_parts(network) else 1
+        for name, ids in evaluation.ood():
+            images, found = evaluation.images(name), []
+            for index, real in chunks(ids, max(1, settings["batch_size"] // draws), f"attack, {name}"):
+                candidates = linf_ensemble(
+                    detector, images[index], ids[index], name, epsilon, **budget, seed=settings["seed"]
+                )
+                found.append({attack: points[:real] for attack, points in candidates.items()})
+            candidates = {"clean": images}
+            for attack in found[0]:
+                candidates[attack] = torch.cat([part[attack] for part in found])
+            scores = np.stack([deployed(evaluation, detector, points, name)[0] for points in candidates.values()])
+            means = pd.DataFrame(scores.mean(1).T, columns=list(candidates))
+            winners = scores[means.to_numpy().argmax(1), :, np.arange(len(ids))]
+            columns = {
+                "clean": means["clean"],
+                "attacked": means.max(axis=1),
+                "attack": means.idxmax(axis=1),
+                "white_box": means.drop(columns="square").max(axis=1),
+                "square": means["square"],
+                "standard_error": winners.std(1, ddof=1) / winners.shape[1] ** 0.5 if winners.shape[1] > 1 else 0.0,
+            }
+            constants = {
+                **{f"{kind}_{key}": value for kind in ("apgd", "pgd") for key, value in budget[kind].items()},
+                **budget["square"],
+                "draws": draws,
+            }
+            frames.append(frame(evaluation, name, sample=ids, epsilon=epsilon, **columns, **constants))
+    return pd.concat(frames, ignore_index=True)
