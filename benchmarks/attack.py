@@ -43,7 +43,7 @@ def main(argv=None):
 def victims(run):
     """name -> (network, images): the run's plain classifier on its first OOD set, and a larger untrained network."""
     settings = run.config["data"]
-    plain = deployed_network("plain", run.parts, None, settings["num_classes"])
+    plain = deployed_network(run.config["methods"]["plain"], run.parts, None, settings["num_classes"])
     torch.manual_seed(0)
     resnet = build_network({"name": "resnet", "depth": 8, "width": 16}, (3, 32, 32), 10).eval()
     images = run.images(settings["ood"][0])

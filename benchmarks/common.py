@@ -41,7 +41,10 @@ def parser(description, images, out, draws=True):
 
 @dataclass
 class Run:
-    """A finished run, of METHODS alone. parts: name -> trained module; sets: "id" and the OOD sets -> ImageSet; inputs: their files."""
+    """A finished run, of METHODS alone.
+
+    parts: name -> trained module; sets: "id" and the OOD sets -> ImageSet; inputs: their files.
+    """
 
     config: dict
     parts: dict

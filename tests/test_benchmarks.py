@@ -18,7 +18,7 @@ from conftest import read_config, shrink
 from oodcert.checkpoints import build_part, save_part
 from oodcert.data.bundled import build_sets
 from oodcert.errors import InputError
-from oodcert.methods import PARTS
+from oodcert.methods import trained_parts
 from oodcert.networks import build_network
 from oodcert.rng import normal_draws
 from victims import IMAGES, detector
@@ -70,7 +70,7 @@ def tiny(tmp_path_factory):
     for name, image_set in build_sets(config).items():
         image_set.save(folder / "data" / "tiny" / f"{name}.npz")
     torch.manual_seed(0)
-    for part in PARTS:
+    for part in trained_parts({method: config["methods"][method] for method in common.METHODS}):
         module = build_part(part, config["networks"], SHAPE, config["data"]["num_classes"])
         save_part(module, folder / "results" / "tiny" / "models" / f"{part}.safetensors")
     arguments = ["--config", folder / "config.yaml", "--directory", folder, "--images", 2]
@@ -118,6 +118,14 @@ def test_both_auto_pgds_of_the_benchmark_climb_alike(norm):
     (_, ours), (_, _, theirs, _) = (run() for run in attack.contestants(network, images, norm, 100).values())
     before = -network(images).log_softmax(1).amax(1).detach()
     assert torch.allclose(ours, theirs, atol=0.01 * (theirs - before).mean().item()) and (ours > before).all()
+
+
+def test_a_config_without_one_of_the_four_methods_is_refused(tmp_path):
+    config = read_config()
+    del config["methods"]["prood"]
+    (tmp_path / "config.yaml").write_text(yaml.safe_dump(config))
+    with pytest.raises(InputError, match="has no method prood: the benchmarks measure plain, oe, prood, distro"):
+        common.load_run(tmp_path / "config.yaml", tmp_path, images=2)
 
 
 @pytest.mark.parametrize("script", [certify_benchmark, adaptive, attack])

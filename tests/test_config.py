@@ -151,7 +151,7 @@ def test_other_settings_and_methods_are_valid(path, value):
 
 def test_a_part_is_needed_by_its_methods_alone():
     config = changed("training.atom", None)
-    with pytest.raises(InputError, match="add training.atom"):
+    with pytest.raises(InputError, match=r"add training\.atom"):
         check_config(config)
     check_config(changed("methods.atom", None, config))
 

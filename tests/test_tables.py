@@ -38,6 +38,7 @@ def one_method(method="distro", ood=("far", "near")):
     certify = {"sigmas": [0.25], "radii": [0.0, 0.5], "bounds": ["percentile"]}
     config["evaluation"] |= {
         "epsilon": 0.1,
+        "sanity": {"images": 2, "epsilons": [0.1, 1.0]},
         "certify_l2": config["evaluation"]["certify_l2"] | certify,
         "attack_l2": {"sigmas": [0.25], "n": 100},
         "certify_id": config["evaluation"]["certify_id"] | certify,
@@ -48,6 +49,10 @@ def one_method(method="distro", ood=("far", "near")):
 
 def rows(method, **columns):
     return pd.DataFrame({"method": method, **columns})
+
+
+FULL = {"apgd_iterations": 500, "apgd_restarts": 5, "pgd_iterations": 200, "pgd_restarts": 3}
+FULL |= {"queries": 5000, "draws": 20}
 
 
 def hand_made():
@@ -63,6 +68,9 @@ def hand_made():
         rows("distro", set="near", sample=[0, 1], radius=0.0, estimate=0.5, lower=0.1, upper=0.5),
         rows("distro", set="near", sample=[0, 1], radius=0.5, estimate=0.5, lower=0.1, upper=np.inf),
     ]
+    autoattack = {"apgd-ce": [True, True, True, False], "apgd-dlr": [True, False, True, False]}
+    autoattack["worst-case"] = [True, False, False, False]
+    sanity = {"set": sets[4:], "sample": sample[4:], "clean": scores[4:]}
     return {
         "clean": rows("distro", set=sets, sample=sample, label=labels, prediction=0, score=scores, draws=64),
         "guarantee_linf": rows("distro", **ood, upper=[0.3, 0.3, 1.0, 1.0], vacuous=[False, False, True, True]),
@@ -71,12 +79,22 @@ def hand_made():
             **ood,
             clean=scores[4:],
             attacked=[0.2, 0.95, 0.9, 0.95],
-            attack="uniform",
-            iterations=200,
-            restarts=3,
-            draws=20,
+            attack=["clean", "apgd", "apgd", "decontrast"],
+            white_box=[0.2, 0.95, 0.9, 0.95],
+            square=[0.2, 0.95, 0.9, 0.95],
             standard_error=0.0,
+            **FULL,
         ),
+        "sanity": pd.concat(
+            [
+                rows("distro", **sanity, epsilon=epsilon, share=share, attacked=1.0, white_box=1.0, square=1.0)
+                for epsilon, share in ((0.1, 1.0), (1.0, 1.0), (0.1, 0.25))
+            ],
+            ignore_index=True,
+        ),
+        "attack_linear": rows(
+            "linear", **ood, clean=[0.0, 1.0, -1.0, 0.0], attacked=[1.0, 2.0, 1.0, 1.99], maximum=2.0
+        ).assign(maximum=[1.0, 2.0, 1.0, 2.0]),
         "certify_l2": pd.concat(smoothed, ignore_index=True).assign(**certified),
         "attack_l2": rows(
             "distro", set=["far", "far", "near", "near"], sample=[0, 1, 0, 1], sigma=0.25, radius=[0.0, 0.0, 0.5, 0.5]
@@ -94,18 +112,25 @@ def hand_made():
             n=1000,
             alpha=0.001,
         ),
-        "attack_id": rows(
-            "distro",
-            set="id",
-            sample=range(4),
-            label=[0, 1, 2, 3],
-            epsilon=0.02,
-            version="rand",
-            iterations=100,
-            queries=0,
-            eot=20,
-            clean_correct=[True, True, True, False],
-            correct=[True, False, True, False],
+        "attack_id": pd.concat(
+            [
+                rows(
+                    "distro",
+                    set="id",
+                    sample=range(4),
+                    label=[0, 1, 2, 3],
+                    epsilon=0.02,
+                    attack=attack,
+                    version="rand",
+                    iterations=100,
+                    queries=0,
+                    eot=20,
+                    clean_correct=[True, True, True, False],
+                    correct=correct,
+                )
+                for attack, correct in autoattack.items()
+            ],
+            ignore_index=True,
         ),
     }
 
@@ -114,7 +139,7 @@ def test_id_accuracies_by_hand():
     row = tables.id_table(hand_made(), one_method()).iloc[0]
     assert row["images"] == 4
     assert row["clean_accuracy"] == 0.25
-    assert row["adversarial_accuracy_linf_0.02"] == 0.5
+    assert row["adversarial_accuracy_linf_0.02"] == 0.25  # the worst case over the attacks
     # the abstention is not correct at radius 0; a radius of exactly R counts; a wrong image never does
     assert row[certified_column(0.25, 0.0)] == 0.5
     assert row[certified_column(0.25, 0.5)] == 0.25
@@ -124,6 +149,31 @@ def test_abstention_does_not_count_even_if_marked_correct():
     evidence = hand_made()
     evidence["certify_id"].loc[1, "correct"] = True
     assert tables.id_table(evidence, one_method()).iloc[0][certified_column(0.25, 0.0)] == 0.5
+
+
+def test_autoattack_accuracies_by_hand():
+    table = tables.autoattack_table(hand_made(), one_method())
+    assert table["attack"].tolist() == ["apgd-ce", "apgd-dlr", "worst-case"]
+    assert table["accuracy"].tolist() == [0.75, 0.5, 0.25]
+    assert (table["method"] == "distro").all() and (table["epsilon"] == 0.02).all()
+
+
+def test_autoattack_shows_a_dash_for_attacks_of_the_other_version(evidence, config):
+    table = tables.autoattack_table(evidence, config)
+    shown = tables.readable("autoattack", table, config)
+    assert shown["", "Method"].tolist() == ["Plain", "OE", "VOS", "ProoD", "DISTRO"]
+    attacks = ["APGD-CE", "APGD-DLR", "APGD-T", "FAB-T", "Square", "worst-case"]
+    assert shown.columns[1:].tolist() == [(f"ε = {e:g}", a) for e in (0.00784, 0.03137) for a in attacks]
+    assert (shown.loc[:3, ("ε = 0.00784", "APGD-DLR")] == "–").all()
+    assert (shown.loc[4, [("ε = 0.03137", name) for name in ("APGD-T", "FAB-T", "Square")]] == "–").all()
+    worst = table.query("method == 'vos' and epsilon == 0.03137 and attack == 'worst-case'")["accuracy"].iloc[0]
+    assert shown.loc[2, ("ε = 0.03137", "worst-case")] == f"{100 * worst:.1f}"
+    alone = table[table["attack"] != "worst-case"].groupby(["method", "epsilon"])["accuracy"].min()
+    together = table[table["attack"] == "worst-case"].set_index(["method", "epsilon"])["accuracy"]
+    assert (together <= alone.loc[together.index]).all()
+    caption = tables.caption("autoattack", evidence, config)
+    assert "A dash: not an attack of the version" in caption and "Images: 40." in caption
+    assert "Plain, OE, VOS and ProoD: standard, 100 iterations, 1000 Square queries [reduced" in caption
 
 
 def test_ood_metrics_by_hand():
@@ -192,18 +242,17 @@ def test_headline_is_the_mean_of_nine(evidence, config):
         ingredients = [*average["auc"], *average["aupr"], *(1 - average["fpr95"])]
         assert table.loc[method, "mean"] == pytest.approx(np.mean(ingredients))
         assert table.loc[method, "lead"] == pytest.approx(table.loc[method, "mean"] - table["mean"].drop(method).max())
-    assert list(table.index) == config["methods"]
-    assert table.shape[1] == 11
+    assert list(table.index) == list(config["methods"])
+    assert table.shape[1] == 12
     lead = f"{100 * table.loc['distro', 'lead']:+.2f}".replace("-", "−")
-    assert f"DISTRO minus the best earlier method ({tables.label(table['mean'].drop('distro').idxmax())}): {lead}" in (
-        tables.caption("headline", evidence, config)
-    )
+    best = tables.label(table["mean"].drop("distro").idxmax())
+    stated = f"DISTRO minus the best method without a denoiser ({best}): {lead}"
+    assert stated in tables.caption("headline", evidence, config)
 
 
 def test_headline_of_a_perfect_and_a_constant_detector():
-    config = one_method()
-    config["methods"] = ["oe", "distro"]
-    config["data"]["ood"] = ["far"]
+    config = one_method(ood=["far"])
+    config["methods"] = {name: synthetic.TEN[name] for name in ("oe", "distro")}
     evidence = hand_made()
     far = {name: frame[frame["set"].isin(["id", "far"])] for name, frame in evidence.items()}
     far["attack_linf"] = far["attack_linf"].assign(attacked=0.25)
@@ -222,17 +271,17 @@ def test_headline_of_a_perfect_and_a_constant_detector():
 
 def test_headline_without_distro_or_without_others(evidence, config):
     for methods in (["plain", "oe"], ["distro"]):
-        text = tables.caption("headline", evidence, {**config, "methods": methods})
+        text = tables.caption("headline", evidence, synthetic.config(methods=methods))
         assert "DISTRO minus" not in text
-    assert tables.headline_table(evidence, {**config, "methods": ["distro"]})["lead"].isna().all()
+    assert tables.headline_table(evidence, synthetic.config(methods=["distro"]))["lead"].isna().all()
 
 
 def test_order_and_coverage(evidence, config):
     ood, l2 = tables.ood_table(evidence, config), tables.l2_table(evidence, config)
-    assert list(ood["method"].unique()) == list(l2["method"].unique()) == config["methods"]
+    assert list(ood["method"].unique()) == list(l2["method"].unique()) == list(config["methods"])
     assert list(ood["set"].unique()) == list(l2["set"].unique()) == [*config["data"]["ood"], "average"]
-    assert len(ood) == 4 * 5 * 3
-    assert len(l2) == 4 * 3 * 4 * 5 * 5 + 4 * 5 * 5
+    assert len(ood) == 5 * 5 * 3
+    assert len(l2) == (4 * 4 + 1) * 3 * 5 * 5 + 5 * 5 * 5  # of the unbounded score, the percentile bound alone
     wide = ood.pivot(index=["method", "set"], columns="protocol", values="auc")
     assert (wide["guaranteed"] <= wide["adversarial"]).all()
     assert (wide["adversarial"] <= wide["clean"]).all()
@@ -242,9 +291,11 @@ def test_order_and_coverage(evidence, config):
     ("kind", "needs"),
     [
         ("id", ("clean", "attack_id", "certify_id")),
-        ("ood", ("clean", "guarantee_linf", "attack_linf")),
+        ("autoattack", ("attack_id",)),
+        ("ood", ("clean", "guarantee_linf", "attack_linf", "sanity")),
         ("l2", ("certify_l2", "attack_l2")),
-        ("headline", ("clean", "guarantee_linf", "attack_linf")),
+        ("sanity", ("clean", "sanity")),
+        ("headline", ("clean", "guarantee_linf", "attack_linf", "sanity")),
     ],
 )
 def test_missing_evidence_is_named(kind, needs, evidence, config):
@@ -289,9 +340,10 @@ def test_captions_state_the_settings(evidence, config):
     for kind in ("ood", "headline"):
         assert "40 ID and 40 of each OOD set, ID:OOD = 1:1" in texts[kind]
         assert "ε = 0.05" in texts[kind]
-        assert "on 100 % of the OOD images for Plain and OE" in texts[kind]
-        assert "Plain, OE and ProoD: 100 iterations [reduced from 200], 3 restarts;" in texts[kind]
-        assert "DISTRO: 30 iterations [reduced from 200], 1 restart [reduced from 3], 8 noise draws" in texts[kind]
+        assert "on 100 % of the OOD images for Plain, OE and VOS." in texts[kind]
+        assert "(Plain, OE, VOS and ProoD: 100 APGD iterations [reduced from 500], 1 APGD restart [red" in texts[kind]
+        assert "200 monotone PGD iterations, 3 PGD restarts, 1000 Square queries [reduced from 5000];" in texts[kind]
+        assert "queries [reduced from 5000], 8 noise draws [reduced from 20])" in texts[kind]
         assert "DISTRO over 64 noise draws" in texts[kind]
         assert "σ = 0.12" in texts[kind]
         assert "deterministic upper bounds (no n, no α)" in texts[kind]
@@ -300,6 +352,7 @@ def test_captions_state_the_settings(evidence, config):
     assert "n = 1000 draws, α = 0.01" in texts["l2"]
     assert "(10 iterations [reduced from 100], 1 restart, 8 noise draws [reduced from 20])" in texts["l2"]
     assert "n = 500 fresh draws" in texts["l2"]
+    assert "The scores of VOS have no range, so that of these bounds only the percentile one exists." in texts["l2"]
     assert "which the attack never saw" in texts["id"]
     assert "n₀ = 100, n = 1000, α = 0.001" in texts["id"]
     assert "standard, 100 iterations, 1000 Square queries [reduced from 5000]" in texts["id"]
@@ -329,6 +382,9 @@ def test_full_attacks_and_unequal_sets_are_stated():
     assert "standard error" not in tables.caption("ood", evidence, config)
     assert "vacuous (says nothing, counted as the worst value) on 50 %" in tables.caption("ood", evidence, config)
     assert "percentile 37.5 %" in tables.caption("l2", evidence, config)
+    assert "no range" not in tables.caption("l2", evidence, config)
+    strongest = "The highest score came from APGD on 50 %, clean on 25 % and decontrast on 25 % of the images"
+    assert strongest in tables.caption("ood", evidence, config)
     evidence["clean"] = evidence["clean"].iloc[:-1]
     assert "4 ID; far 2 (1:0.5), near 1 (1:0.25)" in tables.caption("ood", evidence, config)
 
@@ -379,18 +435,20 @@ def test_files(kind, evidence, config, tmp_path):
 def test_readable_cells_are_percentages(evidence, config):
     ood = tables.ood_table(evidence, config)
     shown = tables.readable("ood", ood, config)
-    assert shown.shape == (4 * 5, 2 + 9)
+    assert shown.shape == (5 * 5, 2 + 9)
     best = ood.set_index(["set", "method", "protocol"]).loc[("average", "distro", "guaranteed"), "aupr"]
-    assert shown.loc[3, ("Guaranteed", "AUPR")] == f"{100 * best:.1f}"
+    assert shown.loc[4, ("Guaranteed", "AUPR")] == f"{100 * best:.1f}"
     l2 = tables.l2_table(evidence, config)
     cell = l2.query("method == 'oe' and sigma == 0.5 and bound == 'gaussian' and radius == 0.25 and set == 'average'")
     shown = tables.readable("l2", l2, config)
-    assert shown.shape == (4 * (3 * 4 + 1), 3 + 5)
+    assert shown.shape == (4 * (3 * 4 + 1) + 3 + 1, 3 + 5)
     bounds = ["percentile", "cdf", "gaussian", "lipschitz"]
     assert list(shown.loc[13:25, "Bound"]) == [*bounds * 2, "attack", *bounds]
     assert list(shown.loc[13:25, "σ"]) == ["0.12", "", "", "", "0.25", "", "", "", "", "0.5", "", "", ""]
     assert shown.loc[24, "R = 0.25"] == f"{100 * cell['auc'].iloc[0]:.1f}"
-    assert list(shown["Method"]) == [name for m in config["methods"] for name in [tables.label(m)] + [""] * 12]
+    rows = {method: 4 if method == "vos" else 13 for method in config["methods"]}
+    assert list(shown["Method"]) == [name for m in rows for name in [tables.label(m)] + [""] * (rows[m] - 1)]
+    assert list(shown.loc[26:29, "Bound"]) == ["percentile", "percentile", "attack", "percentile"]
 
 
 def test_long_tables_break_over_pages(tmp_path):

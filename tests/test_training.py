@@ -9,9 +9,9 @@ from torch import nn
 from oodcert.certification.interval import interval_bounds
 from oodcert.data.imageset import ImageSet
 from oodcert.errors import InputError
-from oodcert.methods import PARTS
 from oodcert.networks import build_network
 from oodcert.networks.denoiser import DiffusionDenoiser, cosine_schedule
+from oodcert.parts import known_parts
 from oodcert.training import loop, train_part
 from oodcert.training.discriminator import discriminator_loss
 from oodcert.training.oe import outlier_exposure_loss
@@ -19,8 +19,20 @@ from oodcert.training.resume import save_state
 
 NETWORKS = {
     "classifier": {"name": "cnn", "width": 4},
+    "good": {"name": "ibp_cnn_xl", "width": 4},
     "discriminator": {"name": "ibp_cnn_s", "width": 8},
     "denoiser": {"channels": [8], "patch": 2, "timesteps": 50},
+}
+ATTACK = {"epsilon": 0.05, "attack_iterations": 2, "outlier_weight": 1.0}
+SETTINGS = {
+    "discriminator": {"epsilon": 0.02, "epsilon_ramp": 0.5, "weight_ramp": 0.0, "bias_shift": 0.0},
+    "oe": {"outlier_weight": 1.0},
+    "prood": {"outlier_weight": 1.0},
+    "logitnorm": {"temperature": 0.04},
+    "vos": {"queue": 20, "start": 0.4, "candidates": 100, "energy_weight": 0.1},
+    "acet": ATTACK,
+    "atom": {**ATTACK, "pool": 40, "quantile": 0.125},
+    "good": {"epsilon": 0.02, "quantile": 0.8, "outlier_weight": 1.0, "epsilon_ramp": 0.5, "weight_ramp": 0.0},
 }
 RECIPE = {"epochs": 8, "batch_size": 16, "learning_rate": 0.05, "weight_decay": 0.0, "augmentation": "none"}
 
@@ -37,12 +49,8 @@ def toy_set(name, bright, n=64):
 
 
 def train(part, parts=None, checkpoint=None, **changes):
-    settings = {
-        "discriminator": {"epsilon": 0.02, "epsilon_ramp": 0.5, "weight_ramp": 0.0, "bias_shift": 0.0},
-        "oe": {"outlier_weight": 1.0},
-        "prood": {"outlier_weight": 1.0},
-    }.get(part, {})
-    settings = {**RECIPE, **settings, "learning_rate": 0.01 if part in ("denoiser", "discriminator") else 0.05}
+    rate = 0.01 if part in ("denoiser", "discriminator", "good") else 0.05
+    settings = {**RECIPE, **SETTINGS.get(part, {}), "learning_rate": rate}
     return train_part(
         part,
         parts or {},
@@ -131,7 +139,7 @@ def test_the_same_seed_trains_the_same_weights(part, augmentation):
     assert all(torch.equal(first[name], second[name]) for name in first)
 
 
-@pytest.mark.parametrize("part", PARTS)
+@pytest.mark.parametrize("part", known_parts())
 def test_an_interrupted_part_resumes_to_the_same_bits(part, tmp_path, monkeypatch):
     parts = {"discriminator": train("discriminator", epochs=1)[0]}
     whole, curve = train(part, parts, epochs=4)
@@ -175,10 +183,13 @@ def test_a_diverging_loss_is_refused():
 
 
 def test_every_part_has_a_trainer_that_declares_its_needs_and_settings(config):
-    for part, needs in PARTS.items():
-        trainer = import_module(f"oodcert.training.{part}")
-        assert getattr(trainer, "NEEDS", ()) == needs
-        assert {*RECIPE, *trainer.SETTINGS} == config["training"][part].keys()
+    assert known_parts().keys() == config["training"].keys()
+    for name, part in known_parts().items():
+        trainer = import_module(f"oodcert.training.{name}")
+        assert part.settings == trainer.SETTINGS
+        assert getattr(trainer, "NEEDS", ()) == part.needs
+        assert getattr(trainer, "EXTRA_OUTPUTS", 0) == part.extra_outputs
+        assert {*RECIPE, *part.settings} == config["training"][name].keys()
 
 
 def test_unknown_network_is_refused():

@@ -6,13 +6,12 @@ import pandas as pd
 import torch
 from torch import nn
 
+from oodcert.attacks import REDUCED
 from oodcert.attacks.ood import linf_ensemble
 from oodcert.detector import Detector
 from oodcert.evaluations.linf import attack_linf
 from oodcert.methods import is_randomised
 from oodcert.rng import normal_draws
-
-REDUCED = 0.25  # share of the iterations and queries
 
 
 def sanity(evaluation):

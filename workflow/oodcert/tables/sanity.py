@@ -4,6 +4,7 @@ from itertools import pairwise
 
 import pandas as pd
 
+from oodcert.attacks import REDUCED
 from oodcert.metrics import ood_metrics
 from oodcert.tables.select import at, of_method, of_set
 
@@ -25,7 +26,7 @@ def sanity_table(evidence, config):
     for method in config["methods"]:
         inside = of_set(of_method(evidence, "clean", method), "clean", "id")["score"]
         sanity = of_method(evidence, "sanity", method)
-        full, reduced = sanity[sanity["share"] == 1], sanity[sanity["share"] < 1]
+        full, reduced = (at(sanity, "sanity", "share", share) for share in (1.0, REDUCED))
 
         def auc(found, column, inside=inside):
             return ood_metrics(inside, found[column])["auc"]
@@ -34,7 +35,7 @@ def sanity_table(evidence, config):
         grown = [auc(at(full, "sanity", "epsilon", one), "attacked") for one in epsilons]
         row = {"method": method, "images": len(here), "clean": auc(here, "clean")}
         row |= {radius_column(one): value for one, value in zip(epsilons, grown, strict=True)}
-        row["auc_reduced"] = auc(reduced, "attacked")
+        row["auc_reduced"] = auc(at(reduced, "sanity", "epsilon", epsilon), "attacked")
         row["auc_white_box"], row["auc_square"] = auc(here, "white_box"), auc(here, "square")
         path = [row["clean"], *grown]
         row["grows"] = all(later <= earlier + SLACK for earlier, later in pairwise(path))

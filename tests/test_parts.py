@@ -1,0 +1,82 @@
+"""The parts: what training files declare, read without importing them."""
+
+import subprocess
+import sys
+
+import pytest
+import torch
+
+import oodcert.parts
+from conftest import ROOT
+from oodcert.checkpoints import build_part
+from oodcert.errors import InputError
+from oodcert.parts import Part, declared, known_parts
+
+NETWORKS = {
+    "classifier": {"name": "cnn", "width": 4},
+    "good": {"name": "ibp_cnn_xl", "width": 4},
+    "discriminator": {"name": "ibp_cnn_s", "width": 4},
+    "denoiser": {"channels": [8], "patch": 2, "timesteps": 50},
+}
+
+
+@pytest.fixture
+def folder(tmp_path, monkeypatch):
+    """An empty folder in the place of the training files."""
+    monkeypatch.setattr(oodcert.parts, "FOLDER", tmp_path)
+    known_parts.cache_clear()
+    yield tmp_path
+    known_parts.cache_clear()
+
+
+def test_the_parts_of_the_ten_methods():
+    parts = known_parts()
+    assert set(parts) == {
+        *("plain", "oe", "logitnorm", "vos", "acet", "atom", "good", "prood", "discriminator", "denoiser"),
+    }
+    assert parts["atom"].extra_outputs == 1 and sum(part.extra_outputs for part in parts.values()) == 1
+    assert {name: part.needs for name, part in parts.items() if part.needs} == {"prood": ("discriminator",)}
+    assert parts["logitnorm"].settings == {"temperature": "positive"} and parts["plain"].settings == {}
+
+
+def test_files_are_read_and_not_imported(folder):
+    (folder / "mixup.py").write_text(
+        'SETTINGS = {"share": "ramp"}\nNEEDS = ("plain",)\nEXTRA_OUTPUTS = 2\nraise RuntimeError("imported")\n'
+    )
+    (folder / "loop.py").write_text("STEP = 1\ndef train():\n    SETTINGS = {}\n")
+    assert known_parts() == {"mixup": Part({"share": "ramp"}, ("plain",), 2)}
+
+
+def test_without_needs_and_outputs_there_are_none(folder):
+    (folder / "bare.py").write_text("SETTINGS = {}\n")
+    assert declared("bare") == Part({}, (), 0)
+
+
+def test_an_unknown_part_names_those_there_are(folder):
+    (folder / "bare.py").write_text("SETTINGS = {}\n")
+    with pytest.raises(InputError, match=r"no part 'plain': workflow/oodcert/training holds bare\. .*add a file"):
+        declared("plain")
+
+
+def test_the_config_is_checked_without_torch():
+    code = "import sys, yaml; from oodcert.config import check_config\n"
+    code += "check_config(yaml.safe_load(open('config/config.yaml'))); sys.exit('torch' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], cwd=ROOT).returncode == 0
+
+
+@pytest.mark.parametrize("name", known_parts())
+def test_every_part_is_built_with_the_outputs_it_declares(name):
+    module = build_part(name, NETWORKS, (1, 8, 8), 3).eval()
+    images = torch.rand(2, 1, 8, 8)
+    if name == "denoiser":
+        assert module(images, 0.25).shape == images.shape
+    else:
+        assert module(images).shape == (2, {"discriminator": 1, "atom": 4}.get(name, 3))
+
+
+def test_a_part_has_its_own_network_or_that_of_classifier():
+    def tensors(networks):
+        return [tensor.shape for tensor in build_part("good", networks, (1, 8, 8), 3).state_dict().values()]
+
+    others = {key: spec for key, spec in NETWORKS.items() if key != "good"}
+    assert tensors(others) == tensors({"classifier": NETWORKS["classifier"]}) != tensors(NETWORKS)

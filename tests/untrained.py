@@ -1,0 +1,39 @@
+"""Evaluations of untrained methods on tiny settings, and the image sets they are evaluated on."""
+
+from functools import cache
+
+import torch
+
+from conftest import read_config, shrink
+from oodcert.checkpoints import build_part
+from oodcert.data.bundled import build_sets
+from oodcert.evaluations.base import Evaluation
+from oodcert.methods import parts_of
+
+CONFIG = shrink(read_config())
+SETTINGS = {
+    **{key: CONFIG["evaluation"][key] for key in ("sigma", "epsilon", "draws", "batch_size")},
+    "seed": 0,
+    "num_classes": CONFIG["data"]["num_classes"],
+}
+
+
+@cache
+def image_sets():
+    """Twelve ID images and twelve of each of two OOD sets."""
+    found = build_sets(CONFIG)
+    return {"id": found["id_test"], **{name: found[name] for name in ("held_out_digits", "photo_crops")}}
+
+
+def evaluation(method, sets=None, **settings):
+    """An Evaluation of one of the config's methods, or of a composition; settings: beside those of all evaluations."""
+    torch.manual_seed(0)
+    composition = CONFIG["methods"][method] if isinstance(method, str) else method
+    shape, classes = CONFIG["data"]["image_shape"], CONFIG["data"]["num_classes"]
+    parts = {part: build_part(part, CONFIG["networks"], shape, classes) for part in parts_of(composition)}
+    for part in parts.values():  # untrained networks are flat
+        for tensor in part.parameters():
+            tensor.data.mul_(2)
+    return Evaluation(
+        str(method), parts, image_sets() if sets is None else sets, {**SETTINGS, "composition": composition, **settings}
+    )
