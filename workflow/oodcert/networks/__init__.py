@@ -1,20 +1,42 @@
-"""Networks by name, as the config gives them."""
+"""Networks by name, as the config gives them.
+
+Every classifier is an nn.Sequential whose last module is the linear head: network[:-1] gives the penultimate features
+[N, F], network[-1], an nn.Linear, maps them to logits. Inputs are images in [0, 1]; nothing normalises them.
+"""
+
+from inspect import signature
 
 from oodcert.errors import InputError
 from oodcert.networks.cnn import cnn
-from oodcert.networks.ibp_cnn import ibp_cnn_s
-from oodcert.networks.resnet import resnet
+from oodcert.networks.densenet import densenet
+from oodcert.networks.ibp_cnn import ibp_cnn_s, ibp_cnn_xl
+from oodcert.networks.resnet import resnet, resnet18
+from oodcert.networks.wideresnet import wideresnet
 
-NETWORKS = {"cnn": cnn, "ibp_cnn_s": ibp_cnn_s, "resnet": resnet}
+NETWORKS = {
+    "cnn": cnn,
+    "densenet": densenet,
+    "ibp_cnn_s": ibp_cnn_s,
+    "ibp_cnn_xl": ibp_cnn_xl,
+    "resnet": resnet,
+    "resnet18": resnet18,
+    "wideresnet": wideresnet,
+}
 
 
 def build_network(spec, image_shape, outputs):
     """The network of a config entry such as {"name": "cnn", "width": 16}, with fresh weights.
 
-    image_shape: (C, H, W); outputs: number of logits. Raises InputError on an unknown name.
+    image_shape: (C, H, W); outputs: number of logits. Raises InputError on an unknown name, and on unknown or missing
+    options.
     """
     options = dict(spec)
-    name = options.pop("name")
+    name = options.pop("name", None)
     if name not in NETWORKS:
         raise InputError(f"Unknown network {name!r}: use one of {', '.join(sorted(NETWORKS))}.")
+    allowed = list(signature(NETWORKS[name]).parameters)[2:]
+    faults = [f"{option} is missing" for option in allowed if option not in options]
+    faults += [f"{option} is unknown" for option in options if option not in allowed]
+    if faults:
+        raise InputError(f"Options of the network {name}: {', '.join(faults)}. Give {' and '.join(allowed)}.")
     return NETWORKS[name](image_shape, outputs, **options)

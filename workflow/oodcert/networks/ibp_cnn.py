@@ -12,11 +12,8 @@ class NegativeLinear(nn.Linear):
         super().__init__(inputs, outputs)
         nn.init.normal_(self.weight, mean=-3.0, std=0.1)
 
-    def effective_weight(self):
-        return -torch.exp(self.weight)
-
     def forward(self, features):
-        return linear(features, self.effective_weight(), self.bias)
+        return linear(features, -torch.exp(self.weight), self.bias)
 
 
 def ibp_cnn_s(image_shape, outputs, width):
@@ -35,4 +32,28 @@ def ibp_cnn_s(image_shape, outputs, width):
         nn.Linear(features, width),
         nn.ReLU(),
         NegativeLinear(width, outputs),
+    )
+
+
+def ibp_cnn_xl(image_shape, outputs, width):
+    """GOOD's CNN "XL" (Bitterwolf et al. 2020; width 128 in the paper), a classifier without batch norm."""
+    channels, height, side = image_shape
+    features = 2 * width * -(-height // 2) * -(-side // 2)
+    return nn.Sequential(
+        nn.Conv2d(channels, width, 3, padding=1),
+        nn.ReLU(),
+        nn.Conv2d(width, width, 3, padding=1),
+        nn.ReLU(),
+        nn.Conv2d(width, 2 * width, 3, stride=2, padding=1),
+        nn.ReLU(),
+        nn.Conv2d(2 * width, 2 * width, 3, padding=1),
+        nn.ReLU(),
+        nn.Conv2d(2 * width, 2 * width, 3, padding=1),
+        nn.ReLU(),
+        nn.Flatten(),
+        nn.Linear(features, 4 * width),
+        nn.ReLU(),
+        nn.Linear(4 * width, 4 * width),
+        nn.ReLU(),
+        nn.Linear(4 * width, outputs),
     )
