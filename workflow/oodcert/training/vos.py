@@ -31,7 +31,8 @@ def virtual_outliers(features, candidates, generator):
         covariance = centred.T @ centred / len(centred) + JITTER * torch.eye(size, device=features.device)
         direction = normalize(torch.randn(classes, size, generator=generator, dtype=torch.float64), dim=1)
         uniform = torch.rand(classes, 1, generator=generator, dtype=torch.float64)
-        length = torch.sqrt(2 * torch.from_numpy(gammainccinv(size / 2, -torch.expm1(uniform.log() / candidates))))
+        above = -torch.expm1(uniform.log() / candidates)  # 1 - U^(1 / candidates)
+        length = torch.from_numpy(2 * gammainccinv(size / 2, above.numpy())).sqrt()
         steps = (length * direction).to(features.device) @ torch.linalg.cholesky(covariance).T
         return (means + steps).to(features.dtype)
 
@@ -47,9 +48,13 @@ def energy_loss(inside, outside):
 class VirtualOutlierLoss(nn.Module):
     """Cross-entropy, "id", and from the share `start` of the epochs on energy_weight times `energy_loss`, "outliers".
 
-    The logit of "ID" is linear in the negative energy log Σ_k w_k exp f_k. Its two coefficients and the w_k > 0 are
-    trained along, from 1, 0 and all 1 on. The features, the inputs of the network's last layer, wait in a queue of the
-    `queue` latest of each class; "outliers" is there once all queues are full.
+    The logit of "ID" is scale · log Σ_k w_k exp f_k + shift, linear in the negative energy. w_k > 0, scale > 0 and shift
+    are trained along, from 1, 1 and 0 on; the published code leaves the scale's sign free, which lets training turn the
+    energy round. The features, the inputs of the network's last layer, wait in a queue of the `queue` latest of each
+    class; "outliers" is there once all queues are full.
+
+    On features that are Gaussian as assumed, with classes of equal size, the energy loss can't fall below chance,
+    2 log 2: the negative energy is convex in them, so its mean can only grow with the distance from the class's mean.
     """
 
     def __init__(self, network, queue, start, candidates, energy_weight):
@@ -59,7 +64,7 @@ class VirtualOutlierLoss(nn.Module):
         self.register_buffer("queue", torch.zeros(head.out_features, queue, head.in_features))
         self.register_buffer("seen", torch.zeros(head.out_features, dtype=torch.int64))
         self.log_weights = nn.Parameter(torch.zeros(head.out_features))
-        self.scale, self.shift = nn.Parameter(torch.ones(())), nn.Parameter(torch.zeros(()))
+        self.log_scale, self.shift = nn.Parameter(torch.zeros(())), nn.Parameter(torch.zeros(()))
 
     def forward(self, batch):
         features = self.network[:-1](batch.images)
@@ -73,7 +78,7 @@ class VirtualOutlierLoss(nn.Module):
 
     def id_logit(self, logits):
         """The logit of "ID" [N] of the classes' logits [N, K]."""
-        return self.scale * (logits.float() + self.log_weights).logsumexp(1) + self.shift
+        return self.log_scale.exp() * (logits.float() + self.log_weights).logsumexp(1) + self.shift
 
     def enqueue(self, features, labels):
         """Puts features [N, D] in the places of the oldest ones of their classes."""
