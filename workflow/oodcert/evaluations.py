@@ -15,7 +15,7 @@ from tqdm import tqdm
 from oodcert.attacks.autoattack import autoattack
 from oodcert.attacks.ood import linf_ensemble, smoothed_l2_attack
 from oodcert.certification.bounds import percentile_bounds
-from oodcert.certification.interval import confidence_bound
+from oodcert.certification.confidence import score_bound
 from oodcert.certification.labels import certify_labels
 from oodcert.certification.means import betting_bounds
 from oodcert.certification.sampling import sample
@@ -92,7 +92,7 @@ def guarantee_linf(evaluation):
     for name, ids in evaluation.ood():
         images = evaluation.images(name).double()
         with torch.inference_mode():
-            bounds = [confidence_bound(network, images[index], epsilon)[:real] for index, real in _chunks(ids, size)]
+            bounds = [score_bound(network, "msp", images[index], epsilon)[:real] for index, real in _chunks(ids, size)]
         upper = torch.cat(bounds).cpu().numpy()
         evaluation.calls += 2 * len(ids)
         frames.append(_frame(evaluation, name, sample=ids, epsilon=epsilon, upper=upper, vacuous=upper >= 1))

@@ -24,7 +24,8 @@ def densenet(image_shape, outputs, depth, growth):
 
     Three blocks of n dense layers; between them a 1x1 convolution halves the channels (reduction 0.5, rounded down)
     and average pooling the resolution; batch norm, global average pooling and a linear layer; He initialisation. Depth
-    100, growth 12 (the paper's) and CIFAR-10 make 0.77 million parameters. Raises InputError unless depth is 10, 16, ...
+    100, growth 12 (the paper's) and CIFAR-10 make 0.77 million parameters.
+    Raises InputError unless depth is 10, 16, 22, ...
     """
     layers_each, rest = divmod(depth - 4, 6)
     if layers_each < 1 or rest:

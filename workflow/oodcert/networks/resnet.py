@@ -36,10 +36,10 @@ def resnet(image_shape, outputs, depth, width):
 
 
 def resnet18(image_shape, outputs, width):
-    """ResNet-18 with a stem for CIFAR, a 3x3 convolution without max-pooling: images [N, C, H, W] to logits [N, outputs].
+    """ResNet-18 with a stem for CIFAR, from images [N, C, H, W] of any size to logits [N, outputs].
 
-    Four stages of two basic blocks with width, 2, 4 and 8 width channels, otherwise as resnet. Width 64 (the paper's)
-    and CIFAR-10 make 11.2 million parameters.
+    As resnet, a 3x3 convolution without max-pooling first, but four stages of two basic blocks with width, 2, 4 and 8
+    width channels. Width 64 (the paper's) and CIFAR-10 make 11.2 million parameters.
     """
     return _stages(image_shape[0], outputs, width, stages=4, blocks=2)
 
@@ -50,9 +50,7 @@ def _stages(channels, outputs, width, stages, blocks):
         for block in range(blocks):
             layers.append(BasicBlock(channels, 2**stage * width, 2 if stage and not block else 1))
             channels = 2**stage * width
-    return he_initialised(
-        nn.Sequential(*layers, nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(channels, outputs))
-    )
+    return he_initialised(nn.Sequential(*layers, nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(channels, outputs)))
 
 
 def convolution(inside, outside, size, stride):
