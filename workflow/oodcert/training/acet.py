@@ -40,6 +40,7 @@ def attack(network, objective, images, epsilon, iterations, generator):
 
 
 def train(network, parts, data, settings, **run):
+    """The attack starts from the outliers, where Hein et al. (2019) start from noise."""
     epsilon, iterations = settings["epsilon"], settings["attack_iterations"]
 
     def loss(batch):

@@ -34,7 +34,8 @@ def good_loss(logits, labels, bounds, quantile, weight):
 def train(network, parts, data, settings, **run):
     """Epsilon and the outliers' weight rise linearly to `epsilon` and `outlier_weight` over their shares of the epochs.
 
-    Adam, with the learning rate / 5 at 50, 83 and 94 % of the epochs, as in the paper; without its pre-training.
+    Adam, with the learning rate / 5 at 50, 83 and 94 % of the epochs, as the published code has it for CIFAR-10, but
+    from fresh weights, where the paper starts from a network trained for low confidence on outliers.
     """
 
     def loss(batch):
