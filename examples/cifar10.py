@@ -11,7 +11,6 @@ from pathlib import Path
 import numpy as np
 import torch
 from PIL import Image
-from torch.nn.functional import pad
 
 import oodcert
 from oodcert.checkpoints import load_part, save_part
@@ -20,13 +19,20 @@ from oodcert.evidence import Provenance, sidecar, write_evidence, write_json
 from oodcert.files import sha256
 from oodcert.networks import build_network
 from oodcert.rng import derive
-from oodcert.training.loop import fit_classifier
+from oodcert.training.loop import Data, fit_classifier
 from oodcert.training.oe import outlier_exposure_loss
 
 SEED = 0
 SIGMA = 0.12  # noise in training and in the certificates, on the [0, 1] pixel scale
 NETWORK = {"name": "resnet", "depth": 8, "width": 16}
-RECIPE = {"epochs": 7, "batch_size": 64, "learning_rate": 0.1, "weight_decay": 1e-4, "outlier_weight": 0.5}
+RECIPE = {
+    "epochs": 7,
+    "batch_size": 64,
+    "learning_rate": 0.1,
+    "weight_decay": 1e-4,
+    "augmentation": "flip_crop",
+    "outlier_weight": 0.5,
+}
 CERTIFICATES = {
     "radii": [round(0.05 * i, 2) for i in range(9)],
     "alpha": 0.01,
@@ -50,20 +56,22 @@ def train(arguments):
     paths = [arguments.datasets / path for path in (TRAIN, TEST, OUTLIERS)]
     provenance = Provenance({"seed": SEED, "sigma": SIGMA, "network": NETWORK, "training": RECIPE}, paths)
     known, test = map(ImageSet.load, paths[:2])
-    data = [torch.from_numpy(array) for array in (known.images, known.labels, outliers(paths[2]))]
+    images, others = (torch.from_numpy(a).permute(0, 3, 1, 2).contiguous() for a in (known.images, outliers(paths[2])))
     torch.manual_seed(derive(SEED, "weights"))
-    generator = torch.Generator().manual_seed(derive(SEED, "augmentation"))
     network = build_network(NETWORK, known.shape, 10).to(memory_format=torch.channels_last)
 
-    def loss(images, labels, others, _):
-        batch = torch.cat([images, others[::2]])
-        outputs = network(noisy(cropped(batch, generator), SIGMA, generator)).log_softmax(1)
-        return outlier_exposure_loss(outputs, labels, RECIPE["outlier_weight"])
+    def loss(batch):
+        images = torch.cat([batch.images, batch.outliers[::2]])
+        outputs = network(noisy(images, SIGMA, batch.generator)).log_softmax(1)
+        return outlier_exposure_loss(outputs, batch.labels, RECIPE["outlier_weight"])
 
-    fit_classifier(network, loss, data, RECIPE, derive(SEED, "batches"))
+    data = Data(images, torch.from_numpy(known.labels), others)
+    checkpoint = arguments.out.with_suffix(".checkpoint")
+    fit_classifier(network, loss, data, RECIPE, seed=derive(SEED, "training"), checkpoint=checkpoint)
     save_part(network, arguments.out)
-    result = {f"accuracy, sigma {sigma}": accuracy(network, test, sigma, generator) for sigma in (0, SIGMA)}
+    result = {f"accuracy, sigma {sigma}": accuracy(network, test, sigma) for sigma in (0, SIGMA)}
     write_json(provenance.record(sha256=sha256(arguments.out), **result), sidecar(arguments.out))
+    checkpoint.unlink(missing_ok=True)
     print(result)
 
 
@@ -73,23 +81,16 @@ def outliers(path):
     return everything.images[np.array([name not in OVERLAP for name in classes])[everything.labels]]
 
 
-def cropped(images, generator):
-    """Random flips and crops, after padding by 2 black pixels, of uint8 images [N, H, W, C]."""
-    n, height, width = images.shape[:3]
-    rows, columns = (torch.randint(5, (n, 1), generator=generator) + torch.arange(side) for side in (height, width))
-    columns = torch.where(torch.rand(n, 1, generator=generator) < 0.5, columns, columns.flip(1))
-    return pad(images, (0, 0, 2, 2, 2, 2))[torch.arange(n)[:, None, None], rows[:, :, None], columns[:, None]]
-
-
 def noisy(images, sigma, generator):
-    """Floats [N, C, H, W], channels last in memory, of uint8 images [N, H, W, C], with N(0, sigma² I) noise."""
-    return (images / 255 + sigma * torch.randn(images.shape, generator=generator)).permute(0, 3, 1, 2)
+    """Images [N, C, H, W] plus N(0, sigma² I) noise."""
+    return images + sigma * torch.randn(images.shape, generator=generator)
 
 
-def accuracy(network, test, sigma, generator):
+def accuracy(network, test, sigma):
     """Share of test images whose class is right under one draw of noise each."""
+    generator = torch.Generator().manual_seed(derive(SEED, "accuracy"))
     with torch.inference_mode():
-        batches = [noisy(images, sigma, generator) for images in torch.from_numpy(test.images).split(500)]
+        batches = [noisy(images, sigma, generator) for images in torch.from_numpy(test.floats()).split(500)]
         logits = torch.cat([network.eval()(batch) for batch in batches])
     return (logits.argmax(1).numpy() == test.labels).mean().item()
 

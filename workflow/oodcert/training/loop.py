@@ -74,9 +74,7 @@ def fit(module, loss, data, settings, *, optimizer, milestones, decay, seed, che
         mark = _fingerprint(holders, data, [settings, milestones, decay, seed, autocast, device.type])
         start, rows = load_state(checkpoint, mark, holders)
     saved = time.monotonic()
-    progress = tqdm(
-        range(start, epochs), f"training {type(module).__name__}", epochs, initial=start, unit="epoch", mininterval=1
-    )
+    progress = tqdm(range(start, epochs), f"training {type(module).__name__}", epochs, initial=start, unit="epoch")
     with torch.random.fork_rng([device] if device.type == "cuda" else []):
         for epoch in progress:
             factor = decay ** sum(epoch >= round(milestone * epochs) for milestone in milestones)
@@ -84,20 +82,8 @@ def fit(module, loss, data, settings, *, optimizer, milestones, decay, seed, che
                 group["lr"] = rate * factor
             means = defaultdict(float)
             for batch in _batches(module, data, settings, seed, epoch, mine):
-                with torch.autocast(device.type, torch.bfloat16, enabled=autocast and device.type == "cuda"):
-                    terms = loss(batch)
-                    terms = {**terms, "total": sum(terms.values())}
-                values = torch.stack([term.detach().double() for term in terms.values()]).tolist()
-                for name, value in zip(terms, values, strict=True):
-                    if not math.isfinite(value):
-                        raise InputError(
-                            f"The loss term {name!r} became {value} in epoch {epoch + 1} of {epochs}: "
-                            "lower this part's learning_rate in the config."
-                        )
+                for name, value in _step(loss, batch, optimizer, autocast, f"epoch {epoch + 1} of {epochs}").items():
                     means[name] += value * len(batch.images) / len(data.images)
-                optimizer.zero_grad()
-                terms["total"].backward()
-                optimizer.step()
             means["learning_rate"] = optimizer.param_groups[0]["lr"]
             rows += [(epoch + 1, name, value) for name, value in means.items()]
             progress.set_postfix(loss=f"{means['total']:.4g}", refresh=False)
@@ -120,9 +106,28 @@ def fit_classifier(network, loss, data, settings, **run):
     return fit(network, loss, data, settings, optimizer=optimizer, milestones=(0.5, 0.75, 0.9), decay=0.1, **run)
 
 
+def _step(loss, batch, optimizer, autocast, when):
+    """One step of the optimizer: dict from term to its value before the step."""
+    device = batch.images.device.type
+    with torch.autocast(device, torch.bfloat16, enabled=autocast and device == "cuda"):
+        terms = loss(batch)
+        terms = {**terms, "total": sum(terms.values())}
+    values = torch.stack([term.detach().double() for term in terms.values()]).tolist()
+    for name, value in zip(terms, values, strict=True):
+        if not math.isfinite(value):
+            raise InputError(
+                f"The loss term {name!r} became {value} in {when}: lower this part's learning_rate in the config."
+            )
+    optimizer.zero_grad()
+    terms["total"].backward()
+    optimizer.step()
+    return dict(zip(terms, values, strict=True))
+
+
 def _batches(module, data, settings, seed, epoch, mine):
-    """The epoch's Batches, with the module in training mode and the global generators seeded for each."""
+    """The epoch's Batches, with the module in training mode and torch's global generators seeded."""
     device, n = data.images.device, len(data.images)
+    torch.manual_seed(derive(seed, "global", epoch))
     pool = torch.arange(len(data.outliers))
     if mine is not None:
         module.eval()
@@ -139,7 +144,6 @@ def _batches(module, data, settings, seed, epoch, mine):
         together = torch.cat([data.images[inside], data.outliers[outside]])
         together = augment(together, settings["augmentation"], _generator(seed, "augmentation", epoch, step))
         images, others = together.float().div(255).split([len(inside), len(outside)])
-        torch.manual_seed(derive(seed, "global", epoch, step))
         done = (epoch + step / len(starts)) / settings["epochs"]
         yield Batch(images, data.labels[inside], others, done, _generator(seed, "loss", epoch, step))
 
