@@ -43,11 +43,11 @@ class Interval(torch.Tensor):
 def interval_bounds(network, lower, upper):
     """Bounds on a network's outputs over the box lower ≤ x ≤ upper.
 
-    network: any deterministic nn.Module, in evaluation mode, that computes by convolutions, linear layers, batch norm, ReLU, pooling,
-    sums, differences, constant factors, concatenation, means and changes of shape, be they modules, functions or
-    methods, in any arrangement. lower, upper: [N, C, H, W], lower ≤ upper. Returns (lower, upper), of the output's
-    shape, differentiable in the weights; infinite where the arithmetic overflows. It costs about two passes of the
-    network. Sound in exact arithmetic; evaluate in float64 to make the rounding error negligible.
+    network: any deterministic nn.Module, in evaluation mode, that computes by convolutions, linear layers, batch norm,
+    ReLU, pooling, sums, differences, constant factors, concatenation, means and changes of shape, be they modules,
+    functions or methods, in any arrangement. lower, upper: [N, C, H, W], lower ≤ upper. Returns (lower, upper), of the
+    output's shape, differentiable in the weights; infinite where the arithmetic overflows. It costs about two passes of
+    the network. Sound in exact arithmetic; evaluate in float64 to make the rounding error negligible.
     Raises InputError on swapped bounds and on layers in training mode, and NoRule (an InputError) naming the function
     of torch that has no rule.
     """
