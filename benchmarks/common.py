@@ -101,16 +101,16 @@ def compared(before, after):
     }
 
 
-def timings(functions, repetitions):
-    """name -> seconds of every repetition, after one to warm up; in turn, in alternating order."""
+def timings(functions, repetitions, clock=perf_counter):
+    """name -> seconds by the clock of every repetition, after one to warm up; in turn, in alternating order."""
     seconds = {name: [] for name in functions}
     for repetition in range(repetitions + 1):
         order = list(functions)[:: 1 if repetition % 2 else -1]
         for name in order:
-            begun = perf_counter()
+            begun = clock()
             functions[name]()
             if repetition:
-                seconds[name].append(perf_counter() - begun)
+                seconds[name].append(clock() - begun)
     return seconds
 
 

@@ -51,6 +51,15 @@ def test_elision_tightens_the_bound():
         assert torch.equal(elided, without)
 
 
+def test_without_a_linear_head_the_bounds_of_the_logits_bound_the_softmax():
+    network, images = small("cnn"), random_images(8, 1, 8, 8).clamp(0.01, 0.99)
+    low, high = interval_bounds(network, images - 0.005, images + 0.005)
+    expected = torch.stack(
+        [torch.cat([high[:, [k]], low[:, :k], low[:, k + 1 :]], 1).softmax(1)[:, 0] for k in range(3)]
+    )
+    assert torch.allclose(score_bound(Call(network), "msp", images, 0.005), expected.amax(0))
+
+
 def test_the_joint_confidence_bound_holds_for_the_worst_classifier():
     class Certain(nn.Module):
         def forward(self, images):

@@ -72,7 +72,7 @@ def test_the_committed_configs_are_valid():
         ("training.plain.augmentation", "crop", "training.plain.augmentation = 'crop'.*none, flip_crop or auto"),
         ("training.vos.queue", None, "lacks queue at training.vos"),
         ("training.vos.queue", 0, "training.vos.queue = 0.*an integer of at least 1"),
-        ("training.vos.start", 1.5, "training.vos.start = 1.5.*a share of the epochs between 0 and 1"),
+        ("training.vos.start", 1.5, "training.vos.start = 1.5.*a share between 0 and 1"),
         ("training.logitnorm.temperature", 0.0, "training.logitnorm.temperature = 0.0.*above 0"),
         ("training.acet.epsilon", -0.1, "training.acet.epsilon = -0.1.*at least 0"),
         ("training.discriminator.bias_shift", "3", "training.discriminator.bias_shift = '3'.*a finite number"),
@@ -157,8 +157,8 @@ def test_a_part_is_needed_by_its_methods_alone():
 
 
 def test_a_setting_of_an_undeclared_type_names_the_file_and_the_types(monkeypatch):
-    monkeypatch.setattr("oodcert.config.known_parts", lambda: {"mixup": Part({"share": "ramps"})})
-    with pytest.raises(InputError, match=r"training/mixup.py declares 'share' of type 'ramps'.*did you mean 'ramp'"):
+    monkeypatch.setattr("oodcert.config.known_parts", lambda: {"mixup": Part({"share": "shares"})})
+    with pytest.raises(InputError, match=r"training/mixup.py declares 'share' of type 'shares'.*did you mean 'share'"):
         schema.__wrapped__()
 
 

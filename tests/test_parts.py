@@ -41,10 +41,10 @@ def test_the_parts_of_the_ten_methods():
 
 def test_files_are_read_and_not_imported(folder):
     (folder / "mixup.py").write_text(
-        'SETTINGS = {"share": "ramp"}\nNEEDS = ("plain",)\nEXTRA_OUTPUTS = 2\nraise RuntimeError("imported")\n'
+        'SETTINGS = {"rate": "share"}\nNEEDS = ("plain",)\nEXTRA_OUTPUTS = 2\nraise RuntimeError("imported")\n'
     )
     (folder / "loop.py").write_text("STEP = 1\ndef train():\n    SETTINGS = {}\n")
-    assert known_parts() == {"mixup": Part({"share": "ramp"}, ("plain",), 2)}
+    assert known_parts() == {"mixup": Part({"rate": "share"}, ("plain",), 2)}
 
 
 def test_without_needs_and_outputs_there_are_none(folder):

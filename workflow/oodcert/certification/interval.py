@@ -31,9 +31,11 @@ class Interval(torch.Tensor):
 
     @classmethod
     def __torch_function__(cls, function, types, args=(), kwargs=None):
-        if function not in RULES:
-            raise NoRule(f"No interval rule for {resolve_name(function) or function}: its bound would be vacuous.")
-        return RULES[function](function, *args, **(kwargs or {}))
+        kwargs = kwargs or {}
+        if function not in RULES or "out" in kwargs or "alpha" in kwargs:
+            name, options = resolve_name(function) or function, f" with {', '.join(kwargs)}" if kwargs else ""
+            raise NoRule(f"No interval rule for {name}{options}: its bound would be vacuous.")
+        return RULES[function](function, *args, **kwargs)
 
     @classmethod
     def __torch_dispatch__(cls, function, types, args=(), kwargs=None):

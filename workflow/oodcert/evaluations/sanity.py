@@ -10,6 +10,7 @@ from oodcert.attacks import REDUCED
 from oodcert.attacks.ood import linf_ensemble
 from oodcert.detector import Detector
 from oodcert.evaluations.linf import attack_linf
+from oodcert.methods import is_randomised
 from oodcert.rng import normal_draws
 
 
@@ -19,10 +20,12 @@ def sanity(evaluation):
     Rows as of `attack_linf`, with the column share: of the budget's iterations and queries.
     """
     settings, frames = evaluation.settings, []
+    draws = settings["budget"]["draws"] if is_randomised(settings["composition"]) else 1
     few = {name: image_set.first(settings["images"]) for name, image_set in evaluation.sets.items() if name != "id"}
     runs = [(epsilon, 1.0) for epsilon in settings["epsilons"]] + [(settings["epsilon"], REDUCED)]
     for epsilon, share in runs:
         changed = settings | {"epsilon": epsilon, "budget": _reduced(settings["budget"], share)}
+        changed["batch_size"] = min(settings["batch_size"], draws * settings["images"])  # less would be padding
         run = replace(evaluation, sets=few, settings=changed)
         frames.append(attack_linf(run).assign(share=share))
         evaluation.calls += run.calls

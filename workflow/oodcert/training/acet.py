@@ -11,7 +11,7 @@ SETTINGS = {"epsilon": "nonnegative", "attack_iterations": "count", "outlier_wei
 
 def log_confidence(logits):
     """max_k log p_k [N] of logits [N, K], in [-log K, 0]; the least is the uniform distribution's alone."""
-    return logits.float().log_softmax(1).amax(1)
+    return logits.log_softmax(1).amax(1)
 
 
 def acet_loss(logits, labels, weight):
@@ -40,6 +40,7 @@ def attack(network, objective, images, epsilon, iterations, generator):
 
 
 def train(network, parts, data, settings, **run):
+    """The attack starts from the outliers, where Hein et al. (2019) start from noise."""
     epsilon, iterations = settings["epsilon"], settings["attack_iterations"]
 
     def loss(batch):

@@ -3,6 +3,7 @@
 import torch
 from torch.nn.functional import cross_entropy
 
+from oodcert.detector import SCORES
 from oodcert.errors import InputError
 from oodcert.training.acet import attack
 from oodcert.training.loop import fit_classifier
@@ -12,17 +13,14 @@ SETTINGS = {
     "attack_iterations": "count",
     "outlier_weight": "nonnegative",
     "pool": "count",
-    "quantile": "ramp",
+    "quantile": "share",
 }
 EXTRA_OUTPUTS = 1  # class K + 1 holds the outliers
 
 MINED = 0.25  # share of the pool that an epoch trains on: the paper mines 100 000 of 400 000
 CHUNK = 500  # outliers scored together
 
-
-def id_score(logits):
-    """-log p_{K+1} [N] of logits [N, K + 1]: higher = more in-distribution."""
-    return -logits.float().log_softmax(1)[:, -1]
+id_score = SCORES["atom"]  # -log p_{K+1}
 
 
 def atom_loss(logits, labels, weight):

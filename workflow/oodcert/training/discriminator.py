@@ -4,9 +4,9 @@ import torch
 from torch.nn.functional import softplus
 
 from oodcert.certification.interval import interval_bounds
-from oodcert.training.loop import fit
+from oodcert.training.loop import fit, ramp
 
-SETTINGS = {"epsilon": "nonnegative", "epsilon_ramp": "ramp", "weight_ramp": "ramp", "bias_shift": "finite"}
+SETTINGS = {"epsilon": "nonnegative", "epsilon_ramp": "share", "weight_ramp": "share", "bias_shift": "finite"}
 
 
 def discriminator_loss(network, images, outliers, epsilon, weight):
@@ -24,8 +24,8 @@ def train(network, parts, data, settings, **run):
     """
 
     def loss(batch):
-        epsilon = settings["epsilon"] * _ramp(batch.progress, settings["epsilon_ramp"])
-        weight = _ramp(batch.progress, settings["weight_ramp"])
+        epsilon = settings["epsilon"] * ramp(batch.progress, settings["epsilon_ramp"])
+        weight = ramp(batch.progress, settings["weight_ramp"])
         return discriminator_loss(network, batch.images, batch.outliers, epsilon, weight)
 
     optimizer = torch.optim.Adam(
@@ -36,7 +36,3 @@ def train(network, parts, data, settings, **run):
     with torch.no_grad():
         network[-1].bias += settings["bias_shift"]
     return curve
-
-
-def _ramp(progress, share):
-    return min(1.0, progress / share) if share > 0 else 1.0

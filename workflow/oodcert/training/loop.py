@@ -124,6 +124,11 @@ def _step(loss, batch, optimizer, autocast, when):
     return dict(zip(terms, values, strict=True))
 
 
+def ramp(progress, share):
+    """How far a setting has risen, in [0, 1]: linearly over this share of the training, at once for 0."""
+    return min(1.0, progress / share) if share > 0 else 1.0
+
+
 def _batches(module, data, settings, seed, epoch, mine):
     """The epoch's Batches, with the module in training mode and torch's global generators seeded."""
     device, n = data.images.device, len(data.images)

@@ -26,6 +26,10 @@ class JointLoss(nn.Module):
 
 
 def train(network, parts, data, settings, **run):
+    """Under too high a learning_rate a class may never be learned, with the term "id" staying high.
+
+    For p(y|x) is at least (1 - p(i|x)) / K, and where p(y|x, i) has fallen far below that, no gradient is left.
+    """
     discriminator = parts["discriminator"].to(data.images.device).requires_grad_(False)
     loss = JointLoss(network, discriminator, settings["outlier_weight"])
     return fit_classifier(network, loss, data, settings, **run)

@@ -10,7 +10,7 @@ from torch.nn.functional import cross_entropy, normalize, one_hot, softplus
 from oodcert.errors import InputError
 from oodcert.training.loop import fit_classifier
 
-SETTINGS = {"queue": "count", "start": "ramp", "candidates": "count", "energy_weight": "nonnegative"}
+SETTINGS = {"queue": "count", "start": "share", "candidates": "count", "energy_weight": "nonnegative"}
 
 JITTER = 1e-4  # added to the covariance's diagonal, for features without variance
 
@@ -48,10 +48,10 @@ def energy_loss(inside, outside):
 class VirtualOutlierLoss(nn.Module):
     """Cross-entropy, "id", and from the share `start` of the epochs on energy_weight times `energy_loss`, "outliers".
 
-    The logit of "ID" is scale · log Σ_k w_k exp f_k + shift, linear in the negative energy. w_k > 0, scale > 0 and shift
-    are trained along, from 1, 1 and 0 on; the published code leaves the scale's sign free, which lets training turn the
-    energy round. The features, the inputs of the network's last layer, wait in a queue of the `queue` latest of each
-    class; "outliers" is there once all queues are full.
+    The logit of "ID" is scale · log Σ_k w_k exp f_k + shift, linear in the negative energy. w_k > 0, scale > 0 and the
+    shift are trained along, from 1, 1 and 0 on; the published code leaves the scale's sign free, which lets training
+    turn the energy round. The features, the inputs of the network's last layer, wait in a queue of the `queue` latest
+    of each class; "outliers" is there once all queues are full.
 
     On features that are Gaussian as assumed, with classes of equal size, the energy loss can't fall below chance,
     2 log 2: the negative energy is convex in them, so its mean can only grow with the distance from the class's mean.
