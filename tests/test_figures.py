@@ -9,8 +9,9 @@ import synthetic
 from oodcert import figures, tables
 from oodcert.errors import InputError
 from oodcert.figures.id_certified import certified_steps
+from oodcert.methods import bounds_of
 
-TEN = ["plain", "oe", "logitnorm", "vos", "acet", "atom", "good", "prood", "diffusion", "distro"]
+TEN = list(synthetic.TEN)
 
 
 @pytest.fixture(scope="module")
@@ -39,13 +40,17 @@ def test_same_bytes_at_every_call(name, evidence, config, tmp_path):
     assert imread(tmp_path / "first.png").std() > 0.01
 
 
+@pytest.fixture(scope="module", params=[1, 7, 10])
+def several(request):
+    """The evidence and the config of so many methods, on two sets."""
+    config = synthetic.config(methods=TEN[-request.param :], ood=["held_out_digits", "uniform_noise"])
+    return synthetic.evidence(config, images=20), config
+
+
 @pytest.mark.parametrize("name", figures.FIGURES)
-@pytest.mark.parametrize("count", [1, 7, 10])
-def test_nothing_is_cut_off(name, count, tmp_path):
-    config = synthetic.config(methods=TEN[:count], ood=["held_out_digits", "uniform_noise"])
-    figure = figures.FIGURES[name](synthetic.evidence(config, images=20), config)
-    figures.save(figure, tmp_path / name, dpi=100)
-    pixels = imread(tmp_path / f"{name}.png")[..., :3]
+def test_nothing_is_cut_off(name, several, tmp_path):
+    figures.FIGURES[name](*several).savefig(tmp_path / "drawn.png", dpi=80)
+    pixels = imread(tmp_path / "drawn.png")[..., :3]
     for border in (pixels[0], pixels[-1], pixels[:, 0], pixels[:, -1]):
         assert (border == 1).all()
 
@@ -74,9 +79,9 @@ def test_the_context_scales_fonts_and_figure_together(evidence, config):
 
 def test_scores_panels_and_threshold(evidence, config):
     figure = figures.scores(evidence, config)
-    assert [axes.get_title() for axes in figure.axes] == ["Plain", "OE", "ProoD", "DISTRO"]
+    assert [axes.get_title() for axes in figure.axes] == ["Plain", "OE", "VOS", "ProoD", "DISTRO"]
     clean = evidence["clean"].query("method == 'prood' and set == 'id'")["score"]
-    threshold = figure.axes[2].lines[0].get_xdata()[0]
+    threshold = figure.axes[3].lines[0].get_xdata()[0]
     assert (clean >= threshold).mean() >= 0.95
     assert (clean > threshold).mean() < 0.95
     assert {"ID", "held-out digits", "gaussian noise"} <= set(texts(figure))
@@ -85,6 +90,19 @@ def test_scores_panels_and_threshold(evidence, config):
     assert edges[[0, -1]] == pytest.approx([1 / 8, 1])
     counts, _ = np.histogram(lowest, edges)
     np.testing.assert_allclose(heights, 0.88 * counts / counts.max())
+
+
+def test_every_score_has_its_own_axis():
+    config = synthetic.config(methods=["plain", "vos", "atom"])
+    evidence = synthetic.evidence(config)
+    figure = figures.scores(evidence, config)
+    assert [axes.get_xlabel() for axes in figure.axes] == ["MSP", "energy", "−log p(outlier)"]
+    for axes, method in zip(figure.axes, config["methods"], strict=True):
+        scores = evidence["clean"].query("method == @method")["score"]
+        edges = [edge for patch in axes.patches for edge in patch.get_data().edges[[0, -1]]]
+        assert (min(edges), max(edges)) == ((1 / 8, 1) if method == "plain" else (scores.min(), scores.max()))
+        low, high = axes.get_xlim()
+        assert low <= scores.min() and scores.max() <= high
 
 
 def test_l2_bracket_draws_the_tables_at_the_first_sigma_of_the_attack():
@@ -96,12 +114,13 @@ def test_l2_bracket_draws_the_tables_at_the_first_sigma_of_the_attack():
     assert "σ = 0.5)" in figure.get_supxlabel()
     for axes, method in zip(figure.axes, config["methods"], strict=True):
         *lines, chance = axes.lines
-        for line, bound in zip(lines, ["attack", *config["evaluation"]["certify_l2"]["bounds"]], strict=True):
+        bounds = bounds_of(config["methods"][method], config["evaluation"]["certify_l2"]["bounds"])
+        assert len(bounds) == (1 if method == "vos" else 4)
+        for line, bound in zip(lines, ["attack", *bounds], strict=True):
             rows = l2[(l2["method"] == method) & (l2["bound"] == bound)]
             np.testing.assert_allclose(line.get_xydata(), rows[["radius", "auc"]])
-        assert (
-            len({line.get_linestyle() for line in lines[1:]}) == 4 and len({line.get_marker() for line in lines}) == 5
-        )
+        assert len({line.get_linestyle() for line in lines[1:]}) == len(bounds)
+        assert len({line.get_marker() for line in lines}) == 1 + len(bounds)
         assert chance.get_ydata()[0] == 0.5
         assert axes.collections[0].get_datalim(axes.transData).x1 == pytest.approx(1.0)
 
@@ -125,18 +144,22 @@ def test_certified_curves_agree_with_the_table(evidence, config):
     figure, table = figures.id_certified(evidence, config), tables.id_table(evidence, config)
     for axes, sigma in zip(figure.axes, [0.12, 0.25, 0.5], strict=True):
         assert axes.get_title() == f"σ = {sigma}"
+        largest = evidence["certify_id"].query("sigma == @sigma")["radius"].max()
+        assert axes.get_xlim() == pytest.approx((0, 1.05 * largest))
         for line, method in zip(axes.lines, config["methods"], strict=True):
             radii, shares = line.get_data()
             for radius in (0.0, 0.25, 0.5):
+                if radius > radii[-1]:
+                    continue
                 expected = table.set_index("method").loc[method, f"certified_accuracy_sigma_{sigma:g}_l2_{radius:g}"]
                 assert shares[np.searchsorted(radii, radius)] == pytest.approx(expected)
 
 
 def test_headline_prints_the_table(evidence, config):
-    table = 100 * tables.headline_table(evidence, config).set_index("method").drop(columns="lead")
+    table = 100 * tables.headline_table(evidence, config).set_index("method").drop(columns=["lead", "reliable"])
     figure = figures.headline(evidence, config)
     bars = figure.axes[0].patches
-    assert len(bars) == 4 * 4
+    assert len(bars) == 5 * 4
     for row, method in enumerate(config["methods"]):
         parts = [table.loc[method].filter(like=protocol).mean() for protocol in ("clean", "guaranteed", "adversarial")]
         expected = [table.loc[method, "mean"], *parts]
@@ -173,14 +196,34 @@ def test_unreadable_examples_are_named(config, tmp_path):
         figures.read_examples(path)
 
 
+def test_training_draws_the_terms_of_every_part():
+    config = synthetic.config(methods=["plain", "vos", "acet", "prood"])
+    curves = synthetic.training(config)
+    figure = figures.training({"training": curves}, config)
+    titles = ["Plain", "VOS", "ACET", "discriminator", "ProoD", "denoiser"]
+    assert [axes.get_title() for axes in figure.axes] == titles
+    for axes, part in zip(figure.axes, curves["part"].unique(), strict=True):
+        drawn = [line.get_xydata() for line in axes.lines if len(line.get_xdata())]
+        rows = curves[(curves["part"] == part) & ~curves["term"].isin(["total", "learning_rate"])]
+        expected = [term[["epoch", "value"]].to_numpy() for _, term in rows.groupby("term", sort=False)]
+        assert len(drawn) == len(expected)
+        for line, points in zip(drawn, expected, strict=True):
+            np.testing.assert_array_equal(line, points)
+        low, high = axes.get_ylim()
+        assert low <= min(0, rows["value"].min()) and high >= rows["value"].max()
+    assert {"ID", "outliers", "noise"} <= set(texts(figure)) and "total" not in texts(figure)
+
+
 def test_missing_evidence_is_named(evidence, config):
+    with pytest.raises(InputError, match="no learning curves"):
+        figures.training({}, config)
     with pytest.raises(InputError, match="no denoised examples"):
         figures.denoised({}, config)
     needs = {
         "scores": ("clean",),
         "l2_bracket": ("certify_l2", "attack_l2"),
         "id_certified": ("certify_id",),
-        "headline": ("clean", "guarantee_linf", "attack_linf"),
+        "headline": ("clean", "guarantee_linf", "attack_linf", "sanity"),
     }
     for name, evaluations in needs.items():
         for evaluation in evaluations:

@@ -9,18 +9,27 @@ import subprocess
 import sys
 import time
 
+import pandas as pd
 import pytest
 import yaml
 
 from conftest import ROOT, read_config, shrink
+from oodcert.figures import FIGURES
 from oodcert.files import sha256
-from oodcert.methods import METHODS
+from oodcert.tables import TABLES
 
-EVALUATIONS = ("clean", "guarantee_linf", "attack_linf", "certify_l2", "attack_l2", "certify_id", "attack_id")
+TEN = tuple(read_config()["methods"])
+EVALUATIONS = ("clean", "guarantee_linf", "attack_linf", "sanity", "certify_l2", "attack_l2", "certify_id", "attack_id")
+PARTS = ("discriminator", "prood", "denoiser")  # of distro
+SHARED = ("data/", "results/tiny/models/", "results/tiny/evidence/")  # files that no other method has a part in
+WRITTEN = {"check", "write_tables", "draw_figures", "tables", "figures"}
 
 
-def tiny():
-    return shrink(read_config())
+def tiny(*methods):
+    """The tiny config of all ten methods, or of those named."""
+    config = shrink(read_config())
+    config["methods"] = {name: config["methods"][name] for name in methods or TEN}
+    return config
 
 
 def command(folder, *arguments, config=None):
@@ -54,7 +63,7 @@ def planned(output):
 
 @pytest.fixture(scope="module")
 def finished(tmp_path_factory):
-    """A folder with a finished run on two cores."""
+    """A folder with a finished run of all ten methods on two cores."""
     folder = tmp_path_factory.mktemp("run")
     code, output = snakemake(folder, "--cores", "2")
     assert code == 0, output
@@ -70,19 +79,22 @@ def copy(finished, tmp_path):
 def test_every_output_is_there_and_nothing_half_written(finished):
     found = set(results(finished))
     for evaluation in EVALUATIONS:
-        for method in METHODS:
+        for method in TEN:
             assert f"results/tiny/evidence/{evaluation}/{method}.parquet" in found
-    for table in ("id", "ood", "l2", "headline"):
+    for table in TABLES:
         assert {f"results/tiny/tables/{table}.{kind}" for kind in ("csv", "md", "tex")} <= found
-    for figure in ("scores", "l2_bracket", "id_certified", "headline", "denoised"):
+    for figure in FIGURES:
         assert {f"figures/tiny/{figure}.{kind}" for kind in ("pdf", "png")} <= found
     assert not [path for path in found if path.split("/")[-1].startswith(".")]
 
 
 def test_every_number_can_be_traced(finished):
-    for path in (finished / "results/tiny/evidence").glob("*/*.parquet"):
+    paths = sorted((finished / "results/tiny/evidence").glob("*/*.parquet"))
+    assert len(paths) == len(EVALUATIONS) * len(TEN) + 10 + 1  # of the parts' training and of the linear score
+    for path in paths:
         record = json.loads(path.with_suffix(".json").read_text())
-        assert record["sha256"] == sha256(path) and record["network_calls"] > 0
+        assert record["sha256"] == sha256(path)
+        assert path.parent.name not in EVALUATIONS or record["network_calls"] > 0
         assert record["inputs"] == {name: sha256(finished / name) for name in record["inputs"]}
 
 
@@ -92,7 +104,19 @@ def test_captions_state_what_the_numbers_rest_on(finished):
         text = (finished / f"results/tiny/tables/{table}.md").read_text()
         assert f"α = {stated}" in text and "n = 50" in text and f"Seed {settings['seed']}" in text
     assert "ID:OOD = 1:1" in (finished / "results/tiny/tables/ood.md").read_text()
-    assert "reduced from" in (finished / "results/tiny/tables/id.md").read_text()
+    for table in ("id", "autoattack", "ood", "headline"):
+        assert "reduced from" in (finished / f"results/tiny/tables/{table}.md").read_text()
+    l2 = (finished / "results/tiny/tables/l2.md").read_text()
+    assert "The scores of VOS and ATOM have no range" in l2
+
+
+def test_every_method_is_in_every_table_in_the_order_of_the_config(finished):
+    for table in TABLES:
+        methods = pd.read_csv(finished / f"results/tiny/tables/{table}.csv")["method"]
+        assert tuple(methods.unique()) == TEN
+    bounds = pd.read_csv(finished / "results/tiny/tables/l2.csv").groupby("method")["bound"].unique()
+    assert all(set(bounds[name]) == {"percentile", "attack"} for name in ("vos", "atom"))
+    assert all(len(bounds[name]) == 5 for name in TEN if name not in ("vos", "atom"))
 
 
 def test_a_second_run_does_nothing(finished):
@@ -100,29 +124,26 @@ def test_a_second_run_does_nothing(finished):
     assert code == 0 and "Nothing to be done" in output
 
 
-def test_one_core_gives_the_same_bits(finished, tmp_path):
-    code, output = snakemake(tmp_path, "--cores", "1")
-    assert code == 0, output
-    assert results(tmp_path) == results(finished)
-
-
-def test_a_killed_run_resumes_to_the_same_bits(finished, tmp_path):
+def test_a_killed_run_of_one_method_on_one_core_resumes_to_the_same_bits(finished, tmp_path):
+    config = tiny("distro")
     process = subprocess.Popen(
-        command(tmp_path, "--cores", "2"), cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
-        start_new_session=True,
+        command(tmp_path, "--cores", "1", config=config), cwd=ROOT, stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL, start_new_session=True,
     )  # fmt: skip
-    deadline = time.time() + 300
-    while len(list(tmp_path.glob("results/tiny/evidence/*/*.parquet"))) < 6:
+    deadline = time.time() + 600
+    while len(list(tmp_path.glob("results/tiny/evidence/*/distro.parquet"))) < 3:
         assert process.poll() is None and time.time() < deadline
         time.sleep(0.2)
     os.killpg(process.pid, signal.SIGKILL)
     process.wait()
-    code, output = snakemake(tmp_path, "--cores", "2")
+    code, output = snakemake(tmp_path, "--cores", "1", config=config)
     assert code != 0 and "--unlock" in output
-    assert snakemake(tmp_path, "--unlock")[0] == 0
-    code, output = snakemake(tmp_path, "--cores", "2")
+    assert snakemake(tmp_path, "--unlock", config=config)[0] == 0
+    code, output = snakemake(tmp_path, "--cores", "1", config=config)
     assert code == 0, output
-    assert results(tmp_path) == results(finished)
+    found = {path: sha for path, sha in results(tmp_path).items() if path.startswith(SHARED)}
+    assert sum("/evidence/" in path for path in found) == len(EVALUATIONS) + len(PARTS) + 2
+    assert found.items() <= results(finished).items()
 
 
 @pytest.mark.parametrize(
@@ -131,12 +152,14 @@ def test_a_killed_run_resumes_to_the_same_bits(finished, tmp_path):
         (lambda c: c["figures"].update(dpi=123), {"draw_figures", "figures"}),
         (
             lambda c: c["evaluation"]["certify_l2"].update(sigmas=[0.25, 0.6]),
-            {"certify_l2", "denoised_examples", "check", "write_tables", "draw_figures", "tables", "figures"},
+            {"certify_l2", "denoised_examples", *WRITTEN},
         ),
+        (lambda c: c["evaluation"]["sanity"].update(images=3), {"sanity", *WRITTEN} - {"check"}),
         (
-            lambda c: c["training"]["oe"].update(outlier_weight=2.0),
-            {"train", *EVALUATIONS, "check", "write_tables", "draw_figures", "tables", "figures"},
+            lambda c: c["evaluation"]["attack_linf"]["square"].update(queries=6),
+            {"attack_linf", "sanity", "attack_linear", *WRITTEN},
         ),
+        (lambda c: c["training"]["oe"].update(outlier_weight=2.0), {"train", *EVALUATIONS, *WRITTEN}),
     ],
 )
 def test_a_changed_setting_reruns_exactly_what_it_touches(finished, change, rules):
@@ -152,7 +175,8 @@ def test_a_changed_method_leaves_the_others_alone(finished):
     _, output = snakemake(finished, "-n", config=config)
     jobs = [set(message.split()) for message in re.findall(r"^Job \d+: (.*)$", output, re.MULTILINE)]
     assert sum("oe" in words for words in jobs) == 1 + len(EVALUATIONS)
-    assert not any(words & {"plain", "prood", "distro"} for words in jobs)
+    assert sum("diffusion" in words for words in jobs) == len(EVALUATIONS)  # whose classifier is that of oe
+    assert not any(words & {*TEN} - {"oe", "diffusion"} for words in jobs)
 
 
 def test_a_bad_config_is_refused_in_one_paragraph(tmp_path):

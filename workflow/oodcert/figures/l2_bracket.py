@@ -28,8 +28,9 @@ def l2_bracket(evidence, config):
             upper = attacked[attacked["method"] == method].set_index("radius")["auc"]
             axes.fill_between(upper.index, curves["percentile"], upper, color=colour, alpha=0.2, linewidth=0)
             axes.plot(upper.index, upper, **ATTACK)
-            for bound in curves.columns:
-                axes.plot(curves.index, curves[bound], color=colour, **looks[bound])
+            for bound, look in looks.items():
+                if bound in curves:  # a score without a range has no mean bound
+                    axes.plot(curves.index, curves[bound], color=colour, **look)
             axes.axhline(0.5, color="0.7", linewidth=0.8, zorder=0)
             axes.set_title(label(method))
             axes.set_ylim(-0.03, 1.03)

@@ -26,7 +26,8 @@ def training(evidence, config):
                 axes.plot(curve["epoch"], curve["value"], **look)
             axes.set_title(label(part))
             axes.set_ylim(bottom=min(0, axes.get_ylim()[0]))
-            axes.locator_params(nbins=4)
+            axes.locator_params(axis="x", nbins=4, integer=True)
+            axes.locator_params(axis="y", nbins=4)
         handles = [axes.plot([], [], **look, label=label(term))[0] for term, look in looks.items()]
         figure.legend(handles=handles, loc="outside upper center", ncols=len(handles))
         figure.supxlabel("epoch")
