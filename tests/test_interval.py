@@ -9,6 +9,7 @@ from torch.nn import functional
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from boxes import attacks, corners, random_images, randomised
+from oodcert.certification.confidence import score_bound
 from oodcert.certification.interval import NoRule, interval_bounds, logit_difference_bounds
 from oodcert.errors import InputError
 from oodcert.networks import build_network
@@ -369,3 +370,23 @@ def test_what_has_no_rule_is_refused(name):
     images = torch.rand(1, 1, 2, 2)
     with pytest.raises(NoRule, match=name if name in ("sigmoid", "softmax", "gelu") else "."):
         interval_bounds(REFUSED[name].eval(), images, images + 0.1)
+
+
+def test_hooks_that_change_outputs_are_bounded_too():
+    torch.manual_seed(0)
+    network = nn.Sequential(nn.Flatten(), nn.Linear(64, 3)).eval()
+    network.register_forward_hook(lambda module, inputs, output: 50 * output)
+    network[1].register_forward_hook(lambda module, inputs, output: output + 1)
+    images = torch.rand(4, 1, 8, 8)
+    assert (score_bound(network, "msp", images, 0.0) >= network(images).softmax(1).amax(1) - 1e-6).all()
+    with pytest.raises(InputError, match=r"ends in nn\.Linear"):
+        logit_difference_bounds(network, images, images)
+
+
+def test_other_ways_of_calling_have_no_rule():
+    class Stacked(nn.Module):
+        def forward(self, images):
+            return torch.cat([images, images], axis=1).mean((2, 3))
+
+    with pytest.raises(NoRule, match=r"this way of calling torch\.cat"):
+        interval_bounds(Stacked(), torch.zeros(1, 1, 2, 2), torch.ones(1, 1, 2, 2))

@@ -45,7 +45,8 @@ def test_every_run_is_the_attack_at_its_radius_and_budget(method):
         attack_linf(evaluation(method, few(3), budget=budget, epsilon=at)).assign(share=share)
         for at, budget, share in runs
     ]
-    pd.testing.assert_frame_equal(found, pd.concat(expected, ignore_index=True), check_exact=True)
+    expected = pd.concat(expected, ignore_index=True)  # in batches of another size, so up to float rounding
+    pd.testing.assert_frame_equal(found, expected, rtol=1e-4)
     assert len(found) == 3 * 2 * 3 and (found["set"] != "id").all() and one.calls > 0
     assert (found["epsilon"] == 1.0).any()
     wide = found[found["share"] == 1].pivot(index=["set", "sample"], columns="epsilon", values="attacked")

@@ -64,7 +64,8 @@ def schema():
                     f"workflow/oodcert/training/{name}.py declares {setting!r} of type {kind!r}, which is not among "
                     f"the $defs of {SCHEMA.name}{_hint(kind, types)}."
                 )
-        networks["properties"].setdefault(name, {"$ref": "#/$defs/network"})
+        kind = "bounded_network" if part.bounded else "network"
+        networks["properties"].setdefault(name, {"$ref": f"#/$defs/{kind}"})
         training.setdefault("properties", {})[name] = {
             **types["recipe"],
             "required": [*types["recipe"]["required"], *part.settings],
@@ -88,6 +89,11 @@ def _check_methods(config):
         for name in trained_parts({method: composition}):
             if name not in config["training"]:
                 raise InputError(f"{where} needs the part {name!r}: add training.{name} to the config.")
+            if declared(name).bounded and name not in config["networks"]:
+                raise InputError(
+                    f"{where} needs the part {name!r}, which is trained on interval bounds: add networks.{name} to the "
+                    "config, such as {name: ibp_cnn_xl, width: 8}, since that of classifier may have batch norm."
+                )
         extra = declared(classifier).extra_outputs
         if (composition["score"] == "atom") != bool(extra):
             raise InputError(

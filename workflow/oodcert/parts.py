@@ -8,7 +8,7 @@ from pathlib import Path
 from oodcert.errors import InputError
 
 FOLDER = Path(__file__).parent / "training"
-DECLARED = {"SETTINGS": "settings", "NEEDS": "needs", "EXTRA_OUTPUTS": "extra_outputs"}
+DECLARED = {"SETTINGS": "settings", "NEEDS": "needs", "EXTRA_OUTPUTS": "extra_outputs", "BOUNDED": "bounded"}
 
 
 @dataclass(frozen=True)
@@ -17,12 +17,14 @@ class Part:
 
     settings (SETTINGS, which makes the file a part): its own settings in the config, name -> name of a type under
     $defs of the config's schema; needs (NEEDS): parts that must be trained before it; extra_outputs (EXTRA_OUTPUTS):
-    outputs of its network beyond the number of classes.
+    outputs of its network beyond the number of classes; bounded (BOUNDED): whether it is trained on interval bounds,
+    which a network with batch norm has none of in training.
     """
 
     settings: dict = field(default_factory=dict)
     needs: tuple = ()
     extra_outputs: int = 0
+    bounded: bool = False
 
 
 @cache
@@ -30,13 +32,25 @@ def known_parts():
     """name -> Part of every training file. The files are read, not imported, for importing torch takes seconds."""
     found = {}
     for path in sorted(FOLDER.glob("*.py")):
-        literals = {
-            DECLARED[node.targets[0].id]: ast.literal_eval(node.value)
-            for node in ast.parse(path.read_text(encoding="utf-8")).body
-            if isinstance(node, ast.Assign) and isinstance(node.targets[0], ast.Name) and node.targets[0].id in DECLARED
-        }
+        literals = _literals(path)
         if "settings" in literals:
             found[path.stem] = Part(**literals)
+    return found
+
+
+def _literals(path):
+    """field of Part -> value, of the names in DECLARED that a file assigns at its top level."""
+    found, name = {}, None
+    try:
+        for node in ast.parse(path.read_text(encoding="utf-8")).body:
+            if isinstance(node, ast.Assign | ast.AnnAssign):
+                name = ast.unparse(node.targets[0] if isinstance(node, ast.Assign) else node.target)
+                if name in DECLARED:
+                    found[DECLARED[name]] = ast.literal_eval(node.value)
+    except SyntaxError as error:
+        raise InputError(f"{path} is not Python ({error.msg}, line {error.lineno}): correct it.") from error
+    except ValueError as error:
+        raise InputError(f"{path}: {name} must be a literal, for it is read without running the file.") from error
     return found
 
 

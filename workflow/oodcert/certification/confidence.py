@@ -2,7 +2,7 @@
 
 import torch
 
-from oodcert.certification.interval import NoRule, interval_bounds, layers, logit_difference_bounds
+from oodcert.certification.interval import NoRule, hooked, interval_bounds, layers, logit_difference_bounds
 from oodcert.detector import SCORES, DenoisedNetwork, JointNetwork, NoisyNetwork
 from oodcert.errors import InputError
 
@@ -18,8 +18,9 @@ def score_bound(network, score, images, epsilon):
     msp ≤ max_k 1 / Σ_l exp(-D[k, l]); atom = log Σ_j exp(f_j - f_K) ≤ log Σ_j exp(D[j, K]); energy ≤ log Σ_k exp(u_k);
     max_logit ≤ max_k u_k. The msp of a JointNetwork is bounded by its discriminator, whatever its classifier does:
     (1 + (K - 1) p̄(i|x)) / K (Meinke et al. 2022).
-    What can't be bounded takes the worst value, 1 for msp and infinity for the others: randomised and denoised
-    networks, networks without interval rules, other scores of a JointNetwork; so does an msp bound above 1 - 1e-6.
+    What can't be bounded takes the worst value, 1 for msp and infinity for the others: NoisyNetworks, DenoisedNetworks,
+    networks without interval rules, other scores of a JointNetwork; so does an msp bound above 1 - 1e-6. A network that
+    draws noise in a way of its own is not recognised: bounds are of deterministic networks.
     Raises InputError on other scores and on layers in training mode.
     """
     if score not in SCORES:
@@ -50,7 +51,8 @@ def _bound(network, score, lower, upper):
 
 
 def _difference_bounds(network, lower, upper):
-    if type(layers(network)[-1]) is torch.nn.Linear:
+    head = layers(network)[-1]
+    if type(head) is torch.nn.Linear and not hooked(head):
         return logit_difference_bounds(network, lower, upper)
     low, high = interval_bounds(network, lower, upper)
     differences = high[:, :, None] - low[:, None, :]

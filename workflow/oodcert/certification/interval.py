@@ -35,7 +35,10 @@ class Interval(torch.Tensor):
         if function not in RULES or "out" in kwargs or "alpha" in kwargs:
             name, options = resolve_name(function) or function, f" with {', '.join(kwargs)}" if kwargs else ""
             raise NoRule(f"No interval rule for {name}{options}: its bound would be vacuous.")
-        return RULES[function](function, *args, **kwargs)
+        try:
+            return RULES[function](function, *args, **kwargs)
+        except TypeError as error:
+            raise NoRule(f"No interval rule for this way of calling {resolve_name(function)} ({error}).") from error
 
     @classmethod
     def __torch_dispatch__(cls, function, types, args=(), kwargs=None):
@@ -73,7 +76,7 @@ def logit_difference_bounds(network, lower, upper):
     Differentiable in the weights. Raises InputError as interval_bounds, and where there is no such last module.
     """
     *features, head = layers(network)
-    if type(head) is not nn.Linear:
+    if type(head) is not nn.Linear or hooked(head):
         raise InputError(
             f"logit_difference_bounds needs an nn.Sequential that ends in nn.Linear, not in {type(head).__name__}."
         )
@@ -84,10 +87,16 @@ def logit_difference_bounds(network, lower, upper):
 
 
 def layers(network):
-    """The modules of an nn.Sequential in order, nested ones included; another network is its own only layer."""
-    if type(network) is not nn.Sequential:
+    """The modules of an nn.Sequential in order, nested ones included; another network is its own only layer, and so is
+    one with hooks, which may change what it computes."""
+    if type(network) is not nn.Sequential or hooked(network):
         return [network]
     return [layer for child in network for layer in layers(child)]
+
+
+def hooked(module):
+    """Whether functions of others run before or after the module's own."""
+    return bool(module._forward_hooks or module._forward_pre_hooks)
 
 
 def _nan_is_vacuous(upper):

@@ -83,6 +83,7 @@ def _sanity(frame, config):
         here = f"At ε = {config['evaluation']['epsilon']:g}"
         for column, title in (("reduced", "¼ budget"), ("white_box", "white-box"), ("square", "Square")):
             row[here, title] = _percent(values[f"auc_{column}"])
+        row[here, "Square wins"] = _percent(values["square_wins"])
         missed = [title for column, title in checks.items() if not values[column]]
         row["", "Reliable"] = "yes" if values["reliable"] else f"no: {', '.join(missed)}"
         rows.append(row)

@@ -4,6 +4,7 @@ import torch
 from torch.nn.functional import cross_entropy
 
 from oodcert.attacks.pgd import monotone_pgd
+from oodcert.errors import InputError
 from oodcert.training.loop import fit_classifier
 
 SETTINGS = {"epsilon": "nonnegative", "attack_iterations": "count", "outlier_weight": "nonnegative"}
@@ -28,13 +29,18 @@ def attack(network, objective, images, epsilon, iterations, generator):
     """Images that maximise objective(logits) [N] within ‖x' - x‖∞ ≤ epsilon, x' in [0, 1], found by monotone PGD.
 
     The start is uniform in the ball, from generator (on the CPU). The network is attacked in evaluation mode, in which
-    an image's logits do not depend on the batch, and left in the mode it was in.
+    an image's logits do not depend on the batch, and left in the mode it was in. Raises InputError where the objective
+    becomes NaN.
     """
     training = network.training
     network.eval()
     noise = 2 * torch.rand(images.shape, generator=generator) - 1
     start = images + epsilon * noise.to(images.device)
-    attacked, _ = monotone_pgd(lambda x: objective(network(x)), images, start, epsilon, iterations=iterations)
+    try:
+        with torch.autocast(images.device.type, enabled=False):  # bfloat16 does not resolve such small changes
+            attacked, _ = monotone_pgd(lambda x: objective(network(x)), images, start, epsilon, iterations=iterations)
+    except InputError as error:
+        raise InputError(f"Training diverges: lower this part's learning_rate in the config. {error}") from error
     network.train(training)
     return attacked
 

@@ -13,6 +13,7 @@ SETTINGS = {
     "epsilon_ramp": "share",
     "weight_ramp": "share",
 }
+BOUNDED = True
 
 
 def good_loss(logits, labels, bounds, quantile, weight):

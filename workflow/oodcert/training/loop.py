@@ -54,7 +54,8 @@ def fit(module, loss, data, settings, *, optimizer, milestones, decay, seed, che
     multiplied by decay. mine: callable (module, all outliers, CPU generator) -> int64 indices of the outliers of the
     coming epoch, called at its start with the module in evaluation mode and without gradients; without it all are
     used. An epoch passes over the outliers in random order, anew when they run out. The curve has the mean of each
-    term over an epoch's images, and the terms "total" and "learning_rate" (of the optimizer's first group).
+    term over those of an epoch's images that had it, and the terms "total" and "learning_rate" (of the optimizer's
+    first group).
 
     All randomness derives from (seed, epoch, step), torch's global generators included, which are left as they were.
     So a training that was interrupted resumes without any generator's state, to the same bits: checkpoint, a path, is
@@ -80,10 +81,12 @@ def fit(module, loss, data, settings, *, optimizer, milestones, decay, seed, che
             factor = decay ** sum(epoch >= round(milestone * epochs) for milestone in milestones)
             for group, rate in zip(optimizer.param_groups, rates, strict=True):
                 group["lr"] = rate * factor
-            means = defaultdict(float)
+            sums, images = defaultdict(float), defaultdict(int)
             for batch in _batches(module, data, settings, seed, epoch, mine):
                 for name, value in _step(loss, batch, optimizer, autocast, f"epoch {epoch + 1} of {epochs}").items():
-                    means[name] += value * len(batch.images) / len(data.images)
+                    sums[name] += value * len(batch.images)
+                    images[name] += len(batch.images)
+            means = {name: total / images[name] for name, total in sums.items()}
             means["learning_rate"] = optimizer.param_groups[0]["lr"]
             rows += [(epoch + 1, name, value) for name, value in means.items()]
             progress.set_postfix(loss=f"{means['total']:.4g}", refresh=False)
@@ -141,8 +144,9 @@ def _batches(module, data, settings, seed, epoch, mine):
     module.train()
     generator = _generator(seed, "order", epoch)
     order = torch.randperm(n, generator=generator)
-    passes = [pool[torch.randperm(len(pool), generator=generator)] for _ in range(-(-n // max(len(pool), 1)))]
-    outliers = torch.cat(passes)[:n]
+    rounds = -(-n // len(pool)) if len(pool) else 0
+    passes = [pool[torch.randperm(len(pool), generator=generator)] for _ in range(rounds)]
+    outliers = torch.cat([pool[:0], *passes])[:n]
     starts = range(0, n, settings["batch_size"])
     for step, first in enumerate(starts):
         inside, outside = (indices[first : first + starts.step].to(device) for indices in (order, outliers))

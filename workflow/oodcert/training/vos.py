@@ -22,7 +22,7 @@ def virtual_outliers(features, candidates, generator):
     classes, of Cholesky factor L. The candidates need not be drawn: mean + L n with standard normal n is the less
     likely the longer n is, and n's direction does not depend on its length. So the direction is drawn, and the squared
     length as the largest of that many chi-squared variables: their quantile function at U^(1 / candidates).
-    generator: on the CPU.
+    generator: on the CPU. Raises InputError where the covariance has no Cholesky factor.
     """
     with torch.no_grad(), torch.autocast(features.device.type, enabled=False):
         classes, _, size = features.shape
@@ -33,7 +33,13 @@ def virtual_outliers(features, candidates, generator):
         uniform = torch.rand(classes, 1, generator=generator, dtype=torch.float64)
         above = -torch.expm1(uniform.log() / candidates)  # 1 - U^(1 / candidates)
         length = torch.from_numpy(2 * gammainccinv(size / 2, above.numpy())).sqrt()
-        steps = (length * direction).to(features.device) @ torch.linalg.cholesky(covariance).T
+        factor, failed = torch.linalg.cholesky_ex(covariance)
+        if failed:
+            raise InputError(
+                "The features of the classes have no Gaussian: their covariance is not finite or too uneven. Training "
+                "diverges: lower this part's learning_rate in the config."
+            )
+        steps = (length * direction).to(features.device) @ factor.T
         return (means + steps).to(features.dtype)
 
 
