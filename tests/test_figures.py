@@ -63,10 +63,16 @@ def test_colours_belong_to_methods_and_stay_visible():
     assert all(0.2126 * r**2.2 + 0.7152 * g**2.2 + 0.0722 * b**2.2 <= 0.5 + 1e-9 for r, g, b in colours.values())
 
 
-def test_unusable_palettes_are_refused():
-    for palette, message in (("no_such", "no palette"), ("Set2", "8 colours for 10 methods")):
-        with pytest.raises(InputError, match=rf"figures.palette.*{message}"):
-            figures.colours(synthetic.config(methods=TEN, figures={"palette": palette}))
+@pytest.mark.parametrize("palette", ["colorblind", "Set2"])
+def test_more_methods_than_colours_take_darker_shades(palette):
+    few = figures.colours({"methods": TEN[:8], "figures": {"palette": palette}})
+    many = figures.colours({"methods": [*TEN[:8], *range(15)], "figures": {"palette": palette}})
+    assert len(set(many.values())) == 23 and many.items() >= few.items()
+
+
+def test_an_unknown_palette_is_refused():
+    with pytest.raises(InputError, match=r"figures\.palette.*no palette"):
+        figures.colours(synthetic.config(figures={"palette": "no_such"}))
 
 
 def test_the_context_scales_fonts_and_figure_together(evidence, config):

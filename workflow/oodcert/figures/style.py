@@ -14,6 +14,7 @@ INK = "0.25"  # grey of what belongs to no method
 WIDTH = 7.2  # inches, of a figure in the context "paper"
 MOST_COLUMNS = 5
 LIGHTEST = 0.5  # relative luminance of a line that is still seen on white
+SHADE = 0.6  # of a colour that comes a second time
 LOOKS = [  # of the bounds' lines, told apart without colour
     {"linestyle": "-", "marker": "o"},
     {"linestyle": "--", "marker": "s"},
@@ -43,19 +44,19 @@ def style(config):
 def colours(config):
     """The colour of every method, the same in all figures: dict from method to RGB, in the palette's order.
 
-    Colours too light for a line on white (yellow, pink) are darkened.
-    Raises InputError where the palette is unknown or has fewer colours than there are methods.
+    Colours too light for a line on white (yellow, pink) are darkened. Where the methods outnumber the colours, these
+    come again in a darker shade. Raises InputError where the palette is unknown.
     """
-    name, methods = config["figures"]["palette"], config["methods"]
+    name = config["figures"]["palette"]
     try:
-        palette = seaborn.color_palette(name, len(methods))
+        palette = [_darkened(colour) for colour in seaborn.color_palette(name)]
     except ValueError as error:
         raise InputError(f"figures.palette: {name!r} is no palette of seaborn's; `colorblind` is one.") from error
-    if len(set(palette)) < len(methods):
-        raise InputError(
-            f"figures.palette: {name!r} has {len(set(palette))} colours for {len(methods)} methods: use a larger one."
-        )
-    return dict(zip(methods, map(_darkened, palette), strict=True))
+    found = {}
+    for index, method in enumerate(config["methods"]):
+        round_, place = divmod(index, len(palette))
+        found[method] = tuple(SHADE**round_ * channel for channel in palette[place])
+    return found
 
 
 def _darkened(colour):

@@ -62,15 +62,12 @@ def _id(frame, config):
 def _autoattack(frame, config):
     attacks = sorted(set(frame["attack"]) - {WORST_CASE})
     rows = []
-    for method in config["methods"]:
-        row = {("", "Method"): label(method)}
-        for epsilon in config["evaluation"]["attack_id"]["epsilons"]:
-            chosen = frame[(frame["method"] == method) & np.isclose(frame["epsilon"], epsilon)]
-            found = chosen.set_index("attack")["accuracy"]
-            for attack in (*attacks, WORST_CASE):
-                row[f"ε = {epsilon:g}", label(attack)] = _percent(found[attack]) if attack in found else "–"
-        rows.append(row)
-    return _two_levels(rows)
+    for (method, epsilon), chosen in frame.groupby(["method", "epsilon"], sort=False):
+        found = chosen.set_index("attack")["accuracy"]
+        cells = {label(name): _percent(found[name]) if name in found else "–" for name in (*attacks, WORST_CASE)}
+        rows.append({"Method": label(method), "ε": f"{epsilon:g}", **cells})
+    shown = pd.DataFrame(rows)
+    return shown.assign(Method=shown["Method"].mask(shown["Method"].duplicated(), ""))
 
 
 def _sanity(frame, config):
