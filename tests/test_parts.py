@@ -36,6 +36,7 @@ def test_the_parts_of_the_ten_methods():
     }
     assert parts["atom"].extra_outputs == 1 and sum(part.extra_outputs for part in parts.values()) == 1
     assert {name: part.needs for name, part in parts.items() if part.needs} == {"prood": ("discriminator",)}
+    assert [name for name, part in parts.items() if part.bounded] == ["good"]
     assert parts["logitnorm"].settings == {"temperature": "positive"} and parts["plain"].settings == {}
 
 
@@ -45,6 +46,20 @@ def test_files_are_read_and_not_imported(folder):
     )
     (folder / "loop.py").write_text("STEP = 1\ndef train():\n    SETTINGS = {}\n")
     assert known_parts() == {"mixup": Part({"rate": "share"}, ("plain",), 2)}
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("SETTINGS = dict(share=ramp)\n", "mixup.py: SETTINGS must be a literal"),
+        ("SETTINGS = {}\nNEEDS = (plain,)\n", "mixup.py: NEEDS must be a literal"),
+        ("SETTINGS = {\n", "mixup.py is not Python .*line 1"),
+    ],
+)
+def test_what_can_not_be_read_without_importing_is_named(folder, text, message):
+    (folder / "mixup.py").write_text(text)
+    with pytest.raises(InputError, match=message):
+        known_parts()
 
 
 def test_without_needs_and_outputs_there_are_none(folder):

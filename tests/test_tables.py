@@ -167,7 +167,8 @@ def test_autoattack_shows_a_dash_for_attacks_of_the_other_version(evidence, conf
     assert shown["ε"].tolist() == ["0.00784", "0.03137"] * 5
     dashes = {name: 10 - shown[name].tolist().count("–") for name in attacks}
     assert dashes == dict(zip(attacks, (10, 2, 8, 8, 8, 10), strict=True))
-    assert (shown.loc[:7, "APGD-DLR"] == "–").all() and (shown.loc[8:, ["APGD-T", "FAB-T", "Square"]] == "–").all(axis=None)
+    assert (shown.loc[:7, "APGD-DLR"] == "–").all()
+    assert (shown.loc[8:, ["APGD-T", "FAB-T", "Square"]] == "–").all(axis=None)
     worst = table.query("method == 'vos' and epsilon == 0.03137 and attack == 'worst-case'")["accuracy"].iloc[0]
     assert shown.loc[5, "worst-case"] == f"{100 * worst:.1f}"
     alone = table[table["attack"] != "worst-case"].groupby(["method", "epsilon"])["accuracy"].min()
