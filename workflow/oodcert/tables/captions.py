@@ -7,6 +7,7 @@ import numpy as np
 from oodcert.errors import InputError
 from oodcert.methods import bounds_of, is_randomised
 from oodcert.tables.labels import MARK, label
+from oodcert.tables.notes import unexpected
 from oodcert.tables.sanity import SLACK, WINS, sanity_table
 from oodcert.tables.select import of_method, of_set
 from oodcert.tables.values import headline_table
@@ -166,6 +167,7 @@ def _protocols(evidence, config):
         *_standard_errors(evidence, config),
         _strongest(evidence, config),
         *_unreliable(evidence, config),
+        *unexpected(evidence, config),
     ]
 
 
