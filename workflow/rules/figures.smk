@@ -47,9 +47,7 @@ rule draw_figures:
             "attack_l2",
             "certify_id",
         ),
-        training=expand(
-            f"{RESULTS}/evidence/training/{{part}}.parquet", part=TRAINED
-        ),
+        training=expand(f"{RESULTS}/evidence/training/{{part}}.parquet", part=TRAINED),
         denoised=rules.denoised_examples.output,
         checks=rules.check.output,
     output:

@@ -24,7 +24,9 @@ rule train:
         gpu=GPU,
     params:
         **NETWORK_JOB,
-        networks=lambda wildcards: networks([wildcards.part, *declared(wildcards.part).needs]),
+        networks=lambda wildcards: networks(
+            [wildcards.part, *declared(wildcards.part).needs]
+        ),
         settings=lambda wildcards: config["training"][wildcards.part],
     message:
         "Training {wildcards.part}"
