@@ -2,8 +2,7 @@
 
 import numpy as np
 import pandas as pd
-from scipy.stats import rankdata
-from sklearn.metrics import average_precision_score
+from sklearn.metrics import average_precision_score, roc_auc_score
 
 from oodcert.errors import InputError
 
@@ -30,10 +29,10 @@ def ood_metrics(id_scores, ood_scores, guaranteed=False):
                 f"{np.isnan(scores).sum()} of {scores.size} {name} scores are NaN: "
                 "no metric is defined for them. Check the network's outputs on these images."
             )
-    ranks, n = rankdata(np.concatenate([id_scores, ood_scores])), id_scores.size  # ties share their mean rank
-    is_id = np.arange(ranks.size) < n
+    ranks = np.unique(np.concatenate([id_scores, ood_scores]), return_inverse=True)[1]
+    is_id = np.arange(ranks.size) < id_scores.size
     return {
-        "auc": float((ranks[:n].sum() - n * (n + 1) / 2) / (n * ood_scores.size)),  # Mann and Whitney's U
+        "auc": float(roc_auc_score(is_id, ranks)),
         "aupr": _worst_precision(id_scores, ood_scores) if guaranteed else float(average_precision_score(is_id, ranks)),
         "fpr95": false_positive_rate(id_scores, ood_scores, tpr=0.95),
     }
