@@ -35,18 +35,17 @@ def test_a_reduced_budget_has_a_quarter_of_the_iterations_and_queries():
     assert BUDGET["apgd"]["iterations"] == 8
 
 
-@pytest.mark.parametrize("method", ["atom", "distro"])
-def test_every_run_is_the_attack_at_its_radius_and_budget(method):
+@pytest.mark.parametrize(("method", "batch_size"), [("atom", 3), ("distro", 6)])  # three images, at two draws each
+def test_every_run_is_the_attack_at_its_radius_and_budget(method, batch_size):
     epsilon = CONFIG["evaluation"]["epsilon"]
     one = evaluation(method, budget=BUDGET, images=3, epsilons=[epsilon, 1.0])
     found = sanity(one)
     runs = [(epsilon, BUDGET, 1.0), (1.0, BUDGET, 1.0), (epsilon, QUARTER, 0.25)]
     expected = [
-        attack_linf(evaluation(method, few(3), budget=budget, epsilon=at)).assign(share=share)
+        attack_linf(evaluation(method, few(3), budget=budget, epsilon=at, batch_size=batch_size)).assign(share=share)
         for at, budget, share in runs
     ]
-    expected = pd.concat(expected, ignore_index=True)  # in batches of another size, so up to float rounding
-    pd.testing.assert_frame_equal(found, expected, rtol=1e-4)
+    pd.testing.assert_frame_equal(found, pd.concat(expected, ignore_index=True), check_exact=True)
     assert len(found) == 3 * 2 * 3 and (found["set"] != "id").all() and one.calls > 0
     assert (found["epsilon"] == 1.0).any()
     wide = found[found["share"] == 1].pivot(index=["set", "sample"], columns="epsilon", values="attacked")
