@@ -3,6 +3,7 @@
 import hashlib
 import json
 import os
+import sys
 import time
 from pathlib import Path
 
@@ -97,7 +98,7 @@ def _transfer(url, partial, entry, progress):
             if wait is None:
                 raise
             if progress:
-                tqdm.write(f"{url}: {error}; next attempt in {wait} s")
+                tqdm.write(f"{url}: {error}; next attempt in {wait} s", file=sys.stderr)
             time.sleep(wait)
 
 
@@ -122,8 +123,8 @@ def _attempt(url, partial, entry, progress):
             if "html" in response.headers.get("Content-Type", ""):
                 raise _Refused("a web page instead of the file")
             start = start if status == 206 else 0
-            length = response.headers.get("Content-Length")
-            total = start + int(length) if length else None
+            length = response.headers.get("Content-Length", "")
+            total = start + int(length) if length.isdecimal() else None
             if entry.bytes and total and total != entry.bytes:
                 raise _Refused(f"a file of {total} bytes, not {entry.bytes}")
             if start == 0:
@@ -133,7 +134,7 @@ def _attempt(url, partial, entry, progress):
                 _store(response.raw.stream(CHUNK, decode_content=False), partial, start, entry, bar)
     except (requests.ConnectionError, requests.Timeout, HTTPError) as error:
         raise _Interrupted(f"connection failed ({error})") from error
-    except (requests.RequestException, ValueError) as error:
+    except requests.RequestException as error:
         raise _Refused(f"no usable answer ({error})") from error
 
 
