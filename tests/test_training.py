@@ -34,7 +34,7 @@ SETTINGS = {
     "atom": {**ATTACK, "pool": 40, "quantile": 0.125},
     "good": {"epsilon": 0.02, "quantile": 0.8, "outlier_weight": 1.0, "epsilon_ramp": 0.5, "weight_ramp": 0.0},
 }
-RECIPE = {"epochs": 8, "batch_size": 16, "learning_rate": 0.05, "weight_decay": 0.0, "augmentation": "none"}
+RECIPE = {"start_from": None, "epochs": 8, "batch_size": 16, "learning_rate": 0.05, "weight_decay": 0.0, "augmentation": "none"}
 
 
 def toy_set(name, bright, n=64):
