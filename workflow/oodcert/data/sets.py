@@ -74,7 +74,8 @@ def _read(name, split, config, count):
     entry, mirror = entry_of(name, split), config["data_mirror"]
     image_set, classes = read_mirror(entry, mirror), mirror_classes(entry, mirror)
     if name == data["outliers"]:
-        shared = [classes.index(one) for one in overlapping(name, data["id"])]
+        left_out = overlapping(name, data["id"])
+        shared = [label for label, class_name in enumerate(classes) if class_name in left_out]
         image_set = image_set.chosen(~np.isin(image_set.labels, shared))
     return _shuffled(image_set, split)
 
