@@ -15,7 +15,7 @@ from PIL import Image
 from scipy.io import savemat
 
 from oodcert.data.folder import load_images
-from oodcert.data.readers import class_names, mirror_class_names, read_mirror, read_set
+from oodcert.data.readers import mirror_classes, read_mirror, read_set, set_classes
 from oodcert.data.registry import entry_of
 from test_imageset import assert_refused, jpeg_pack
 
@@ -86,7 +86,7 @@ def test_cifar10(tmp_path):
     assert train.labels.tolist() == labels[:10] and train.ids.tolist() == list(range(10))
     test = read_set(entry(tmp_path, "cifar10"), tmp_path, 32)
     assert np.array_equal(test.images, images[10:]) and test.labels.tolist() == labels[10:]
-    assert class_names(entry(tmp_path, "cifar10"), tmp_path) == ("plane", "car")
+    assert set_classes(entry(tmp_path, "cifar10"), tmp_path) == ("plane", "car")
     assert [path.name for path in tmp_path.iterdir()] == ["cifar-10-python.tar.gz"]
 
 
@@ -99,7 +99,7 @@ def test_cifar100_has_fine_labels_and_is_resized(tmp_path):
     assert found.images.shape == (3, 8, 8, 3) and found.labels.tolist() == [7, 99, 0]
     np.savez(tmp_path / "same.npz", images=images)
     assert np.array_equal(found.floats(), load_images(tmp_path / "same.npz", 8).numpy())
-    assert class_names(entry(tmp_path, "cifar100"), tmp_path) == ("apple", "bed")
+    assert set_classes(entry(tmp_path, "cifar100"), tmp_path) == ("apple", "bed")
 
 
 def test_svhn(tmp_path):
@@ -107,7 +107,7 @@ def test_svhn(tmp_path):
     savemat(tmp_path / "test_32x32.mat", {"X": images.transpose(1, 2, 3, 0), "y": np.uint8([[1], [10], [9], [10]])})
     found = read_set(entry(tmp_path, "svhn"), tmp_path, 32)
     assert np.array_equal(found.images, images) and found.labels.tolist() == [1, 0, 9, 0]
-    assert class_names(entry(tmp_path, "svhn"), tmp_path) == tuple("0123456789")
+    assert set_classes(entry(tmp_path, "svhn"), tmp_path) == tuple("0123456789")
 
 
 def test_textures(tmp_path):
@@ -124,7 +124,7 @@ def test_textures(tmp_path):
     found = read_set(entry(tmp_path, "textures"), tmp_path, 32)
     assert found.images.shape == (3, 32, 32, 3) and found.labels.tolist() == [0, 0, 1]
     assert np.abs(found.images.mean((1, 2, 3)) - [255, 200, 200]).max() < 6
-    assert class_names(entry(tmp_path, "textures"), tmp_path) == ("banded", "zigzagged")
+    assert set_classes(entry(tmp_path, "textures"), tmp_path) == ("banded", "zigzagged")
 
 
 def test_tiny_imagenet(tmp_path):
@@ -138,7 +138,7 @@ def test_tiny_imagenet(tmp_path):
             archive.writestr(f"tiny-imagenet-200/{name}", png(image, "JPEG"))
     tiny = entry(tmp_path, "tiny_imagenet", "train")
     found = read_set(tiny, tmp_path, 32)
-    assert found.labels.tolist() == [1, 1, 0, 0] and class_names(tiny, tmp_path) == ("n2", "n1")
+    assert found.labels.tolist() == [1, 1, 0, 0] and set_classes(tiny, tmp_path) == ("n2", "n1")
     for name in images:
         path = tmp_path / "folder" / name
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -154,7 +154,7 @@ def test_odin(tmp_path, name):
     found = read_set(entry(tmp_path, name), tmp_path, 36)
     assert found.name == name and found.labels.tolist() == [-1] * 3
     assert np.array_equal(found.images, [images[name] for name in ("0", "10", "2")])
-    assert class_names(entry(tmp_path, name), tmp_path) == ()
+    assert set_classes(entry(tmp_path, name), tmp_path) == ()
 
 
 def test_random_images_stay_on_disk(tmp_path):
@@ -180,11 +180,11 @@ def test_a_mirror_is_read_with_its_index_and_class_names(tmp_path):
     found = read_mirror(here, tmp_path)
     assert found.name == "cifar100" and np.array_equal(found.images, images)
     assert found.labels.tolist() == [1, 0, 1] and found.ids.tolist() == [30, 10, 20]
-    assert mirror_class_names(here, tmp_path) == ()
+    assert mirror_classes(here, tmp_path) == ()
     here = write(**jpeg_pack(images), class_names=np.array(["tench"]), wnids=np.array(["n1"]))
-    assert read_mirror(here, tmp_path).ids.tolist() == [0, 1, 2] and mirror_class_names(here, tmp_path) == ("n1",)
+    assert read_mirror(here, tmp_path).ids.tolist() == [0, 1, 2] and mirror_classes(here, tmp_path) == ("n1",)
     here = write(images=images, class_names=np.array(["a", "b"]))
-    assert mirror_class_names(here, tmp_path) == ("a", "b")
+    assert mirror_classes(here, tmp_path) == ("a", "b")
     assert_refused(lambda: read_mirror(mirrored, tmp_path), "some.npz", mirrored.mirror_sha256, here.mirror_sha256)
     assert_refused(lambda: read_mirror(here, tmp_path / "none"), "none", "data_mirror", "oodcert data fetch cifar100")
 
@@ -231,7 +231,7 @@ def test_a_file_that_is_missing_or_not_what_it_should_be_is_named(tmp_path):
     write_tar(tmp_path / "cifar-10-python.tar.gz", {"cifar-10-batches-py/test_batch": batch})
     assert_refused(lambda: read_set(entry(tmp_path, "cifar10"), tmp_path, 32), "test_batch", "3072")
     assert_refused(lambda: read_set(entry(tmp_path, "cifar10", "train"), tmp_path, 32), "data_batch_1")
-    assert_refused(lambda: class_names(entry(tmp_path, "cifar10"), tmp_path), "batches.meta")
+    assert_refused(lambda: set_classes(entry(tmp_path, "cifar10"), tmp_path), "batches.meta")
     with zipfile.ZipFile(tmp_path / "tiny-imagenet-200.zip", "w") as archive:
         archive.writestr("tiny-imagenet-200/wnids.txt", "n2")
         archive.writestr("tiny-imagenet-200/train/n1/images/n1_0.JPEG", png(pixels(64, 64, 3), "JPEG"))

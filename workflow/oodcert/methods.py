@@ -13,10 +13,25 @@ def parts_of(composition):
     return [composition["classifier"], *(name for name in ("discriminator", "denoiser") if composition[name])]
 
 
-def trained_parts(methods):
-    """Names of all parts to be trained for these methods (name -> composition), with the parts that those need."""
-    parts = [part for composition in methods.values() for part in parts_of(composition)]
-    return [*dict.fromkeys(name for part in parts for name in (*declared(part).needs, part))]
+def needed_parts(part, training):
+    """Names of the parts that must be trained before a part: those it declares, and the one it starts from.
+
+    training: the config's entry.
+    """
+    start = training[part]["start_from"]
+    return [*declared(part).needs, *([start] if start else [])]
+
+
+def trained_parts(methods, training):
+    """Names of all parts to be trained for these methods (name -> composition), each after those that it needs."""
+    found = {}
+    for part in (part for composition in methods.values() for part in parts_of(composition)):
+        found |= dict.fromkeys([*_before(part, training), part])
+    return list(found)
+
+
+def _before(part, training):
+    return [name for needed in needed_parts(part, training) for name in (*_before(needed, training), needed)]
 
 
 def is_randomised(composition):

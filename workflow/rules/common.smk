@@ -13,12 +13,13 @@ os.environ.update(
 from snakemake.exceptions import WorkflowError
 
 from oodcert.config import check_config
+from oodcert.data.sources import available, ood_files, training_files
 from oodcert.errors import InputError
-from oodcert.methods import is_randomised, parts_of, trained_parts
-from oodcert.parts import declared, known_parts
+from oodcert.methods import is_randomised, needed_parts, parts_of, trained_parts
+from oodcert.parts import known_parts
 
 try:
-    check_config(config)
+    config = available(check_config(config))
 except InputError as error:
     raise WorkflowError(str(error))
 
@@ -40,6 +41,12 @@ NETWORK_JOB = dict(
     threads=config["threads"],
     image_shape=config["data"]["image_shape"],
     num_classes=config["data"]["num_classes"],
+)
+# and of those that evaluate a method
+EVALUATION_JOB = dict(
+    **NETWORK_JOB,
+    test_images=config["data"]["test_images"],
+    batch_size=EVALUATION["batch_size"],
 )
 GPU = 0 if config["device"] == "cpu" else 1
 
@@ -68,7 +75,9 @@ def method_networks(wildcards):
 
 
 # examples of the denoiser are shown whether or not a method uses it
-TRAINED = [*dict.fromkeys([*trained_parts(config["methods"]), "denoiser"])]
+TRAINED = [
+    *dict.fromkeys([*trained_parts(config["methods"], config["training"]), "denoiser"])
+]
 LINEAR = f"{RESULTS}/evidence/attack_linear/linear.parquet"
 
 

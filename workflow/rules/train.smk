@@ -4,7 +4,9 @@
 rule train:
     input:
         sets=[f"{DATA}/id_train.npz", f"{DATA}/outliers.npz"],
-        parts=lambda wildcards: weights(declared(wildcards.part).needs),
+        parts=lambda wildcards: weights(
+            needed_parts(wildcards.part, config["training"])
+        ),
     output:
         weights=f"{RESULTS}/models/{{part}}.safetensors",
         record=f"{RESULTS}/models/{{part}}.json",
@@ -25,7 +27,7 @@ rule train:
     params:
         **NETWORK_JOB,
         networks=lambda wildcards: networks(
-            [wildcards.part, *declared(wildcards.part).needs]
+            [wildcards.part, *needed_parts(wildcards.part, config["training"])]
         ),
         settings=lambda wildcards: config["training"][wildcards.part],
     message:

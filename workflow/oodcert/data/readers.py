@@ -43,7 +43,7 @@ def read_set(entry, folder, size):
     return ImageSet(entry.set, images, labels, np.arange(len(images)))
 
 
-def class_names(entry, folder):
+def set_classes(entry, folder):
     """The names of the labels of `read_set`, in their order: of Tiny ImageNet wnids, of the ODIN sets and such none."""
     path = _verified(entry, folder)
     if entry.set in CIFAR_NAMES:
@@ -69,7 +69,7 @@ def read_mirror(entry, mirror):
     return ImageSet(entry.set, images.images, images.labels, images.ids if index is None else index)
 
 
-def mirror_class_names(entry, mirror):
+def mirror_classes(entry, mirror):
     """The names of the labels of `read_mirror`: the file's `wnids` or else its `class_names`; without either ()."""
     path = _mirrored(entry, mirror)
     names = [_array(path, key) for key in ("wnids", "class_names")]

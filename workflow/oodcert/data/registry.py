@@ -61,7 +61,10 @@ def entry_of(name, split):
         known = sorted(known for known, other in registry() if other == split)
         close = get_close_matches(name, known, n=1)
         hint = f"did you mean {close[0]!r}?" if close else f"known: {', '.join(known)}"
-        raise InputError(f"data/registry.csv has no {split} images of a set {name!r} ({hint}).")
+        raise InputError(
+            f"There are no {split} images of a set {name!r} in data/registry.csv, nor bundled ones ({hint}). "
+            "Images of your own go under data.own of the config."
+        )
     return registry()[name, split]
 
 

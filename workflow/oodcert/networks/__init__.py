@@ -10,7 +10,7 @@ from oodcert.errors import InputError
 from oodcert.networks.cnn import cnn
 from oodcert.networks.densenet import densenet
 from oodcert.networks.ibp_cnn import ibp_cnn_s, ibp_cnn_xl
-from oodcert.networks.resnet import resnet, resnet18
+from oodcert.networks.resnet import patch_resnet, resnet, resnet18
 from oodcert.networks.wideresnet import wideresnet
 
 NETWORKS = {
@@ -18,6 +18,7 @@ NETWORKS = {
     "densenet": densenet,
     "ibp_cnn_s": ibp_cnn_s,
     "ibp_cnn_xl": ibp_cnn_xl,
+    "patch_resnet": patch_resnet,
     "resnet": resnet,
     "resnet18": resnet18,
     "wideresnet": wideresnet,
