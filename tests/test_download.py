@@ -1,5 +1,6 @@
 """Downloads from a real server on this machine, which can be told to misbehave."""
 
+import gzip
 import hashlib
 import json
 import random
@@ -26,7 +27,7 @@ class Server(ThreadingHTTPServer):
 
     def __init__(self):
         super().__init__(("127.0.0.1", 0), Handler)
-        self.data, self.tag, self.ranges, self.if_range = DATA, '"1"', True, True
+        self.data, self.tag, self.ranges, self.if_range, self.more = DATA, '"1"', True, True, {}
         self.faults, self.requests, self.kind = [], [], "application/octet-stream"
 
     def url(self, path="file.bin"):
@@ -50,15 +51,16 @@ class Handler(BaseHTTPRequestHandler):
             return self.end_headers()
         data, start = server.data, 0
         wanted = self.headers.get("Range")
-        if wanted and server.ranges and (not server.if_range or self.headers.get("If-Range") == server.tag):
+        valid = not server.if_range or self.headers.get("If-Range") in (server.tag, server.more.get("Last-Modified"))
+        if wanted and server.ranges and valid:
             start = int(wanted.removeprefix("bytes=").removesuffix("-"))
         if start >= len(data) > 0:
             return self.send_error(416)
         self.send_response(206 if start else 200)
         self.send_header("Content-Type", server.kind)
         self.send_header("Content-Disposition", 'attachment; filename="../../owned"')
-        if server.tag:
-            self.send_header("ETag", server.tag)
+        for name, value in {"ETag": server.tag, **server.more}.items():
+            self.send_header(name, value)
         if start:
             self.send_header("Content-Range", f"bytes {start}-{len(data) - 1}/{len(data)}")
         if fault != "no length":
@@ -109,8 +111,9 @@ def test_a_redirect_is_followed_and_no_name_of_the_servers_taken(server, tmp_pat
 
 
 def test_a_gzip_file_is_kept_as_it_is(server, tmp_path):
-    fetch(entry(server.url()), tmp_path, progress=False)
-    assert server.requests[0]["Accept-Encoding"] == "identity"
+    server.data, server.more = gzip.compress(DATA), {"Content-Encoding": "gzip"}
+    known = entry(server.url(), data=server.data)
+    assert fetch(known, tmp_path, progress=False).read_bytes() == server.data
 
 
 @pytest.mark.parametrize("faults", [["drop"], ["drop", "drop"], [503, "drop", 429]])
@@ -137,6 +140,13 @@ def begun(server, tmp_path, known):
     server.faults = ["drop", 503, 503, 503]
     assert_refused(lambda: fetch(known, tmp_path, progress=False), "503")
     server.requests.clear()
+
+
+def test_the_time_of_the_last_change_is_a_validator_too(server, tmp_path):
+    server.tag, server.more = 'W/"1"', {"Last-Modified": "Mon, 01 Jan 2024 00:00:00 GMT"}
+    begun(server, tmp_path, entry(server.url()))
+    assert fetch(entry(server.url()), tmp_path, progress=False).read_bytes() == DATA
+    assert [request["If-Range"] for request in server.requests] == list(server.more.values())
 
 
 @pytest.mark.parametrize("changes", [{"ranges": False}, {"tag": ""}, {"tag": 'W/"1"'}])

@@ -213,7 +213,9 @@ def test_a_file_that_is_missing_or_not_what_it_should_be_is_named(tmp_path):
     assert_refused(
         lambda: read_set(entry_of("svhn", "test"), tmp_path, 32), "test_32x32.mat", "oodcert data fetch svhn", "mirror"
     )
-    assert_refused(lambda: read_set(entry_of("openimages", "train"), tmp_path, 32), "openimages", "of your own")
+    assert_refused(
+        lambda: read_set(entry_of("openimages", "train"), tmp_path, 32), "openimages", "of your own", "docs/data.md"
+    )
     (tmp_path / "test_32x32.mat").write_bytes(b"no matlab file")
     assert_refused(lambda: read_set(entry(tmp_path, "svhn"), tmp_path, 32), "test_32x32.mat", "matlab")
     for array in (pixels(2, 3072), np.zeros((2, 32, 32, 3)), pixels(2, 32)):

@@ -77,11 +77,15 @@ def mirror_classes(entry, mirror):
 
 
 def _verified(entry, folder):
+    if not entry.file:
+        raise InputError(
+            f"The {entry.split} images of {entry.set} can't be downloaded: {entry.note}. See docs/data.md."
+        )
     path = Path(folder) / entry.file
-    if not entry.file or not path.is_file():
+    if not path.is_file():
         raise InputError(
             f"{path}: the {entry.split} images of {entry.set} are not there. Fetch them (`oodcert data fetch "
-            f"{entry.set}`), put the file there yourself, or use a mirror (--config data_mirror=DIR). {entry.note}"
+            f"{entry.set}`), put the file there yourself, or use a mirror (--config data_mirror=DIR)."
         )
     verify(path, entry)
     return path
