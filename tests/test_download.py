@@ -4,10 +4,10 @@ import gzip
 import hashlib
 import json
 import random
+import resource
 import socket
 import threading
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
@@ -29,6 +29,9 @@ class Server(ThreadingHTTPServer):
         super().__init__(("127.0.0.1", 0), Handler)
         self.data, self.tag, self.ranges, self.if_range, self.more = DATA, '"1"', True, True, {}
         self.faults, self.requests, self.kind = [], [], "application/octet-stream"
+
+    def handle_error(self, *args):
+        """A client that hangs up is no news."""
 
     def url(self, path="file.bin"):
         return f"http://127.0.0.1:{self.server_port}/{path}"
@@ -254,10 +257,21 @@ def test_what_looks_like_a_partial_file_is_not_trusted(server, tmp_path):
     assert fetch(entry(server.url()), tmp_path, progress=False).read_bytes() == DATA
 
 
-@pytest.mark.skipif(not Path("/dev/full").exists(), reason="no device that is always full")
-def test_a_full_disk_is_said(server, tmp_path):
-    (tmp_path / PARTIAL).symlink_to("/dev/full")
-    assert_refused(lambda: fetch(entry(server.url()), tmp_path, progress=False), "No space left", PARTIAL, "300000")
+def test_a_full_disk_is_said_and_the_next_call_resumes(server, tmp_path):
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, hard))  # no file may grow beyond
+    try:
+        assert_refused(lambda: fetch(entry(server.url()), tmp_path, progress=False), PARTIAL, "too large", "300000")
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
     assert names(tmp_path) == [PARTIAL, f"{PARTIAL}.json"] and len(server.requests) == 1
-    (tmp_path / PARTIAL).unlink()
     assert fetch(entry(server.url()), tmp_path, progress=False).read_bytes() == DATA
+    assert server.requests[1]["Range"] == "bytes=100000-"
+
+
+def test_what_one_url_began_outlives_the_refusal_of_another(server, tmp_path):
+    server.faults = ["drop", 503, 503, 503, 404]
+    urls = server.url("a"), server.url("b")
+    assert_refused(lambda: fetch(entry(*urls), tmp_path, progress=False), "503", "404")
+    assert fetch(entry(*urls), tmp_path, progress=False).read_bytes() == DATA
+    assert server.requests[-1]["Range"] == "bytes=100000-"

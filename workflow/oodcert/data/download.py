@@ -76,7 +76,8 @@ def _download(entry, path, progress):
                 raise _Refused(fault)
         except _Refused as error:
             reasons.append(f"{url}: {error}")
-            _discard(partial)
+            if _record(partial)["url"] == url:
+                _discard(partial)
         except _Interrupted as error:
             reasons.append(f"{url}: {error} ({len(WAITS) + 1} attempts; another run resumes what has arrived)")
         else:
@@ -104,31 +105,19 @@ def _transfer(url, partial, entry, progress):
 
 def _attempt(url, partial, entry, progress):
     """One request, appended to the partial file if that is the beginning of the very same file."""
-    known = _resumable(url, partial)
+    record = _record(partial)
+    known = record["validator"] if record["url"] == url and partial.exists() else ""
     start = partial.stat().st_size if known else 0
-    headers = {"Accept-Encoding": "identity"}
-    if known:
-        headers |= {"Range": f"bytes={start}-", "If-Range": known}
+    headers = {"Accept-Encoding": "identity"} | ({"Range": f"bytes={start}-", "If-Range": known} if start else {})
     try:
         with requests.get(url, headers=headers, stream=True, timeout=TIMEOUT) as response:
-            validator, status = _validator(response.headers), response.status_code
-            begins = response.headers.get("Content-Range", "").startswith(f"bytes {start}-")
-            if status == 416 or (status == 206 and not (known and validator == known and begins)):
-                _discard(partial)
-                raise _Interrupted("the server's file is not the one that was begun")
-            if status in TEMPORARY:
-                raise _Interrupted(f"status {status} {response.reason}")
-            if status not in (200, 206):
-                raise _Refused(f"status {status} {response.reason}")
-            if "html" in response.headers.get("Content-Type", ""):
-                raise _Refused("a web page instead of the file")
-            start = start if status == 206 else 0
-            length = response.headers.get("Content-Length", "")
-            total = start + int(length) if length.isdecimal() else None
+            start, total = _accept(response, partial, known, start)
             if entry.bytes and total and total != entry.bytes:
                 raise _Refused(f"a file of {total} bytes, not {entry.bytes}")
             if start == 0:
-                _record_path(partial).write_text(json.dumps({"url": url, "validator": validator}))
+                _discard(partial)
+                record = {"url": url, "validator": _validator(response.headers)}
+                _record_path(partial).write_text(json.dumps(record))
             bar = tqdm(total=total, initial=start, desc=entry.file, unit="B", unit_scale=True, disable=not progress)
             with bar:
                 _store(response.raw.stream(CHUNK, decode_content=False), partial, start, entry, bar)
@@ -136,6 +125,24 @@ def _attempt(url, partial, entry, progress):
         raise _Interrupted(f"connection failed ({error})") from error
     except requests.RequestException as error:
         raise _Refused(f"no usable answer ({error})") from error
+
+
+def _accept(response, partial, known, start):
+    """Where in the file the bytes of an answer begin, 0 or start, and the size of the whole file or None."""
+    status = response.status_code
+    goes_on = response.headers.get("Content-Range", "").startswith(f"bytes {start}-")
+    if status == 416 or (status == 206 and not (start and goes_on and _validator(response.headers) == known)):
+        _discard(partial)
+        raise _Interrupted("the server's file is not the one that was begun")
+    if status in TEMPORARY:
+        raise _Interrupted(f"status {status} {response.reason}")
+    if status not in (200, 206):
+        raise _Refused(f"status {status} {response.reason}")
+    if "html" in response.headers.get("Content-Type", ""):
+        raise _Refused("a web page instead of the file")
+    start = start if status == 206 else 0
+    length = response.headers.get("Content-Length", "")
+    return start, start + int(length) if length.isdecimal() else None
 
 
 def _store(chunks, partial, start, entry, bar):
@@ -158,13 +165,13 @@ def _store(chunks, partial, start, entry, bar):
         ) from error
 
 
-def _resumable(url, partial):
-    """The validator of what was begun from this url, or "" where a transfer must start from nothing."""
+def _record(partial):
+    """The url that a partial file comes from, and the validator of the server's file; both "" where nobody knows."""
     try:
         record = json.loads(_record_path(partial).read_text())
-        return record["validator"] if record["url"] == url and partial.stat().st_size else ""
+        return {key: str(record[key]) for key in ("url", "validator")}
     except (OSError, ValueError, KeyError, TypeError):
-        return ""
+        return {"url": "", "validator": ""}
 
 
 def _validator(headers):
