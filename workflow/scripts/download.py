@@ -1,7 +1,6 @@
 from pathlib import Path
 
 from oodcert.data.download import fetch
-
 from oodcert.imports import remote_files
 from oodcert.jobs import job
 
