@@ -207,6 +207,18 @@ def test_code_in_a_file_is_refused_and_does_not_run(loaded, tmp_path):
         assert not (tmp_path / "ran").exists()
 
 
+@pytest.mark.filterwarnings("ignore")
+def test_tensors_without_plain_numbers_are_refused(loaded):
+    state = random_state(EXAMPLES["prood-discriminator"])
+    weight = state["C1.weight"]
+    for strange in (weight.long(), weight.to(torch.complex64), torch.quantize_per_tensor(weight, 0.1, 0, torch.qint8)):
+        with pytest.raises(InputError, match=rf"C1\.weight is of type {strange.dtype}"):
+            loaded(state | {"C1.weight": strange}, "prood-discriminator")
+    for strange in (weight.to("meta"), weight.to_sparse(), 3):
+        with pytest.raises(InputError, match="holds no state dict"):
+            loaded(state | {"C1.weight": strange}, "prood-discriminator")
+
+
 def test_what_is_no_file_of_weights_is_named(loaded, tmp_path):
     loaded(random_state(EXAMPLES["prood-discriminator"]), "prood-discriminator")
     path, whole = tmp_path / "weights.pt", (tmp_path / "weights.pt").read_bytes()

@@ -1,9 +1,8 @@
 """Networks by name, as the config gives them.
 
 Every classifier is an nn.Sequential whose last module is the linear head: network[:-1] gives the penultimate features
-[N, F], network[-1], an nn.Linear, maps them to logits. Inputs are images in [0, 1]; nothing normalises them,
-but the networks of published weights (oodcert.networks.published), which begin with the normalisation they were trained
-with.
+[N, F], network[-1], an nn.Linear, maps them to logits. Inputs are images in [0, 1]; nothing normalises them
+but the first layer of some networks of published weights.
 """
 
 from inspect import signature

@@ -103,7 +103,8 @@ def read_state(path):
         if isinstance(state, dict) and isinstance(state.get(key), dict):
             state = state[key]
     if not isinstance(state, dict) or not all(
-        isinstance(key, str) and isinstance(tensor, torch.Tensor) for key, tensor in state.items()
+        isinstance(key, str) and isinstance(tensor, torch.Tensor) and not (tensor.is_meta or tensor.is_sparse)
+        for key, tensor in state.items()
     ):
         raise InputError(f"{path}: holds no state dict. Save one with torch.save(network.state_dict(), path).")
     return state
@@ -118,5 +119,14 @@ def mismatches(tensors, expected):
         for name in expected.keys() & tensors.keys()
         if tensors[name].shape != expected[name].shape
     ]
-    faults += [f"{name} holds NaN or infinity" for name in tensors if not torch.isfinite(tensors[name].float()).all()]
+    faults += [
+        f"{name} is of type {tensors[name].dtype}"
+        for name in expected.keys() & tensors.keys()
+        if tensors[name].is_floating_point() != expected[name].is_floating_point()
+    ]
+    faults += [
+        f"{name} holds NaN or infinity"
+        for name, tensor in tensors.items()
+        if tensor.is_floating_point() and not torch.isfinite(tensor.float()).all()
+    ]
     return sorted(faults)

@@ -167,7 +167,7 @@ def published_part(image_shape, outputs, format):
 
 def published_names(format, network):
     """key of the network's state dict -> name of the tensor in the published file."""
-    layers = [(name, layer) for name, layer in network.named_modules() if layer._parameters]
+    layers = [(name, layer) for name, layer in network.named_modules() if list(layer.parameters(recurse=False))]
     names = FORMATS[format].layers or [name.removeprefix("noise_model.") for name, _ in layers]
     return {
         f"{ours}.{key}": f"{theirs}.{key}"
