@@ -30,7 +30,7 @@ def read_config():
 def shrink(config):
     """The same config on tiny settings: every rule runs, no number means anything."""
     config["profile"] = "tiny"
-    config["data"]["test_images"] = 12
+    config["data"].update(test_images=12, accuracy_images=20)
     config["networks"] = {
         "classifier": {"name": "cnn", "width": 4},
         "good": {"name": "ibp_cnn_xl", "width": 4},

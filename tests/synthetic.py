@@ -79,7 +79,7 @@ def attack_linear(config, images, rng):
 def training(config, epochs=40):
     """Learning curves of every part of the methods, and of the denoiser."""
     epoch, frames = np.arange(1, epochs + 1), []
-    for index, part in enumerate(dict.fromkeys([*trained_parts(config["methods"]), "denoiser"])):
+    for index, part in enumerate(dict.fromkeys([*trained_parts(config["methods"], config["training"]), "denoiser"])):
         fall = np.exp(-epoch / (5 + index))
         terms = {"noise": 0.3 * fall + 0.1} if part == "denoiser" else {"id": 2 * fall + 0.05}
         if part in OUTLIERS:

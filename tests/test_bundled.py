@@ -1,4 +1,3 @@
-import copy
 import itertools
 
 import numpy as np
@@ -16,21 +15,6 @@ SIZES = {
     "photo_patches": 400,
     "outliers": 2000,
 }
-CONFIG = {
-    "data": {
-        "source": "digits",
-        "image_shape": [1, 8, 8],
-        "num_classes": 8,
-        "test_images": 200,
-        "ood": ["held_out_digits", "photo_crops", "photo_patches", "gaussian_noise", "uniform_noise"],
-    }
-}
-
-
-def config(**changes):
-    changed = copy.deepcopy(CONFIG)
-    changed["data"].update(changes)
-    return changed
 
 
 @pytest.fixture(scope="module")
@@ -119,42 +103,6 @@ def test_build_gives_the_same_set_again(sets):
     again = bundled.build("outliers")
     np.testing.assert_array_equal(again.images, sets["outliers"].images)
     np.testing.assert_array_equal(again.ids, sets["outliers"].ids)
-
-
-def test_build_sets_truncates_the_test_sets_alone(sets):
-    built = bundled.build_sets(CONFIG)
-    assert list(built) == ["id_train", "id_test", "outliers", *CONFIG["data"]["ood"]]
-    for name, image_set in built.items():
-        assert image_set.name == name
-        assert image_set.shape == (1, 8, 8)
-        assert len(image_set) == (SIZES[name] if name in ("id_train", "outliers") else 200)
-    np.testing.assert_array_equal(built["photo_crops"].ids, sets["photo_crops"].ids[:200])
-
-
-def test_a_longer_test_set_begins_with_the_shorter():
-    short, long = (bundled.build_sets(config(test_images=n)) for n in (20, 60))
-    for name in ("id_test", *CONFIG["data"]["ood"]):
-        np.testing.assert_array_equal(long[name].images[:20], short[name].images)
-        np.testing.assert_array_equal(long[name].ids[:20], short[name].ids)
-
-
-@pytest.mark.parametrize(
-    ("changes", "words"),
-    [
-        ({"ood": ["photo_crops", "svhn"]}, ["data.ood", "'svhn'", "photo_patches", "uniform_noise"]),
-        ({"ood": ["outliers"]}, ["data.ood", "'outliers'"]),
-        ({"num_classes": 10}, ["class count disagrees", "10", "8"]),
-        ({"num_classes": 7}, ["class count disagrees", "7", "8"]),
-        ({"image_shape": [3, 8, 8]}, ["data.image_shape", "[3, 8, 8]", "[1, 8, 8]"]),
-        ({"test_images": 355}, ["held_out_digits", "355", "354", "data.test_images"]),
-        ({"test_images": 0}, ["0", "data.test_images"]),
-    ],
-)
-def test_configuration_that_does_not_fit_is_refused(changes, words):
-    with pytest.raises(InputError) as caught:
-        bundled.build_sets(config(**changes))
-    assert "\n" not in str(caught.value)
-    assert all(word in str(caught.value) for word in words), caught.value
 
 
 def test_unknown_set_is_refused():

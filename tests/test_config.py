@@ -45,7 +45,7 @@ def test_the_committed_configs_are_valid():
         ("evaluation.certify_l2.alpha", 1.5, "evaluation.certify_l2.alpha = 1.5.*above 0 and at most 0.5"),
         ("evaluation.certify_l2.sigmas", [], "evaluation.certify_l2.sigmas = \\[\\]"),
         ("data.num_classes", 1, "data.num_classes = 1.*number of ID classes"),
-        ("data.ood", ["svhn"], "data.ood.0 = 'svhn'"),
+        ("data.ood", ["svhm"], "no test images of a set .svhm.*did you mean .svhn"),
         ("profile", "../escape", "profile = '../escape'.*used in paths"),
         ("methods", ["plain"], "methods = \\['plain'\\] is not valid.*methods, such as `plain: "),
         ("methods", {}, "methods = {} is not valid.*methods, such as `plain: "),

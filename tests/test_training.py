@@ -7,6 +7,7 @@ import torch
 from torch import nn
 
 from oodcert.certification.interval import interval_bounds
+from oodcert.checkpoints import build_part
 from oodcert.data.imageset import ImageSet
 from oodcert.errors import InputError
 from oodcert.networks import build_network
@@ -34,7 +35,15 @@ SETTINGS = {
     "atom": {**ATTACK, "pool": 40, "quantile": 0.125},
     "good": {"epsilon": 0.02, "quantile": 0.8, "outlier_weight": 1.0, "epsilon_ramp": 0.5, "weight_ramp": 0.0},
 }
-RECIPE = {"epochs": 8, "batch_size": 16, "learning_rate": 0.05, "weight_decay": 0.0, "augmentation": "none"}
+RECIPE = {
+    "start_from": None,
+    "epochs": 8,
+    "batch_size": 16,
+    "learning_rate": 0.05,
+    "schedule": "steps",
+    "weight_decay": 0.0,
+    "augmentation": "none",
+}
 
 
 def toy_set(name, bright, n=64):
@@ -227,3 +236,30 @@ def test_denoise_once_follows_the_schedule(sigma):
 def test_a_sigma_outside_the_schedule_is_refused():
     with pytest.raises(InputError, match="covers sigma"):
         DiffusionDenoiser(nn.Identity(), cosine_schedule(50)).timestep(1e-6)
+
+
+def test_a_part_starts_from_another():
+    plain = train("plain")[0]
+    still = {"start_from": "plain", "epochs": 1, "learning_rate": 1e-30}
+    again = train("oe", {"plain": plain}, **still)[0]
+    for name, tensor in plain.named_parameters():
+        torch.testing.assert_close(dict(again.named_parameters())[name], tensor)
+
+
+def test_a_class_of_outliers_is_added_to_the_classes_one_starts_from():
+    plain = train("plain")[0]
+    atom = train("atom", {"plain": plain}, start_from="plain", epochs=1, learning_rate=1e-30)[0]
+    assert atom[-1].weight.shape[0] == plain[-1].weight.shape[0] + 1
+    torch.testing.assert_close(atom[-1].weight[:-1], plain[-1].weight)
+    assert (atom[-1].weight[-1] != 0).any()
+
+
+def test_a_part_cannot_start_from_another_network():
+    parts = {"plain": build_part("plain", {"classifier": {"name": "cnn", "width": 8}}, (1, 8, 8), 2)}
+    with pytest.raises(InputError, match="same network"):
+        train("oe", parts, start_from="plain")
+    more = {"plain": build_part("plain", NETWORKS, (1, 8, 8), 3)}
+    with pytest.raises(InputError, match="fewer outputs"):
+        train("oe", more, start_from="plain")
+    with pytest.raises(InputError, match="needs the trained part plain"):
+        train("oe", {}, start_from="plain")

@@ -34,7 +34,7 @@ def check_order(evidence):
     clean, attack, certified = evidence["clean"], evidence["attack_l2"], evidence["certify_l2"]
     linear = evidence["attack_linear"]
     linf = (
-        clean[clean["set"] != "id"]
+        clean[~clean["set"].isin(["id", "id_more"])]
         .merge(evidence["attack_linf"], on=SAMPLE, how="outer", validate="one_to_one")
         .merge(evidence["guarantee_linf"], on=[*SAMPLE, "epsilon"], how="outer", validate="one_to_one")
     )

@@ -10,8 +10,12 @@ from jsonschema import Draft202012Validator
 from jsonschema.exceptions import best_match
 from jsonschema.validators import extend
 
+from oodcert.data.noise_sets import NOISE
+from oodcert.data.registry import entry_of, registry
+from oodcert.data.sources import BUNDLED, bundled, named
 from oodcert.errors import InputError
-from oodcert.methods import trained_parts
+from oodcert.imports import imported
+from oodcert.methods import needed_parts, parts_of
 from oodcert.parts import declared, known_parts
 
 SCHEMA = Path(__file__).parents[1] / "schemas" / "config.schema.yaml"
@@ -47,6 +51,7 @@ def check_config(config):
             f"Config key evaluation.attack_l2.sigmas = {attack['sigmas']} are not all among "
             f"those of evaluation.certify_l2, {certify['sigmas']}: attack where there is a certificate to compare with."
         )
+    _check_images(config["data"])
     _check_sanity(config["evaluation"])
     _check_denoiser(config)
     return config
@@ -77,34 +82,80 @@ def schema():
 
 
 def _check_methods(config):
-    """Whether every method is made of parts that exist and are trained, and fit together."""
+    """Whether every method is made of parts that exist and are trained or imported, and fit together."""
+    imports = imported(config)
+    for name in config["imports"].keys() - imports.keys():
+        raise InputError(f"Config key imports.{name} is no part of any method: name it as a classifier, or remove it.")
     for method, composition in config["methods"].items():
         where, classifier = f"Config key methods.{method}", composition["classifier"]
         classifiers = known_parts().keys() - {"discriminator", "denoiser"}
-        if classifier not in classifiers:
+        if classifier not in classifiers | imports.keys():
             raise InputError(
                 f"{where}.classifier = {classifier!r} is no classifier that a file of workflow/oodcert/training trains"
-                f"{_hint(classifier, classifiers)}."
+                f"{_hint(classifier, classifiers)}, nor one under imports."
             )
-        for name in trained_parts({method: composition}):
-            if name not in config["training"]:
-                raise InputError(f"{where} needs the part {name!r}: add training.{name} to the config.")
+        for name in _trained(composition, config["training"], imports, where):
             if declared(name).bounded and name not in config["networks"]:
                 raise InputError(
                     f"{where} needs the part {name!r}, which is trained on interval bounds: add networks.{name} to the "
                     "config, such as {name: ibp_cnn_xl, width: 8}, since that of classifier may have batch norm."
                 )
+        if composition["discriminator"] and composition["score"] != "msp":
+            raise InputError(
+                f"{where}: with a discriminator the score is msp, not {composition['score']!r}, for its network gives "
+                "log-probabilities."
+            )
+        if classifier not in known_parts():
+            continue
         extra = declared(classifier).extra_outputs
         if (composition["score"] == "atom") != bool(extra):
             raise InputError(
                 f"{where}: the score {composition['score']!r} does not suit the classifier {classifier!r}, which has "
                 f"{extra} outputs beside the classes. The score atom, and no other, needs one (of a class of outliers)."
             )
-        if composition["discriminator"] and composition["score"] != "msp":
+
+
+def _trained(composition, training, imports, where):
+    """The parts to be trained for a method, if all of them are in the config's training and none starts from itself."""
+    waiting, found = [*parts_of(composition)], {}
+    while waiting:
+        name = waiting.pop()
+        if name in imports:
+            continue
+        if name not in training:
+            raise InputError(f"{where} needs the part {name!r}: add training.{name} to the config.")
+        start = training[name]["start_from"]
+        if start and (start in ("discriminator", "denoiser") or training.get(start, {}).get("start_from")):
             raise InputError(
-                f"{where}: with a discriminator the score is msp, not {composition['score']!r}, for its network gives "
-                "log-probabilities."
+                f"Config key training.{name}.start_from = {start!r}: name a classifier that starts from nothing itself."
             )
+        if name not in found:
+            found[name] = True
+            waiting += needed_parts(name, training)
+    return found
+
+
+def _check_images(data):
+    """Whether the numbers of images go together, and every name under own or unavailable has a meaning."""
+    if data["accuracy_images"] < data["test_images"]:
+        raise InputError(
+            f"Config key data.accuracy_images = {data['accuracy_images']} is less than data.test_images = "
+            f"{data['test_images']}, which are among them: raise it."
+        )
+    for name, split in named(data):
+        if name not in data["own"] and not bundled(name, split):
+            entry_of(name, split)
+    used = {data["id"], data["outliers"], *data["ood"]}
+    for key, allowed in (("own", used), ("unavailable", set(data["ood"]))):
+        for name in data[key].keys() - allowed:
+            raise InputError(
+                f"Config key data.{key}.{name} is not used{_hint(name, allowed)}: name it under data.ood, or remove it."
+            )
+    for name in data["own"]:
+        if name in NOISE or any(name == known for known, _ in [*BUNDLED, *registry()]):
+            raise InputError(f"Config key data.own.{name}: there is a set of that name already. Choose another name.")
+    if len(used) < 2 + len(data["ood"]):
+        raise InputError("Config keys data.id, data.outliers and data.ood name a set twice: each needs another one.")
 
 
 def _check_sanity(evaluation):

@@ -67,6 +67,17 @@ def load_sets(paths, params):
     }
 
 
+def evaluated(sets, params):
+    """The sets with the images that are evaluated: of "id" the first test_images, and "id_more", the further ones up to
+    accuracy_images, where the params have that."""
+    if "id" in sets:
+        whole, n, most = sets["id"], params["test_images"], params.get("accuracy_images", 0)
+        sets = {**sets, "id": whole.first(n)}
+        if most > n:
+            sets["id_more"] = whole.first(most).chosen(slice(n, None))
+    return sets
+
+
 def run_evaluation(snakemake, name):
     """The body of every evaluation script: parts and sets in, evidence and sidecar out.
 
@@ -82,7 +93,7 @@ def run_evaluation(snakemake, name):
         evaluation = Evaluation(
             snakemake.wildcards.get("method"),
             load_parts(parts, params),
-            load_sets(snakemake.input.sets, params),
+            evaluated(load_sets(snakemake.input.sets, params), params),
             params,
             device,
         )

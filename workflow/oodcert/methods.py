@@ -13,10 +13,30 @@ def parts_of(composition):
     return [composition["classifier"], *(name for name in ("discriminator", "denoiser") if composition[name])]
 
 
-def trained_parts(methods):
-    """Names of all parts to be trained for these methods (name -> composition), with the parts that those need."""
-    parts = [part for composition in methods.values() for part in parts_of(composition)]
-    return [*dict.fromkeys(name for part in parts for name in (*declared(part).needs, part))]
+def needed_parts(part, training):
+    """Names of the parts that must be trained before a part: those it declares, and the one it starts from.
+
+    training: the config's entry.
+    """
+    start = training[part]["start_from"]
+    return [*declared(part).needs, *([start] if start else [])]
+
+
+def trained_parts(methods, training, imported=()):
+    """Names of all parts to be trained for these methods (name -> composition), each after those that it needs.
+
+    imported: names of parts that are not trained.
+    """
+    found = {}
+    for part in (part for composition in methods.values() for part in parts_of(composition)):
+        found |= dict.fromkeys(_chain(part, training, imported))
+    return list(found)
+
+
+def _chain(part, training, imported):
+    if part in imported:
+        return []
+    return [*(name for needed in needed_parts(part, training) for name in _chain(needed, training, imported)), part]
 
 
 def is_randomised(composition):

@@ -21,11 +21,10 @@ rule attack_linf:
         runtime=1440,
         gpu=GPU,
     params:
-        **NETWORK_JOB,
+        **EVALUATION_JOB,
         budget=EVALUATION["attack_linf"],
         composition=composition,
         networks=method_networks,
-        batch_size=EVALUATION["batch_size"],
         sigma=EVALUATION["sigma"],
         epsilon=EVALUATION["epsilon"],
         draws=EVALUATION["draws"],
@@ -54,12 +53,11 @@ rule sanity:
         runtime=1440,
         gpu=GPU,
     params:
-        **NETWORK_JOB,
+        **EVALUATION_JOB,
         **EVALUATION["sanity"],
         budget=EVALUATION["attack_linf"],
         composition=composition,
         networks=method_networks,
-        batch_size=EVALUATION["batch_size"],
         sigma=EVALUATION["sigma"],
         epsilon=EVALUATION["epsilon"],
         draws=EVALUATION["draws"],
@@ -115,12 +113,11 @@ rule attack_l2:
         runtime=1440,
         gpu=GPU,
     params:
-        **NETWORK_JOB,
+        **EVALUATION_JOB,
         **EVALUATION["attack_l2"],
         radii=EVALUATION["certify_l2"]["radii"],
         composition=composition,
         networks=method_networks,
-        batch_size=EVALUATION["batch_size"],
     message:
         "Attacking the smoothed OOD score of {wildcards.method} in l2 balls"
     script:
@@ -146,14 +143,13 @@ rule attack_id:
         runtime=1440,
         gpu=GPU,
     params:
-        **NETWORK_JOB,
+        **EVALUATION_JOB,
         epsilons=EVALUATION["attack_id"]["epsilons"],
         budget=lambda wildcards: EVALUATION["attack_id"][
             "randomised" if is_randomised(composition(wildcards)) else "deterministic"
         ],
         composition=composition,
         networks=method_networks,
-        batch_size=EVALUATION["batch_size"],
         sigma=EVALUATION["sigma"],
         draws=EVALUATION["draws"],
     message:

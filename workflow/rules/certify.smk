@@ -21,11 +21,10 @@ rule certify_l2:
         runtime=1440,
         gpu=GPU,
     params:
-        **NETWORK_JOB,
+        **EVALUATION_JOB,
         **EVALUATION["certify_l2"],
         composition=composition,
         networks=method_networks,
-        batch_size=EVALUATION["batch_size"],
     message:
         "Certifying the OOD score of {wildcards.method} in l2 balls"
     script:
@@ -51,11 +50,10 @@ rule certify_id:
         runtime=1440,
         gpu=GPU,
     params:
-        **NETWORK_JOB,
+        **EVALUATION_JOB,
         **EVALUATION["certify_id"],
         composition=composition,
         networks=method_networks,
-        batch_size=EVALUATION["batch_size"],
     message:
         "Certifying the labels of {wildcards.method} in l2 balls"
     script:

@@ -20,12 +20,12 @@ rule clean:
         runtime=60,
         gpu=GPU,
     params:
-        **NETWORK_JOB,
+        **EVALUATION_JOB,
         composition=composition,
         networks=method_networks,
-        batch_size=EVALUATION["batch_size"],
         sigma=EVALUATION["sigma"],
         draws=EVALUATION["draws"],
+        accuracy_images=config["data"]["accuracy_images"],
     message:
         "Scoring the clean images with {wildcards.method}"
     script:
@@ -51,10 +51,9 @@ rule guarantee_linf:
         runtime=60,
         gpu=GPU,
     params:
-        **NETWORK_JOB,
+        **EVALUATION_JOB,
         composition=composition,
         networks=method_networks,
-        batch_size=EVALUATION["batch_size"],
         epsilon=EVALUATION["epsilon"],
     message:
         "Bounding the OOD confidence of {wildcards.method} in the l-infinity ball"

@@ -1,10 +1,12 @@
-# Training of the parts that the methods are made of.
+# The parts that the methods are made of: trained, or imported.
 
 
 rule train:
     input:
         sets=[f"{DATA}/id_train.npz", f"{DATA}/outliers.npz"],
-        parts=lambda wildcards: weights(declared(wildcards.part).needs),
+        parts=lambda wildcards: weights(
+            needed_parts(wildcards.part, config["training"])
+        ),
     output:
         weights=f"{RESULTS}/models/{{part}}.safetensors",
         record=f"{RESULTS}/models/{{part}}.json",
@@ -14,6 +16,8 @@ rule train:
         f"{LOGS}/train/{{part}}.log",
     benchmark:
         f"{LOGS}/benchmarks/train/{{part}}.tsv"
+    wildcard_constraints:
+        part="|".join(TRAINED) or "none",
     priority: 2  # everything waits for training
     conda:
         ENVIRONMENT
@@ -25,10 +29,38 @@ rule train:
     params:
         **NETWORK_JOB,
         networks=lambda wildcards: networks(
-            [wildcards.part, *declared(wildcards.part).needs]
+            [wildcards.part, *needed_parts(wildcards.part, config["training"])]
         ),
         settings=lambda wildcards: config["training"][wildcards.part],
     message:
         "Training {wildcards.part}"
     script:
         "../scripts/train.py"
+
+
+rule import_part:
+    input:
+        lambda wildcards: str(IMPORTS[wildcards.part].file),
+    output:
+        weights=f"{RESULTS}/models/{{part}}.safetensors",
+        record=f"{RESULTS}/models/{{part}}.json",
+    log:
+        f"{LOGS}/import/{{part}}.log",
+    benchmark:
+        f"{LOGS}/benchmarks/import/{{part}}.tsv"
+    wildcard_constraints:
+        part="|".join(IMPORTS) or "none",
+    conda:
+        ENVIRONMENT
+    threads: 1
+    resources:
+        mem_mb=2000,
+        runtime=30,
+    params:
+        network=lambda wildcards: IMPORTS[wildcards.part].network,
+        image_shape=config["data"]["image_shape"],
+        num_classes=config["data"]["num_classes"],
+    message:
+        "Importing {wildcards.part}"
+    script:
+        "../scripts/import_part.py"

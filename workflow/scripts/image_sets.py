@@ -1,9 +1,9 @@
 from pathlib import Path
 
-from oodcert.data.bundled import build_sets
+from oodcert.data import sets
 from oodcert.jobs import job
 
 with job(snakemake):
-    sets = build_sets({"data": dict(snakemake.params.items())})
+    found = getattr(sets, snakemake.rule)(dict(snakemake.params.items()))
     for path in map(Path, snakemake.output):
-        sets[path.stem].save(path)
+        found[path.stem].save(path)

@@ -148,6 +148,7 @@ def _description(function, input, *args, **options):
     *(torch.squeeze, torch.Tensor.squeeze, torch.unsqueeze, torch.Tensor.unsqueeze),
     *(torch.permute, torch.Tensor.permute, torch.transpose, torch.Tensor.transpose),
     *(torch.clone, torch.Tensor.clone, torch.Tensor.contiguous, torch.Tensor.__getitem__, functional.pad),
+    *(functional.pixel_unshuffle, functional.pixel_shuffle),
 )
 def _nondecreasing(function, input, *args, **options):
     """Applied to both ends, as a view or in place where the function is, so that aliases stay aliases."""

@@ -15,14 +15,12 @@ from PIL import Image
 from sklearn.datasets import load_digits, load_sample_image
 
 from oodcert.data.imageset import ImageSet
-from oodcert.data.noise_sets import KINDS, noise_set
 from oodcert.errors import InputError
 from oodcert.files import atomic
 
 SPLITS = Path(__file__).parents[3] / "data" / "splits" / "digits.csv"
 COLUMNS = ("set", "sample", "source", "index", "top", "left", "size")
 PHOTOS = ("china", "flower")
-OOD_SETS = ("held_out_digits", "photo_crops", "photo_patches", *(f"{kind}_noise" for kind in KINDS))
 
 SEED = 0
 CLASSES = 8
@@ -30,35 +28,6 @@ TEST_PER_CLASS = 50
 SIDE = 8
 PATCH_SIZES = (128, 96, 64, 48, 32, 24, 16)
 DISTANCE = 8
-
-
-def build_sets(config):
-    """The image sets of a digits configuration: {"id_train", "id_test", "outliers", and each of config data.ood}.
-
-    The test sets (id_test and data.ood) hold their first data.test_images images; id_train and outliers are whole.
-    The noise sets are test data like the others: they do not change with the configuration's seed.
-    Raises InputError on an unknown set, too few images, or a class count or image shape that disagrees.
-    """
-    data = config["data"]
-    unknown = [name for name in data["ood"] if name not in OOD_SETS]
-    if unknown:
-        raise InputError(
-            f"data.ood names {unknown[0]!r}, which the digits data lack: choose from {', '.join(OOD_SETS)}."
-        )
-    if data["num_classes"] != CLASSES:
-        raise InputError(
-            f"The class count disagrees: data.num_classes is {data['num_classes']}, but the digits data have "
-            f"{CLASSES} in-distribution classes. Set it to {CLASSES}."
-        )
-    sets = {name: build(name).check(image_shape=data["image_shape"]) for name in ("id_train", "id_test", "outliers")}
-    sets["id_test"] = sets["id_test"].first(data["test_images"])
-    for name in data["ood"]:
-        kind = name.removesuffix("_noise")
-        if kind in KINDS:
-            sets[name] = noise_set(kind, data["test_images"], data["image_shape"], SEED)
-        else:
-            sets[name] = build(name).first(data["test_images"])
-    return sets
 
 
 def build(set_name):

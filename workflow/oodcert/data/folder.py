@@ -35,6 +35,12 @@ def select_images(path, size=None, count=None):
     """
     import torch
 
+    positions, pixels = select_pixels(path, size, count)
+    return positions, torch.from_numpy(pixels).permute(0, 3, 1, 2).contiguous() / 255
+
+
+def select_pixels(path, size=None, count=None):
+    """The same, as uint8 [N, H, W, C]."""
     path = Path(path)
     if size is not None and size < 1:
         raise InputError(f"size = {size}: images need at least one pixel a side.")
@@ -55,7 +61,7 @@ def select_images(path, size=None, count=None):
                 f"{members[position]} is {width} x {height} pixels, {members[positions[0]].name} is "
                 f"{first_width} x {first_height}: pass size (on the command line --size) to resize and crop all images."
             )
-    return positions, torch.from_numpy(np.stack(images)).permute(0, 3, 1, 2).contiguous() / 255
+    return positions, np.stack(images)
 
 
 def _image_files(folder):

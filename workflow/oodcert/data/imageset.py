@@ -74,7 +74,11 @@ class ImageSet:
                 f"Image set {self.name!r} holds {len(self)} images, but {n} are asked for: "
                 f"ask for 1 to {len(self)} (config data.test_images)."
             )
-        return ImageSet(self.name, self.images[:n], self.labels[:n], self.ids[:n])
+        return self.chosen(slice(n))
+
+    def chosen(self, index):
+        """The set's images at these positions: a slice, an array of positions or a mask."""
+        return ImageSet(self.name, self.images[index], self.labels[index], self.ids[index])
 
     def check(self, num_classes=None, image_shape=None):
         """The set itself. Raises InputError on a label >= num_classes or on images of another (C, H, W) image_shape."""

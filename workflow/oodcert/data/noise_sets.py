@@ -8,6 +8,7 @@ from oodcert.data.imageset import ImageSet
 from oodcert.errors import InputError
 
 KINDS = ("gaussian", "uniform")
+NOISE = tuple(f"{kind}_noise" for kind in KINDS)
 
 
 def noise_set(kind, n, image_shape, seed):

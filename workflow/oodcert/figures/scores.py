@@ -20,6 +20,7 @@ def scores(evidence, config):
         figure, grid = panels(len(config["methods"]), height=0.34 * len(names) + 0.6, share="y")
         for axes, (method, colour) in zip(grid, colours(config).items(), strict=True):
             clean, score = of_method(evidence, "clean", method), config["methods"][method]["score"]
+            clean = clean[clean["set"].isin(names)]
             lowest, highest = clean["score"].min(), clean["score"].max()
             if score not in UNBOUNDED_SCORES:
                 lowest, highest = 1 / config["data"]["num_classes"], 1.0

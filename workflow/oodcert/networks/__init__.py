@@ -12,7 +12,7 @@ from oodcert.networks.cnn import cnn
 from oodcert.networks.densenet import densenet
 from oodcert.networks.ibp_cnn import ibp_cnn_s, ibp_cnn_xl
 from oodcert.networks.published import published_part
-from oodcert.networks.resnet import resnet, resnet18
+from oodcert.networks.resnet import patch_resnet, resnet, resnet18
 from oodcert.networks.wideresnet import wideresnet
 
 NETWORKS = {
@@ -20,6 +20,7 @@ NETWORKS = {
     "densenet": densenet,
     "ibp_cnn_s": ibp_cnn_s,
     "ibp_cnn_xl": ibp_cnn_xl,
+    "patch_resnet": patch_resnet,
     "published": published_part,
     "resnet": resnet,
     "resnet18": resnet18,

@@ -35,6 +35,14 @@ def resnet(image_shape, outputs, depth, width):
     return _stages(image_shape[0], outputs, width, stages=3, blocks=blocks)
 
 
+def patch_resnet(image_shape, outputs, depth, width):
+    """The same ResNet on blocks of 2x2 pixels folded into channels: H and W must be even.
+
+    It works at half the resolution, where a layer of twice the width costs the same: what a CPU can train in minutes.
+    """
+    return nn.Sequential(nn.PixelUnshuffle(2), *resnet((4 * image_shape[0], None, None), outputs, depth, width))
+
+
 def resnet18(image_shape, outputs, width):
     """ResNet-18 with a stem for CIFAR, from images [N, C, H, W] of any size to logits [N, outputs].
 

@@ -27,7 +27,8 @@ def id_table(evidence, config):
     attack, certify = config["evaluation"]["attack_id"], config["evaluation"]["certify_id"]
     rows = []
     for method in config["methods"]:
-        clean = of_set(of_method(evidence, "clean", method), "clean", "id")
+        clean = of_method(evidence, "clean", method)
+        clean = clean[clean["set"].isin(["id", "id_more"])]
         attacked = of_method(evidence, "attack_id", method)
         certified = of_method(evidence, "certify_id", method)
         row = {"method": method, "images": len(clean)}

@@ -1,8 +1,9 @@
 """Training: one loop, and one file for the loss of each trained part.
 
 A part's file holds `train(network, parts, data, settings, **run)`, which trains the network in place and returns its
-learning curve, and the literals that oodcert.parts reads: SETTINGS, its settings beyond those of every part (epochs,
-batch_size, learning_rate, weight_decay, augmentation), and, where they apply, NEEDS, EXTRA_OUTPUTS and BOUNDED.
+learning curve, and the literals that oodcert.parts reads: SETTINGS, its settings beyond those of every part
+(start_from, epochs, batch_size, learning_rate, schedule, weight_decay, augmentation), and, where they apply, NEEDS,
+EXTRA_OUTPUTS and BOUNDED.
 """
 
 from importlib import import_module
@@ -24,7 +25,8 @@ def train_part(part, parts, id_set, outliers, *, networks, num_classes, settings
     interrupted training resumes, and which the caller removes once the weights are saved.
     Raises InputError where a needed part is missing, or where the loss is not finite.
     """
-    missing = set(declared(part).needs) - parts.keys()
+    start = settings["start_from"]
+    missing = {*declared(part).needs, *([start] if start else [])} - parts.keys()
     if missing:
         raise InputError(f"Training {part} needs the trained part {', '.join(missing)}: train it first and pass it.")
     images, labels, others = (torch.from_numpy(a) for a in (id_set.images, id_set.labels, outliers.images))
@@ -32,6 +34,24 @@ def train_part(part, parts, id_set, outliers, *, networks, num_classes, settings
     data = Data(images.to(device), labels.to(device), others.to(device))
     torch.manual_seed(derive(seed, "weights", part))
     module = build_part(part, networks, id_set.shape, num_classes).to(device)
+    if start:
+        start_from(module, parts[start])
     trainer = import_module(f"oodcert.training.{part}")
     curve = trainer.train(module, parts, data, settings, seed=derive(seed, "training", part), checkpoint=checkpoint)
     return module.eval(), curve
+
+
+def start_from(module, trained):
+    """Copies a trained network's tensors into another one of the same architecture, for training it further.
+
+    Where this one has more outputs, the first ones are taken over and the others keep their fresh weights.
+    Raises InputError where the networks differ otherwise.
+    """
+    theirs, ours = trained.state_dict(), module.state_dict()
+    if [*theirs] != [*ours] or any(theirs[name].shape[1:] != ours[name].shape[1:] for name in ours):
+        raise InputError("A part can only start from one with the same network: correct start_from, or networks.")
+    with torch.no_grad():
+        for name, tensor in ours.items():
+            if tensor.ndim and len(tensor) < len(theirs[name]):
+                raise InputError(f"A part with fewer outputs can't start from one with {len(theirs[name])}.")
+            (tensor[: len(theirs[name])] if tensor.ndim else tensor).copy_(theirs[name])

@@ -1,0 +1,18 @@
+"""Classes of an outlier set that an ID set has as well, so that they are no outliers: data/overlaps.csv."""
+
+from pathlib import Path
+
+import pandas as pd
+
+from oodcert.errors import InputError
+
+OVERLAPS = Path(__file__).parents[3] / "data" / "overlaps.csv"
+
+
+def overlapping(outliers, inside):
+    """The classes to leave out of an outlier set beside an ID set, look-alikes included; () where none are known."""
+    try:
+        table = pd.read_csv(OVERLAPS)
+        return tuple(table[(table["outliers"] == outliers) & (table["id"] == inside)]["class"])
+    except (OSError, ValueError, KeyError) as error:
+        raise InputError(f"{OVERLAPS}: unreadable ({error!r}). Restore it from the repository.") from error
