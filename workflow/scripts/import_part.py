@@ -1,12 +1,11 @@
 from pathlib import Path
 
-from oodcert.networks.published import load_checkpoint
-
 from oodcert.checkpoints import build_part, save_part
 from oodcert.evidence import Provenance, sidecar, write_json
 from oodcert.files import sha256
 from oodcert.jobs import job
 from oodcert.networks.load import load_weights
+from oodcert.networks.published import load_checkpoint
 
 with job(snakemake):
     params, weights = snakemake.params, Path(snakemake.output.weights)
