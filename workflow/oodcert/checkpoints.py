@@ -9,15 +9,18 @@ from oodcert.errors import InputError
 from oodcert.files import atomic
 from oodcert.networks import build_network
 from oodcert.networks.denoiser import DiffusionDenoiser, PatchUNet, cosine_schedule
-from oodcert.networks.load import mismatches
+from oodcert.networks.load import load_network, mismatches
 from oodcert.parts import declared
 
 
 def build_part(part, networks, image_shape, num_classes):
     """An untrained part by the config's `networks`: a classifier, the "discriminator" (one logit) or the "denoiser".
 
-    A part without a network of its own takes that of "classifier".
+    A part without a network of its own takes that of "classifier". {"name": "own", "network": "module:name"} is what
+    `load_network` makes of the latter.
     """
+    if networks.get(part, {}).get("name") == "own":
+        return load_network(networks[part]["network"])
     if part == "denoiser":
         spec = networks["denoiser"]
         if spec.get("name") == "published":
@@ -33,7 +36,7 @@ def build_part(part, networks, image_shape, num_classes):
 def save_part(module, path):
     """Writes a part's tensors, whole or not at all."""
     with atomic(path) as temporary:
-        save_file({name: tensor.contiguous().cpu() for name, tensor in module.state_dict().items()}, temporary)
+        save_file({name: tensor.contiguous().cpu().clone() for name, tensor in module.state_dict().items()}, temporary)
 
 
 def load_part(module, path):
