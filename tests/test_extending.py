@@ -1,45 +1,71 @@
-"""docs/extending.md: its new method and its config lines, as they are printed, through the whole workflow."""
+"""docs/extending.md: its new method, network and images, as its config lines have them, through the whole workflow."""
 
 import re
 import shutil
 import subprocess
 import sys
 
+import numpy as np
 import pandas as pd
 import pytest
+import torch
 import yaml
+from torch import nn
 
 from conftest import ROOT, read_config, shrink
 from oodcert.parts import known_parts
 
 PAGE = (ROOT / "docs" / "extending.md").read_text()
-NEW = ["label_smoothing", "label_smoothing_denoised"]
+OWN, NEW = (yaml.safe_load(block) for block in re.findall(r"```yaml\n(.*?)```", PAGE, re.DOTALL)[-2:])
+NETWORK = """from torch import nn
+
+
+def small():
+    return nn.Sequential(nn.Flatten(), nn.Linear(64, 8))
+"""
 
 
 @pytest.fixture
 def clone(tmp_path):
-    """The workflow with the page's file added to it, and nothing else changed."""
+    """The workflow with the page's file added to it, and somebody's own network and images."""
     for name in ("workflow", "config", "envs", "data/splits"):
         shutil.copytree(ROOT / name, tmp_path / name, ignore=shutil.ignore_patterns("__pycache__"))
+    for path in (ROOT / "data").glob("*.csv"):
+        shutil.copy(path, tmp_path / "data")
     shutil.copy(ROOT / "Snakefile", tmp_path)
     (code,) = re.findall(r"```python\n(.*?)```", PAGE, re.DOTALL)
     (name,) = set(re.findall(r"`(workflow/oodcert/training/label_\w+\.py)`", PAGE))
     (tmp_path / name).write_text(code)
+    (tmp_path / "my_nets.py").write_text(NETWORK)
+    layer = nn.Linear(64, 8)
+    torch.save({"1.weight": layer.weight.data, "1.bias": layer.bias.data}, tmp_path / "weights.pt")
+    (tmp_path / "images").mkdir()
+    pixels = np.random.default_rng(0).integers(0, 256, (15, 8, 8, 1), dtype=np.uint8)
+    np.savez(tmp_path / OWN["data"]["own"]["my_images"], images=pixels)
     return tmp_path
 
 
-def test_an_eleventh_method_is_one_file_and_the_config(clone):
-    lines = yaml.safe_load(re.findall(r"```yaml\n(.*?)```", PAGE, re.DOTALL)[-1])
+def test_methods_networks_and_images_of_ones_own(clone):
     config = shrink(read_config())
-    config["methods"] = lines["methods"]
-    config["training"] |= {part: settings | {"epochs": 2} for part, settings in lines["training"].items()}
+    config["methods"] = NEW["methods"] | OWN["methods"]
+    config["training"] |= {part: settings | {"epochs": 2} for part, settings in NEW["training"].items()}
+    config["imports"] = {"my_network": OWN["imports"]["my_network"] | {"weights": "weights.pt"}}
+    config["data"] |= OWN["data"]
     (clone / "tiny.yaml").write_text(yaml.safe_dump(config, sort_keys=False))
     command = [sys.executable, "-m", "snakemake", "--cores", "2", "--configfile", "tiny.yaml"]
     done = subprocess.run(command, cwd=clone, capture_output=True, text=True)
     assert done.returncode == 0, done.stdout + done.stderr
     for table in ("id", "ood", "l2", "sanity", "headline"):
-        methods = pd.read_csv(clone / f"results/tiny/tables/{table}.csv")["method"].unique().tolist()
-        assert methods == NEW
+        found = pd.read_csv(clone / f"results/tiny/tables/{table}.csv")
+        assert found["method"].unique().tolist() == [
+            "label_smoothing",
+            "label_smoothing_denoised",
+            "mine",
+            "mine_denoised",
+        ]
+        assert "set" not in found or found["set"].unique().tolist() == ["held_out_digits", "my_images", "average"]
+    assert not list(clone.glob("results/tiny/evidence/training/my_network*")), "imported, not trained"
+    assert "my_nets:small" in (clone / "results/tiny/models/my_network.json").read_text()
 
 
 def test_the_page_names_every_type_and_network_there_is():

@@ -27,6 +27,8 @@ SPELLING = {
     "svhn": "SVHN",
     "lsun_crop": "LSUN crop",
     "tinyimagenet_crop": "TinyImageNet crop",
+    "random_images": "300K random images",
+    "tiny_imagenet": "Tiny ImageNet",
     "lsun_resize": "LSUN resize",
 }
 
