@@ -1,5 +1,6 @@
 """Settings and parts that several tests share."""
 
+import shutil
 from pathlib import Path
 
 import pytest
@@ -14,6 +15,17 @@ ROOT = Path(__file__).parents[1]
 @pytest.fixture(scope="session", autouse=True)
 def one_thread():
     torch.set_num_threads(1)
+
+
+@pytest.fixture
+def clone(tmp_path):
+    """A copy of the workflow that a test may change, and run in."""
+    for name in ("workflow", "config", "envs", "data/splits"):
+        shutil.copytree(ROOT / name, tmp_path / name, ignore=shutil.ignore_patterns("__pycache__"))
+    for path in (ROOT / "data").glob("*.csv"):
+        shutil.copy(path, tmp_path / "data")
+    shutil.copy(ROOT / "Snakefile", tmp_path)
+    return tmp_path
 
 
 @pytest.fixture
