@@ -45,7 +45,7 @@ def select_pixels(path, size=None, count=None):
     if size is not None and size < 1:
         raise InputError(f"size = {size}: images need at least one pixel a side.")
     if path.is_dir():
-        members, read = _image_files(path), _read
+        members, read = image_files(path), _read
     elif path.suffix == ".npz":
         members, read = ImageSet.load(path).images, _resize
     else:
@@ -64,7 +64,8 @@ def select_pixels(path, size=None, count=None):
     return positions, np.stack(images)
 
 
-def _image_files(folder):
+def image_files(folder):
+    """Paths of the images in a folder and its subfolders, sorted. Raises InputError where there are none."""
     Image.init()
     suffixes = {suffix for suffix, kind in Image.registered_extensions().items() if kind in FORMATS}
     files = [
