@@ -76,7 +76,7 @@ def jobs(config):
     data, sigmas = config["data"], config["evaluation"]["certify_l2"]["sigmas"]
     outside, shown = len(data["ood"]) * data["test_images"], EXAMPLES * (1 + len(data["ood"]))
     found.append(Job("attack_linear", "linear", outside, outside, EXACT, {}))
-    found.append(Job("denoised_examples", "denoiser", shown, 0, EXACT, {"denoiser": (shown * len(sigmas), 0)}))
+    found.append(Job("denoised_examples", "examples", shown, 0, EXACT, {"denoiser": (shown * len(sigmas), 0)}))
     return found
 
 

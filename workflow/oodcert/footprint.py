@@ -14,10 +14,11 @@ from oodcert.checkpoints import build_part
 from oodcert.cost import TRAINING, evidence, set_sizes
 from oodcert.methods import parts_of
 
-PROGRAM = 850_000_000  # bytes of a process that has imported all that jobs import (torch for CPUs)
-ROW = 400  # bytes of a row of evidence in memory, while tables are put together
+PROGRAM = 890_000_000  # bytes of a process that has imported what jobs import, and run a network (torch for CPUs)
+ROW = 250  # bytes of a row of evidence in memory, while tables are put together
 DRAW = 80  # bytes of a draw in memory, while bounds are computed from an image's or a set's draws
 COPIES = 4  # of the weights of a part in training: weights, gradients and what the optimizer keeps
+WITH_GRADIENTS = 2  # times what a forward pass keeps, for the gradients and the layers' workspace
 BATCHES, SECONDS = 3, 0.5  # that a measurement takes at least
 
 
@@ -72,12 +73,12 @@ def disk(config, jobs):
 
 
 def memory(config, jobs):
-    """Estimated peak bytes of each job: rule, job, program, images, scores, networks, total.
+    """Estimated peak bytes of each job: rule, job, images, scores, networks, total, which has PROGRAM in it.
 
-    program: Python and its libraries, as measured without a GPU. images: the sets, as bytes, twice in training, where
-    they are laid out anew, and what an attack or an evaluation holds of one set as float32. scores: rows and draws.
-    networks: weights, four times in training, and the activations of one batch, all of them where gradients are taken,
-    else the largest layer's. On a GPU the networks are in its memory, and the images of a training too.
+    images: the sets, as bytes, twice in training, where they are laid out anew, and what an attack or an evaluation
+    holds of one set as float32. scores: rows and draws. networks: weights, four times in training, and activations of
+    one batch: where gradients are taken twice what the pass keeps for them, else the largest layer's. On a GPU the
+    networks are in its memory, and the images of a training too; that of its libraries comes on top.
     """
     sizes, shape = set_sizes(config), config["data"]["image_shape"]
     modules = parts(config, [job.job for job in jobs if job.rule == "train"])
@@ -88,14 +89,14 @@ def memory(config, jobs):
         if job.passes and job.rule != "denoised_examples":
             measure = _training if job.rule == "train" else _evaluation
             found = measure(config, job, sizes, weights, activations)
-            rows.append((job.rule, job.job, PROGRAM, *found, PROGRAM + sum(found)))
-    return pd.DataFrame(rows, columns=["rule", "job", "program", "images", "scores", "networks", "total"])
+            rows.append((job.rule, job.job, *found, PROGRAM + sum(found)))
+    return pd.DataFrame(rows, columns=["rule", "job", "images", "scores", "networks", "total"])
 
 
 def _training(config, job, sizes, weights, activations):
     images = 2 * (sizes["id_train"] + sizes["outliers"]) * prod(config["data"]["image_shape"])
     batch = config["training"][job.job]["batch_size"] * TRAINING.get(job.job, 1)
-    kept = sum(activations[part][0] for part in job.passes)
+    kept = WITH_GRADIENTS * sum(activations[part][0] for part in job.passes)
     held = COPIES * weights[job.job] + sum(weights[part] for part in job.passes)
     return images, 0, held + batch * kept
 
@@ -110,7 +111,7 @@ def _evaluation(config, job, sizes, weights, activations):
     draws = test * settings["attack_l2"]["n"] if job.rule == "attack_l2" else 0
     gradients = any(backward for _, backward in job.passes.values())
     layers = [activations[part] for part in of_method]
-    kept = sum(one for one, _ in layers) if gradients else max(largest for _, largest in layers)
+    kept = WITH_GRADIENTS * sum(one for one, _ in layers) if gradients else max(largest for _, largest in layers)
     networks = sum(weights[part] for part in of_method) + settings["batch_size"] * kept
     return images, DRAW * draws + ROW * job.rows, networks
 

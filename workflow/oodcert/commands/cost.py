@@ -11,11 +11,12 @@ from oodcert.errors import InputError
 from oodcert.files import atomic
 
 KINDS = ("classifier", "discriminator", "denoiser")
-NOTES = """Passes are images through a network: forward / backward, padding and noise draws included. exact: what will be
-counted; at most: adaptive sampling, AutoAttack and mined outliers may take less; estimate: interval bounds are counted
-as two passes."""
+NOTES = """Passes are images through a network, forward / backward, with padding and noise draws. exact: what will be
+counted; at most: adaptive sampling, AutoAttack and mined outliers may take less; estimate: interval bounds, such as the
+guarantees are, count as two passes."""
 NO_RATES = "For hours give --throughput, images forward a second of a network, or let --measure find them here."
-MEMORY = "Memory of a job, at its peak (estimate; on a GPU the networks, and images in training, are on the device):"
+MEMORY = """Memory of a job at its peak, the largest of each rule (estimate, {} MB of it for Python and its libraries;
+on a GPU the networks, and the images of a training, are in its memory):"""
 
 
 def run(options):
@@ -34,7 +35,7 @@ def run(options):
         print(f"\n{title}:\n{_passes(table, key)}")
     print(f"\n{NOTES}\n")
     print("\n".join(_hours(table, rates, device, options.gpus)) if rates else NO_RATES)
-    print(f"\nDisk, without downloads:\n{_disk(config, work)}\n\n{MEMORY}\n{_memory(config, work)}")
+    print(f"\nDisk, without downloads:\n{_disk(config, work)}\n\n{_memory(config, work)}")
     if options.csv:
         with atomic(options.csv) as temporary:
             table.to_csv(temporary, index=False)
@@ -90,7 +91,8 @@ def _passes(table, key):
         for kind in KINDS:
             counts = chosen.loc[kinds == kind, ["forward", "backward"]].sum()
             row[kind] = f"{counts['forward']:,} / {counts['backward']:,}" if counts.any() else "-"
-        row["count"] = max(chosen["count"], key=COUNTS.index)
+        if key == "rule" or trained[chosen.index].all():  # methods: the worst of all their rules says little
+            row["count"] = max(chosen["count"], key=COUNTS.index)
         if "hours" in table:
             row["hours"] = f"{chosen['hours'].sum():,.2f}"
         rows.append(row)
@@ -98,13 +100,15 @@ def _passes(table, key):
 
 
 def _hours(table, rates, device, gpus):
-    total = table["hours"].sum()
+    total, longest = table["hours"].sum(), table.groupby(["rule", "job"])["hours"].sum()
+    wall = max(total / gpus, longest.max())
     source = f"measured here ({device})" if device else "given"
     return [
         f"Hours at the forward rates {source}, a backward pass counted as two forward ones: "
         + ", ".join(f"{part} {rate:,.0f}" for part, rate in rates.items())
         + " images a second.",
-        f"In all {total:,.2f} hours of one device; on {gpus} at best {total / gpus:,.2f} hours, all busy all the time.",
+        f"In all {total:,.2f} hours of one device; on {gpus} of them {wall:,.2f} hours at best, all busy all the time. "
+        f"The longest job: {' '.join(longest.idxmax())}, {longest.max():,.2f} hours.",
         "Reading, drawing noise, bounds from draws, tables and figures are not in it.",
     ]
 
@@ -122,8 +126,7 @@ def _disk(config, work):
 
 
 def _memory(config, work):
-    """The largest job of each rule."""
-    from oodcert.footprint import memory
+    from oodcert.footprint import PROGRAM, memory
 
     found = memory(config, work)
     largest = found.loc[found.groupby("rule", sort=False)["total"].idxmax()].sort_values("total", ascending=False)
@@ -132,7 +135,7 @@ def _memory(config, work):
         {"rule": row["rule"], "largest job": row["job"], **{f"{name}, MB": _megabytes(row[name]) for name in columns}}
         for _, row in largest.iterrows()
     ]
-    return _text(rows)
+    return f"{MEMORY.format(_megabytes(PROGRAM))}\n{_text(rows)}"
 
 
 def _megabytes(size):
@@ -140,7 +143,7 @@ def _megabytes(size):
 
 
 def _text(rows):
-    frame = pd.DataFrame(rows)
+    frame = pd.DataFrame(rows).fillna("")
     words = ("rule", "job", "largest job", "what", "how sure", "count")
     align = ["left" if name in words else "right" for name in frame]
     return frame.to_markdown(index=False, tablefmt="simple", colalign=align, disable_numparse=True)
