@@ -29,6 +29,7 @@ RECIPE = {
     "epochs": 7,
     "batch_size": 64,
     "learning_rate": 0.1,
+    "schedule": "steps",
     "weight_decay": 1e-4,
     "augmentation": "flip_crop",
     "outlier_weight": 0.5,

@@ -10,10 +10,14 @@ from scipy.stats import norm
 from conftest import read_config
 from oodcert.methods import bounds_of, is_randomised, trained_parts
 
-TEN = read_config()["methods"]
+TEN, RECIPES = (read_config()[key] for key in ("methods", "training"))
 CONFIG = {
     "seed": 7,
-    "data": {"num_classes": 8, "ood": ["held_out_digits", "photo_crops", "photo_patches", "gaussian_noise"]},
+    "data": {
+        "num_classes": 8,
+        "unavailable": {},
+        "ood": ["held_out_digits", "photo_crops", "photo_patches", "gaussian_noise"],
+    },
     "methods": ["plain", "oe", "vos", "prood", "distro"],
     "evaluation": {
         "sigma": 0.12,
@@ -79,7 +83,7 @@ def attack_linear(config, images, rng):
 def training(config, epochs=40):
     """Learning curves of every part of the methods, and of the denoiser."""
     epoch, frames = np.arange(1, epochs + 1), []
-    for index, part in enumerate(dict.fromkeys([*trained_parts(config["methods"], config["training"]), "denoiser"])):
+    for index, part in enumerate(dict.fromkeys([*trained_parts(config["methods"], RECIPES), "denoiser"])):
         fall = np.exp(-epoch / (5 + index))
         terms = {"noise": 0.3 * fall + 0.1} if part == "denoiser" else {"id": 2 * fall + 0.05}
         if part in OUTLIERS:

@@ -8,7 +8,14 @@ from oodcert.training import loop
 from oodcert.training.loop import Data, fit, fit_classifier
 from oodcert.training.resume import save_state
 
-SETTINGS = {"epochs": 4, "batch_size": 4, "learning_rate": 0.05, "weight_decay": 0.01, "augmentation": "none"}
+SETTINGS = {
+    "epochs": 4,
+    "batch_size": 4,
+    "learning_rate": 0.05,
+    "schedule": "steps",
+    "weight_decay": 0.01,
+    "augmentation": "none",
+}
 
 
 @pytest.fixture
@@ -261,6 +268,14 @@ def test_the_learning_rate_falls_at_its_milestones():
     rates = curve.loc[curve["term"] == "learning_rate", "value"]
     assert rates.tolist() == pytest.approx([0.5] * 4 + [0.05] * 2 + [0.005] * 2)
     assert optimizer.param_groups[1]["lr"] == pytest.approx(0.01)
+
+
+def test_the_learning_rate_follows_half_a_cosine():
+    weight = nn.Parameter(torch.ones(1))
+    run = {"optimizer": torch.optim.SGD([weight], lr=2.0), "milestones": (0.5,), "decay": 0.1, "seed": 0}
+    curve = fit(nn.Identity(), lambda _: {"id": weight.sum()}, data(), SETTINGS | {"schedule": "cosine"}, **run)
+    rates = curve.loc[curve["term"] == "learning_rate", "value"]
+    assert rates.tolist() == pytest.approx([2.0, 1 + 0.5**0.5, 1.0, 1 - 0.5**0.5])
 
 
 @pytest.mark.parametrize("bad", [float("nan"), float("inf")])

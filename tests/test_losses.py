@@ -19,7 +19,14 @@ from oodcert.training.logitnorm import logitnorm_loss
 from oodcert.training.loop import Data
 from oodcert.training.vos import VirtualOutlierLoss, energy_loss, virtual_outliers
 
-RECIPE = {"epochs": 8, "batch_size": 16, "learning_rate": 0.05, "weight_decay": 0.0, "augmentation": "none"}
+RECIPE = {
+    "epochs": 8,
+    "batch_size": 16,
+    "learning_rate": 0.05,
+    "schedule": "steps",
+    "weight_decay": 0.0,
+    "augmentation": "none",
+}
 CNN = {"name": "cnn", "width": 4}
 
 

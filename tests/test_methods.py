@@ -27,7 +27,11 @@ def composed(classifier="oe", discriminator=False, denoiser=False, score="msp"):
 def test_a_method_is_made_of_its_parts_and_needs_those_they_need():
     assert parts_of(composed()) == ["oe"]
     assert parts_of(composed("prood", True, True)) == ["prood", "discriminator", "denoiser"]
-    assert trained_parts({"a": composed("prood", denoiser=True)}) == ["discriminator", "prood", "denoiser"]
+    assert trained_parts({"a": composed("prood", denoiser=True)}, CONFIG["training"]) == [
+        "discriminator",
+        "prood",
+        "denoiser",
+    ]
     ten = trained_parts(CONFIG["methods"], CONFIG["training"])
     assert set(ten) == set(known_parts()) and len(ten) == 10 and ten.index("discriminator") < ten.index("prood")
 

@@ -516,3 +516,30 @@ def test_report_captions_follow_the_config():
         assert "n ≤ 4321" in rendered(name, config)
     for name in ("table_id", "figure_id_certified", "workflow"):
         assert "n ≤ 5678" in rendered(name, config)
+
+
+def test_sets_that_cannot_be_had_are_in_the_tables(evidence, config):
+    lacking = {**config, "data": {**config["data"], "unavailable": {"lsun_crop": "the link is dead"}}}
+    frame = tables.TABLES["ood"](evidence, lacking)
+    rows = frame[frame["set"] == "lsun_crop"]
+    assert len(rows) == 3 * len(config["methods"]) and rows[["auc", "aupr", "fpr95"]].isna().all(axis=None)
+    pd.testing.assert_frame_equal(frame[: -len(rows)], tables.TABLES["ood"](evidence, config))
+    shown = tables.readable("ood", frame, lacking).to_numpy()[-1]
+    assert list(shown) == ["LSUN crop", "unavailable", *["–"] * 9]
+    for kind in ("ood", "headline", "l2", "sanity"):
+        assert "no average: LSUN crop (the link is dead)." in tables.caption(kind, evidence, lacking)
+        assert "Unavailable" not in tables.caption(kind, evidence, config)
+
+
+def test_accuracy_on_more_images_than_are_attacked(evidence, config):
+    clean = evidence["clean"]
+    more = clean[(clean["set"] == "id") & clean["method"].isin(["plain", "oe"])].assign(set="id_more")
+    more = more.assign(sample=more["sample"] + 1000, prediction=more["label"])
+    found = {**evidence, "clean": pd.concat([clean, more], ignore_index=True)}
+    before, after = (tables.TABLES["id"](one, config).set_index("method") for one in (evidence, found))
+    assert after.loc["plain", "images"] == 2 * before.loc["plain", "images"]
+    assert after.loc["plain", "clean_accuracy"] == pytest.approx((before.loc["plain", "clean_accuracy"] + 1) / 2)
+    assert after.loc["distro"].equals(before.loc["distro"])
+    assert "The clean accuracy of Plain and OE is of 80 images." in tables.caption("id", found, config)
+    for kind in ("ood", "headline", "sanity"):
+        pd.testing.assert_frame_equal(tables.TABLES[kind](found, config), tables.TABLES[kind](evidence, config))

@@ -40,6 +40,7 @@ RECIPE = {
     "epochs": 8,
     "batch_size": 16,
     "learning_rate": 0.05,
+    "schedule": "steps",
     "weight_decay": 0.0,
     "augmentation": "none",
 }

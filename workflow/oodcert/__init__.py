@@ -14,6 +14,7 @@ PUBLIC = {
     "certified_rates": "oodcert.metrics",
     "ood_metrics": "oodcert.metrics",
     "load_images": "oodcert.data.folder",
+    "load_checkpoint": "oodcert.networks.published",
     "InputError": "oodcert.errors",
 }
 

@@ -2,7 +2,6 @@
 
 from pathlib import Path
 
-import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 
@@ -10,16 +9,22 @@ from oodcert.errors import InputError
 from oodcert.files import atomic
 from oodcert.networks import build_network
 from oodcert.networks.denoiser import DiffusionDenoiser, PatchUNet, cosine_schedule
+from oodcert.networks.load import load_network, mismatches
 from oodcert.parts import declared
 
 
 def build_part(part, networks, image_shape, num_classes):
     """An untrained part by the config's `networks`: a classifier, the "discriminator" (one logit) or the "denoiser".
 
-    A part without a network of its own takes that of "classifier".
+    A part without a network of its own takes that of "classifier". {"name": "own", "network": "module:name"} is what
+    `load_network` makes of the latter.
     """
+    if networks.get(part, {}).get("name") == "own":
+        return load_network(networks[part]["network"])
     if part == "denoiser":
         spec = networks["denoiser"]
+        if spec.get("name") == "published":
+            return build_network(spec, image_shape, None)
         unet = PatchUNet(image_shape, spec["channels"], spec["patch"])
         return DiffusionDenoiser(unet, cosine_schedule(spec["timesteps"]))
     if part == "discriminator":
@@ -31,7 +36,7 @@ def build_part(part, networks, image_shape, num_classes):
 def save_part(module, path):
     """Writes a part's tensors, whole or not at all."""
     with atomic(path) as temporary:
-        save_file({name: tensor.contiguous().cpu() for name, tensor in module.state_dict().items()}, temporary)
+        save_file({name: tensor.contiguous().cpu().clone() for name, tensor in module.state_dict().items()}, temporary)
 
 
 def load_part(module, path):
@@ -46,18 +51,10 @@ def load_part(module, path):
         tensors = load_file(path)
     except SafetensorError as error:
         raise InputError(f"{path} is not a readable safetensors file ({error}): delete it and train again.") from error
-    expected = module.state_dict()
-    faults = [f"missing {name}" for name in expected.keys() - tensors.keys()]
-    faults += [f"unexpected {name}" for name in tensors.keys() - expected.keys()]
-    faults += [
-        f"{name} is {tuple(tensors[name].shape)}, not {tuple(expected[name].shape)}"
-        for name in expected.keys() & tensors.keys()
-        if tensors[name].shape != expected[name].shape
-    ]
-    faults += [f"{name} holds NaN or infinity" for name in tensors if not torch.isfinite(tensors[name].float()).all()]
+    faults = mismatches(tensors, module.state_dict())
     if faults:
         raise InputError(
-            f"{path} does not fit the network of the config: {'; '.join(sorted(faults))}. "
+            f"{path} does not fit the network of the config: {'; '.join(faults)}. "
             "Use the `networks` settings it was trained with, or delete it and train again."
         )
     module.load_state_dict(tensors)

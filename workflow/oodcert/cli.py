@@ -16,6 +16,9 @@ EXAMPLE = """example:
 Pixels are in [0, 1]: sigma and the radii are in that scale, and normalisation belongs inside the network.
 exit codes: 0 done, 1 input or files that can't be used, 2 wrong usage, 130 interrupted (the same command resumes)."""
 
+DATA = """The image sets of data/registry.csv. Downloads are resumed, and verified against the published checksums.
+docs/data.md says where each set comes from. Exit codes: 0 done, 1 something failed, 2 wrong usage, 130 interrupted."""
+
 COST = """Says what a profile of the workflow will take before anything starts: images through each network (forward and
 backward), rule by rule and method by method, hours at given or measured rates, disk and memory."""
 COST_EXAMPLE = """example:
@@ -63,8 +66,31 @@ def parser():
     _add_certificate(certify)
     certify.add_argument("--out", metavar="DIR", default="certified", help="folder of the results")
     certify.add_argument("--dry-run", action="store_true", help="print the amount of work and its time, write nothing")
+    _add_data(commands)
     _add_cost(commands)
     return top
+
+
+def _add_data(commands):
+    data = commands.add_parser(
+        "data", help="image sets of the registry: list, fetch, verify", description=DATA, formatter_class=_Help
+    )
+    actions = data.add_subparsers(dest="action", required=True, metavar="action")
+    described = {
+        "list": "every set: where it is, its size, licence and status",
+        "fetch": "download sets from their official sources; what is there is verified and kept",
+        "verify": "compare everything that is there with its checksums: OK, corrupt, absent or unpinned",
+    }
+    for name, text in described.items():
+        action = actions.add_parser(
+            name, help=text, description=text[0].upper() + text[1:] + ".", formatter_class=_Help
+        )
+        if name != "list":
+            many = "+" if name == "fetch" else "*"
+            action.add_argument("names", metavar="SET", nargs=many, help="names of sets, or all")
+        action.add_argument("--folder", metavar="DIR", default="data/downloads", help="folder of the downloads")
+        if name == "list":
+            action.add_argument("--mirror", metavar="DIR", help="a local mirror to look in as well")
 
 
 def _add_cost(commands):

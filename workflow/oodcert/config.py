@@ -14,6 +14,7 @@ from oodcert.data.noise_sets import NOISE
 from oodcert.data.registry import entry_of, registry
 from oodcert.data.sources import BUNDLED, bundled, named
 from oodcert.errors import InputError
+from oodcert.imports import imported
 from oodcert.methods import needed_parts, parts_of
 from oodcert.parts import declared, known_parts
 
@@ -106,39 +107,46 @@ def schema():
 
 
 def _check_methods(config):
-    """Whether every method is made of parts that exist and are trained, and fit together."""
+    """Whether every method is made of parts that exist and are trained or imported, and fit together."""
+    imports = imported(config)
+    for name in config["imports"].keys() - imports.keys():
+        raise InputError(f"Config key imports.{name} is no part of any method: name it as a classifier, or remove it.")
     for method, composition in config["methods"].items():
         where, classifier = f"Config key methods.{method}", composition["classifier"]
         classifiers = known_parts().keys() - {"discriminator", "denoiser"}
-        if classifier not in classifiers:
+        if classifier not in classifiers | imports.keys():
             raise InputError(
                 f"{where}.classifier = {classifier!r} is no classifier that a file of workflow/oodcert/training trains"
-                f"{_hint(classifier, classifiers)}."
+                f"{_hint(classifier, classifiers)}, nor one under imports."
             )
-        for name in _trained(composition, config["training"], where):
+        for name in _trained(composition, config["training"], imports, where):
             if declared(name).bounded and name not in config["networks"]:
                 raise InputError(
                     f"{where} needs the part {name!r}, which is trained on interval bounds: add networks.{name} to the "
                     "config, such as {name: ibp_cnn_xl, width: 8}, since that of classifier may have batch norm."
                 )
+        if composition["discriminator"] and composition["score"] != "msp":
+            raise InputError(
+                f"{where}: with a discriminator the score is msp, not {composition['score']!r}, for its network gives "
+                "log-probabilities."
+            )
+        if classifier not in known_parts():
+            continue
         extra = declared(classifier).extra_outputs
         if (composition["score"] == "atom") != bool(extra):
             raise InputError(
                 f"{where}: the score {composition['score']!r} does not suit the classifier {classifier!r}, which has "
                 f"{extra} outputs beside the classes. The score atom, and no other, needs one (of a class of outliers)."
             )
-        if composition["discriminator"] and composition["score"] != "msp":
-            raise InputError(
-                f"{where}: with a discriminator the score is msp, not {composition['score']!r}, for its network gives "
-                "log-probabilities."
-            )
 
 
-def _trained(composition, training, where):
-    """The parts that a method needs, if all of them are in the config's training and none starts from itself."""
+def _trained(composition, training, imports, where):
+    """The parts to be trained for a method, if all of them are in the config's training and none starts from itself."""
     waiting, found = [*parts_of(composition)], {}
     while waiting:
         name = waiting.pop()
+        if name in imports:
+            continue
         if name not in training:
             raise InputError(f"{where} needs the part {name!r}: add training.{name} to the config.")
         start = training[name]["start_from"]

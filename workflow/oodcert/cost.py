@@ -14,6 +14,7 @@ from oodcert.certification.stages import plan_stages
 from oodcert.data.overlaps import overlapping
 from oodcert.data.sizes import image_count
 from oodcert.errors import InputError
+from oodcert.imports import imported
 from oodcert.methods import bounds_of, is_randomised, parts_of, trained_parts
 from oodcert.parts import declared
 
@@ -67,8 +68,9 @@ def jobs(config):
     guarantee_linf follows the sidecar's convention, two passes an image for the interval bounds, though nothing is
     computed for a method that has none.
     """
-    trained = dict.fromkeys([*trained_parts(config["methods"], config["training"]), "denoiser"])
-    found = [_training(config, part) for part in trained]
+    imports = imported(config)
+    trained = dict.fromkeys([*trained_parts(config["methods"], config["training"], imports), "denoiser"])
+    found = [_training(config, part) for part in trained if part not in imports]
     for rule, evaluation in EVALUATIONS.items():
         found += [
             Job(rule, method, *evaluation(config, composition)) for method, composition in config["methods"].items()

@@ -12,7 +12,8 @@ from torch.autograd.graph import saved_tensors_hooks
 
 from oodcert.checkpoints import build_part
 from oodcert.cost import TRAINING, evidence, set_sizes
-from oodcert.methods import parts_of
+from oodcert.imports import imported
+from oodcert.methods import parts_of, trained_parts
 
 PROGRAM = 890_000_000  # bytes of a process that has imported what jobs import, and run a network (torch for CPUs)
 ROW = 250  # bytes of a row of evidence in memory, while tables are put together
@@ -22,11 +23,18 @@ WITH_GRADIENTS = 2  # times what a forward pass keeps, for the gradients and the
 BATCHES, SECONDS = 3, 0.5  # that a measurement takes at least
 
 
-def parts(config, names):
-    """Untrained parts without storage: name -> module."""
-    data = config["data"]
-    with torch.device("meta"):
-        return {part: build_part(part, config["networks"], data["image_shape"], data["num_classes"]) for part in names}
+def parts(config):
+    """All parts of a profile, trained and imported ones: name -> module, without storage unless it is one's own."""
+    data, networks = config["data"], _networks(config)
+    trained = trained_parts(config["methods"], config["training"], imported(config))
+    used = (part for composition in config["methods"].values() for part in parts_of(composition))
+    found = {}
+    for part in dict.fromkeys([*trained, *used, "denoiser"]):
+        own = networks.get(part, {}).get("name") == "own"
+        with torch.device("cpu" if own else "meta"):
+            module = build_part(part, networks, data["image_shape"], data["num_classes"])
+        found[part] = module if own else module.to("meta")
+    return found
 
 
 def weight_bytes(module):
@@ -36,7 +44,7 @@ def weight_bytes(module):
 
 def activation_bytes(module, image_shape):
     """(kept, largest) bytes an image: what a forward pass keeps for its backward pass, and its largest layer's input
-    and output, which is what a pass without gradients needs. Of a part without storage, in float32."""
+    and output, which is what a pass without gradients needs. In float32."""
     kept, layers = {}, [0]
 
     def pack(tensor):
@@ -52,7 +60,7 @@ def activation_bytes(module, image_shape):
     hooks = [leaf.register_forward_hook(layer) for leaf in leaves]
     own = {tensor.untyped_storage()._cdata for tensor in (*module.parameters(), *module.buffers())}
     with saved_tensors_hooks(pack, lambda tensor: tensor):
-        _forward(module, torch.zeros(1, *image_shape, device="meta"))
+        _forward(module.eval(), torch.zeros(1, *image_shape, device=next(module.parameters()).device))
     for hook in hooks:
         hook.remove()
     return sum(size for key, (_, size) in kept.items() if key not in own), max(layers)
@@ -61,13 +69,12 @@ def activation_bytes(module, image_shape):
 def disk(config, jobs):
     """Bytes by kind: evidence (an estimate), models (exact but for the files' headers), image sets (at most: npz files
     are compressed). Downloads and figures are not counted."""
-    trained = parts(config, [job.job for job in jobs if job.rule == "train"])
     images = sum(set_sizes(config).values()) * (
         prod(config["data"]["image_shape"]) + 16
     )  # labels and ids: 8 bytes each
     return {
         "evidence": int(evidence(jobs)["bytes"].sum()),
-        "models": sum(map(weight_bytes, trained.values())),
+        "models": sum(map(weight_bytes, parts(config).values())),
         "image sets": images,
     }
 
@@ -81,7 +88,7 @@ def memory(config, jobs):
     networks are in its memory, and the images of a training too; that of its libraries comes on top.
     """
     sizes, shape = set_sizes(config), config["data"]["image_shape"]
-    modules = parts(config, [job.job for job in jobs if job.rule == "train"])
+    modules = parts(config)
     weights = {part: weight_bytes(module) for part, module in modules.items()}
     activations = {part: activation_bytes(module, shape) for part, module in modules.items()}
     rows = []
@@ -119,15 +126,20 @@ def _evaluation(config, job, sizes, weights, activations):
 def measured_rates(config, names, device):
     """Forward passes (images) a second on a device, in batches of evaluation.batch_size, of every network that the
     parts `names` have: by part where it has a network of its own, "classifier" for the others. Weights are fresh."""
-    data, settings = config["data"], config["evaluation"]
+    data, settings, networks = config["data"], config["evaluation"], _networks(config)
     images = torch.rand(settings["batch_size"], *data["image_shape"], device=device)
     found = {}
     for part in names:
-        name = part if part in config["networks"] else "classifier"
+        name = part if part in networks else "classifier"
         if name not in found:
-            module = build_part(part, config["networks"], data["image_shape"], data["num_classes"]).to(device).eval()
+            module = build_part(part, networks, data["image_shape"], data["num_classes"]).to(device).eval()
             found[name] = _rate(module, images)
     return found
+
+
+def _networks(config):
+    """The config's networks, and those of imported parts."""
+    return config["networks"] | {name: one.network for name, one in imported(config).items()}
 
 
 def _rate(module, images):

@@ -22,16 +22,21 @@ def needed_parts(part, training):
     return [*declared(part).needs, *([start] if start else [])]
 
 
-def trained_parts(methods, training):
-    """Names of all parts to be trained for these methods (name -> composition), each after those that it needs."""
+def trained_parts(methods, training, imported=()):
+    """Names of all parts to be trained for these methods (name -> composition), each after those that it needs.
+
+    imported: names of parts that are not trained.
+    """
     found = {}
     for part in (part for composition in methods.values() for part in parts_of(composition)):
-        found |= dict.fromkeys([*_before(part, training), part])
+        found |= dict.fromkeys(_chain(part, training, imported))
     return list(found)
 
 
-def _before(part, training):
-    return [name for needed in needed_parts(part, training) for name in (*_before(needed, training), needed)]
+def _chain(part, training, imported):
+    if part in imported:
+        return []
+    return [*(name for needed in needed_parts(part, training) for name in _chain(needed, training, imported)), part]
 
 
 def is_randomised(composition):

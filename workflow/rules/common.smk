@@ -1,5 +1,6 @@
 # Names and settings that several rules share.
 import os
+import re
 import sys
 from pathlib import Path
 
@@ -13,8 +14,9 @@ os.environ.update(
 from snakemake.exceptions import WorkflowError
 
 from oodcert.config import check_config
-from oodcert.data.sources import available, ood_files, training_files
+from oodcert.data.sources import DOWNLOADS, available, ood_files, training_files
 from oodcert.errors import InputError
+from oodcert.imports import imported, remote_files
 from oodcert.methods import is_randomised, needed_parts, parts_of, trained_parts
 from oodcert.parts import known_parts
 
@@ -23,6 +25,7 @@ try:
 except InputError as error:
     raise WorkflowError(str(error))
 
+IMPORTS = imported(config)
 PROFILE = config["profile"]
 DATA = f"data/{PROFILE}"
 RESULTS = f"results/{PROFILE}"
@@ -57,7 +60,7 @@ def weights(parts):
 
 def networks(parts):
     """The config's networks that these parts are built from."""
-    specs = config["networks"]
+    specs = config["networks"] | {name: one.network for name, one in IMPORTS.items()}
     names = {part if part in specs else "classifier" for part in parts}
     return {name: specs[name] for name in sorted(names)}
 
@@ -76,7 +79,11 @@ def method_networks(wildcards):
 
 # examples of the denoiser are shown whether or not a method uses it
 TRAINED = [
-    *dict.fromkeys([*trained_parts(config["methods"], config["training"]), "denoiser"])
+    part
+    for part in dict.fromkeys(
+        [*trained_parts(config["methods"], config["training"], IMPORTS), "denoiser"]
+    )
+    if part not in IMPORTS
 ]
 LINEAR = f"{RESULTS}/evidence/attack_linear/linear.parquet"
 
@@ -92,4 +99,4 @@ def evidence(*evaluations):
 
 wildcard_constraints:
     method="|".join(config["methods"]),
-    part="|".join(known_parts()),
+    part="|".join({**known_parts(), **IMPORTS}),

@@ -1,4 +1,24 @@
-# The image sets: training, outlier exposure, ID test and OOD test sets.
+# Downloads, and the image sets made of them: training, outlier exposure, ID test and OOD test sets.
+
+
+rule download:
+    output:
+        f"{DOWNLOADS}/{{file}}",
+    log:
+        "logs/downloads/{file}.log",
+    wildcard_constraints:
+        file="|".join(map(re.escape, remote_files())) or "none",
+    retries: 1
+    conda:
+        ENVIRONMENT
+    threads: 1
+    resources:
+        mem_mb=500,
+        runtime=240,
+    message:
+        "Downloading {wildcards.file}"
+    script:
+        "../scripts/download.py"
 
 
 rule training_sets:

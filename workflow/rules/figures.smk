@@ -1,6 +1,6 @@
 # The figures, and the example images that one of them shows.
 FIGURE_NAMES = [
-    "training",
+    *(["training"] if TRAINED else []),
     "scores",
     "l2_bracket",
     "id_certified",

@@ -1,4 +1,4 @@
-# Training of the parts that the methods are made of.
+# The parts that the methods are made of: trained, or imported.
 
 
 rule train:
@@ -16,6 +16,8 @@ rule train:
         f"{LOGS}/train/{{part}}.log",
     benchmark:
         f"{LOGS}/benchmarks/train/{{part}}.tsv"
+    wildcard_constraints:
+        part="|".join(TRAINED) or "none",
     priority: 2  # everything waits for training
     conda:
         ENVIRONMENT
@@ -34,3 +36,31 @@ rule train:
         "Training {wildcards.part}"
     script:
         "../scripts/train.py"
+
+
+rule import_part:
+    input:
+        lambda wildcards: str(IMPORTS[wildcards.part].file),
+    output:
+        weights=f"{RESULTS}/models/{{part}}.safetensors",
+        record=f"{RESULTS}/models/{{part}}.json",
+    log:
+        f"{LOGS}/import/{{part}}.log",
+    benchmark:
+        f"{LOGS}/benchmarks/import/{{part}}.tsv"
+    wildcard_constraints:
+        part="|".join(IMPORTS) or "none",
+    conda:
+        ENVIRONMENT
+    threads: 1
+    resources:
+        mem_mb=2000,
+        runtime=30,
+    params:
+        network=lambda wildcards: IMPORTS[wildcards.part].network,
+        image_shape=config["data"]["image_shape"],
+        num_classes=config["data"]["num_classes"],
+    message:
+        "Importing {wildcards.part}"
+    script:
+        "../scripts/import_part.py"

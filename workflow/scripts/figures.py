@@ -8,5 +8,5 @@ with job(snakemake):
     config = dict(snakemake.params.items())
     evidence = read_evaluations([*snakemake.input.evidence, *snakemake.input.training])
     evidence["denoised"] = read_examples(snakemake.input.denoised[0])
-    for name, draw in FIGURES.items():
-        save(draw(evidence, config), Path(snakemake.output[name]).with_suffix(""), config["figures"]["dpi"])
+    for name, path in snakemake.output.items():
+        save(FIGURES[name](evidence, config), Path(path).with_suffix(""), config["figures"]["dpi"])

@@ -1,6 +1,7 @@
 """Image sets as people keep them: a folder of image files, or one npz file."""
 
 import warnings
+from functools import cache
 from pathlib import Path
 
 import numpy as np
@@ -45,9 +46,9 @@ def select_pixels(path, size=None, count=None):
     if size is not None and size < 1:
         raise InputError(f"size = {size}: images need at least one pixel a side.")
     if path.is_dir():
-        members, read = image_files(path), _read
+        members, read = image_files(path), read_image
     elif path.suffix == ".npz":
-        members, read = ImageSet.load(path).images, _resize
+        members, read = ImageSet.load(path).images, resize
     else:
         raise InputError(f"{path}: neither a folder of images nor an npz file. Check the path.")
     kept = min(len(members), count or len(members))
@@ -66,33 +67,38 @@ def select_pixels(path, size=None, count=None):
 
 def image_files(folder):
     """Paths of the images in a folder and its subfolders, sorted. Raises InputError where there are none."""
-    Image.init()
-    suffixes = {suffix for suffix, kind in Image.registered_extensions().items() if kind in FORMATS}
-    files = [
-        path
-        for path in folder.rglob("*")
-        if path.suffix.lower() in suffixes and not path.name.startswith(".") and path.is_file()
-    ]
+    files = [path for path in folder.rglob("*") if is_image(path) and path.is_file()]
     if not files:
-        raise InputError(f"{folder}: no images in this folder ({', '.join(sorted(suffixes))}). Check the path.")
+        raise InputError(f"{folder}: no images in this folder ({', '.join(sorted(_suffixes()))}). Check the path.")
     return sorted(files, key=lambda path: path.relative_to(folder).as_posix())
 
 
-def _read(path, size):
-    """uint8 [H, W, 3] of an image file."""
+def is_image(path):
+    """Whether a path's name is that of an image file, and not hidden."""
+    return path.suffix.lower() in _suffixes() and not path.name.startswith(".")
+
+
+@cache
+def _suffixes():
+    Image.init()
+    return {suffix for suffix, kind in Image.registered_extensions().items() if kind in FORMATS}
+
+
+def read_image(path, size, file=None):
+    """uint8 [H, W, 3] of an image file, or of an open binary one that errors call `path`; size as for `load_images`."""
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("error", Image.DecompressionBombWarning)
-            with Image.open(path, formats=FORMATS) as image:
+            with Image.open(file or path, formats=FORMATS) as image:
                 mode, pixels = image.mode, np.asarray(image.convert("RGB"))
     except Exception as error:  # Pillow's decoders raise many kinds
         raise InputError(f"{path}: can't be read as an image ({error}). Replace the file or remove it.") from error
     if mode.startswith(DEEP):
         raise InputError(f"{path}: more than 8 bits a channel (Pillow's mode {mode}). Convert the file to 8 bits.")
-    return _resize(pixels, size)
+    return resize(pixels, size)
 
 
-def _resize(pixels, size):
+def resize(pixels, size):
     """uint8 [H, W, C] to [size, size, C], channel by channel: shorter side to size, centre cut out."""
     if size is None or pixels.shape[:2] == (size, size):
         return pixels

@@ -10,7 +10,10 @@ OVERLAPS = Path(__file__).parents[3] / "data" / "overlaps.csv"
 
 
 def overlapping(outliers, inside):
-    """The classes to leave out of an outlier set beside an ID set, look-alikes included; () where none are known."""
+    """The classes to leave out of an outlier set beside an ID set, look-alikes included; () where none are known.
+
+    Of Tiny ImageNet they are wnids. They were judged by their names; the table gives the ID class as the reason.
+    """
     try:
         table = pd.read_csv(OVERLAPS)
         return tuple(table[(table["outliers"] == outliers) & (table["id"] == inside)]["class"])

@@ -15,9 +15,9 @@ from oodcert.data.folder import select_pixels
 from oodcert.data.imageset import ImageSet
 from oodcert.data.noise_sets import NOISE, noise_set
 from oodcert.data.overlaps import overlapping
-from oodcert.data.readers import mirror_classes, read_mirror
+from oodcert.data.readers import mirror_classes, read_mirror, read_set, set_classes
 from oodcert.data.registry import entry_of
-from oodcert.data.sources import BUNDLED, encoding, own_path
+from oodcert.data.sources import BUNDLED, DOWNLOADS, encoding, own_path
 from oodcert.errors import InputError
 from oodcert.rng import derive
 
@@ -72,7 +72,10 @@ def _read(name, split, config, count):
     if (name, split) in BUNDLED:
         return build(BUNDLED[name, split])
     entry, mirror = entry_of(name, split), config["data_mirror"]
-    image_set, classes = read_mirror(entry, mirror), mirror_classes(entry, mirror)
+    if mirror and entry.mirror:
+        image_set, classes = read_mirror(entry, mirror), mirror_classes(entry, mirror)
+    else:
+        image_set, classes = read_set(entry, DOWNLOADS, data["image_shape"][1]), set_classes(entry, DOWNLOADS)
     if name == data["outliers"]:
         left_out = overlapping(name, data["id"])
         shared = [label for label, class_name in enumerate(classes) if class_name in left_out]

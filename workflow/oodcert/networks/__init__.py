@@ -1,7 +1,8 @@
 """Networks by name, as the config gives them.
 
 Every classifier is an nn.Sequential whose last module is the linear head: network[:-1] gives the penultimate features
-[N, F], network[-1], an nn.Linear, maps them to logits. Inputs are images in [0, 1]; nothing normalises them.
+[N, F], network[-1], an nn.Linear, maps them to logits. Inputs are images in [0, 1]; nothing normalises them
+but the first layer of some networks of published weights.
 """
 
 from inspect import signature
@@ -10,6 +11,7 @@ from oodcert.errors import InputError
 from oodcert.networks.cnn import cnn
 from oodcert.networks.densenet import densenet
 from oodcert.networks.ibp_cnn import ibp_cnn_s, ibp_cnn_xl
+from oodcert.networks.published import published_part
 from oodcert.networks.resnet import patch_resnet, resnet, resnet18
 from oodcert.networks.wideresnet import wideresnet
 
@@ -19,6 +21,7 @@ NETWORKS = {
     "ibp_cnn_s": ibp_cnn_s,
     "ibp_cnn_xl": ibp_cnn_xl,
     "patch_resnet": patch_resnet,
+    "published": published_part,
     "resnet": resnet,
     "resnet18": resnet18,
     "wideresnet": wideresnet,

@@ -79,7 +79,8 @@ def cosine_schedule(timesteps):
     """ᾱ_t of the cosine schedule (Nichol and Dhariwal 2021), float64 [timesteps], from diffusers."""
     from diffusers import DDPMScheduler
 
-    return DDPMScheduler(num_train_timesteps=timesteps, beta_schedule="squaredcos_cap_v2").alphas_cumprod.double()
+    with torch.device("cpu"):
+        return DDPMScheduler(num_train_timesteps=timesteps, beta_schedule="squaredcos_cap_v2").alphas_cumprod.double()
 
 
 def denoised_examples(denoiser, sets, sigmas, seed, device):

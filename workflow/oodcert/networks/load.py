@@ -60,13 +60,31 @@ def load_network(spec):
 def load_weights(network, path):
     """Loads a state dict into a network, name by name and shape by shape, and returns the network.
 
+    path: as for read_state. Raises InputError as read_state does, and where the file does not fit the network.
+    """
+    state = read_state(path)
+    try:
+        network.load_state_dict(state)
+    except RuntimeError as error:
+        raise InputError(f"{path} does not fit the network. {shorten(str(error), LONGEST)}") from error
+    return network
+
+
+def read_state(path):
+    """The tensors of a file of weights, on the CPU: name -> tensor. Nothing in the file is ever executed.
+
     path: a .safetensors file, or what torch.save wrote: a state dict, or a dict that holds one as "state_dict" or
-    "model". Raises InputError where the file is missing, corrupt, holds more than tensors and plain values (it could
-    run code), or does not fit the network.
+    "model". Raises InputError where the file is missing, a web page or corrupt, and where it holds more than tensors
+    and plain values (it could run code).
     """
     path = Path(path)
     if not path.is_file():
         raise InputError(f"{path}: no such file. Check the path of the weights.")
+    with path.open("rb") as file:
+        if file.read(512).lstrip().lower().startswith((b"<!doctype", b"<html")):
+            raise InputError(
+                f"{path}: a web page, not a file of weights. Open it in a browser and download from there."
+            )
     try:
         if path.suffix == ".safetensors":
             state = load_file(path)
@@ -78,16 +96,37 @@ def load_weights(network, path):
             f"torch.save(network.state_dict(), path). {shorten(str(error), 300)}"
         ) from error
     except Exception as error:  # torch and safetensors raise many kinds on corrupt files
-        raise InputError(f"{path}: not a readable file of weights ({shorten(str(error), 300)}).") from error
+        raise InputError(
+            f"{path}: not a readable file of weights, perhaps cut off ({shorten(str(error), 300)}). Get it again."
+        ) from error
     for key in ("state_dict", "model"):
         if isinstance(state, dict) and isinstance(state.get(key), dict):
             state = state[key]
     if not isinstance(state, dict) or not all(
-        isinstance(key, str) and isinstance(tensor, torch.Tensor) for key, tensor in state.items()
+        isinstance(key, str) and isinstance(tensor, torch.Tensor) and not (tensor.is_meta or tensor.is_sparse)
+        for key, tensor in state.items()
     ):
         raise InputError(f"{path}: holds no state dict. Save one with torch.save(network.state_dict(), path).")
-    try:
-        network.load_state_dict(state)
-    except RuntimeError as error:
-        raise InputError(f"{path} does not fit the network. {shorten(str(error), LONGEST)}") from error
-    return network
+    return state
+
+
+def mismatches(tensors, expected):
+    """What keeps tensors from taking the place of the expected ones, both name -> tensor: a sorted list of phrases."""
+    faults = [f"missing {name}" for name in expected.keys() - tensors.keys()]
+    faults += [f"unexpected {name}" for name in tensors.keys() - expected.keys()]
+    faults += [
+        f"{name} is {tuple(tensors[name].shape)}, not {tuple(expected[name].shape)}"
+        for name in expected.keys() & tensors.keys()
+        if tensors[name].shape != expected[name].shape
+    ]
+    faults += [
+        f"{name} is of type {tensors[name].dtype}"
+        for name in expected.keys() & tensors.keys()
+        if tensors[name].is_floating_point() != expected[name].is_floating_point()
+    ]
+    faults += [
+        f"{name} holds NaN or infinity"
+        for name, tensor in tensors.items()
+        if tensor.is_floating_point() and not torch.isfinite(tensor.float()).all()
+    ]
+    return sorted(faults)

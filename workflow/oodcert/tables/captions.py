@@ -68,7 +68,18 @@ def _id(evidence, config):
         f"{_sampling(settings['certify_id'], 'which R an image reaches')}, α = {certified['alpha']}: "
         "each image's radius holds with probability ≥ 1 − α.",
         f"Images: {counts}.",
+        *_more_images(evidence, config),
     ]
+
+
+def _more_images(evidence, config):
+    """How many ID images the clean accuracy is of, where those are more than all else is computed on."""
+    clean = _of_methods(evidence, "clean", config)
+    more = clean[clean["set"] == "id_more"].groupby("method", sort=False)["sample"].nunique()
+    if more.empty:
+        return []
+    total = more + _per_set(evidence, "clean", config, ["id"])["id"]
+    return [f"The clean accuracy of {_list([label(method) for method in more.index])} is of {_span(total)} images."]
 
 
 def _autoattack(evidence, config):
@@ -101,6 +112,7 @@ def _sanity(evidence, config):
         "are then too favourable.",
         f"On a linear score the same attack gains at least {100 * gains.min():.2f} % of what is possible, "
         f"on {len(linear)} images.",
+        *_unavailable(config),
     ]
 
 
@@ -108,6 +120,7 @@ def _ood(evidence, config):
     return [
         f"Detection of {len(config['data']['ood'])} OOD sets and their average: AUC, AUPR and FPR at 95 % TPR, "
         "in %, in-distribution positive.",
+        *_unavailable(config),
         *_protocols(evidence, config),
     ]
 
@@ -118,6 +131,7 @@ def _headline(evidence, config):
         f"over {len(config['data']['ood'])} OOD sets.",
         "Lead: a method's mean minus the best mean among the others, in points.",
         *_distro_lead(evidence, config),
+        *_unavailable(config),
         *_protocols(evidence, config),
     ]
 
@@ -148,6 +162,7 @@ def _l2(evidence, config):
         "upper end of the percentile bound's bracket, up to Monte-Carlo error. It maximises the mean of the score "
         f"under noise ({_budget(attack, L2_ATTACK)}), is judged on n = {_span(attack['n'])} fresh draws, and each "
         "image takes its strongest result over all radii up to R.",
+        *_unavailable(config),
         _images(evidence, "certify_l2", config),
     ]
 
@@ -169,6 +184,15 @@ def _protocols(evidence, config):
         *_unreliable(evidence, config),
         *unexpected(evidence, config),
     ]
+
+
+def _unavailable(config):
+    """Which OOD sets could not be had, and why."""
+    missing = config["data"]["unavailable"]
+    if not missing:
+        return []
+    texts = [f"{label(name)} ({why})" for name, why in missing.items()]
+    return [f"Unavailable, and in no average: {'; '.join(texts)}."]
 
 
 def _without_range(config):

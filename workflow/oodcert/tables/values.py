@@ -31,7 +31,7 @@ def id_table(evidence, config):
         clean = clean[clean["set"].isin(["id", "id_more"])]
         attacked = of_method(evidence, "attack_id", method)
         certified = of_method(evidence, "certify_id", method)
-        row = {"method": method, "images": len(clean)}
+        row = {"method": method, "images": len(clean)}  # of the clean accuracy
         row["clean_accuracy"] = (clean["prediction"] == clean["label"]).mean()
         for epsilon in attack["epsilons"]:
             worst = at(at(attacked, "attack_id", "epsilon", epsilon), "attack_id", "attack", WORST_CASE)
@@ -69,7 +69,7 @@ def ood_table(evidence, config):
     """A row per method x set x protocol (clean, guaranteed, adversarial): auc, aupr, fpr95; reliable, the attack.
 
     The ID scores are the clean ones in every protocol. A vacuous guarantee counts as the worst value, above every
-    ID score, even where a clean ID score is rounded to 1.
+    ID score, even where a clean ID score is rounded to 1. Sets that can't be had (data.unavailable) have NaN, last.
     """
     epsilon, rows = config["evaluation"]["epsilon"], []
     for method in config["methods"]:
@@ -89,6 +89,9 @@ def ood_table(evidence, config):
                 values = _metrics(what, id_scores, scores[protocol], worst)
                 rows.append({"method": method, "set": name, "protocol": protocol, **values})
     table = _with_average(pd.DataFrame(rows), ["method", "protocol"])
+    lacking = [*product(config["methods"], config["data"]["unavailable"], PROTOCOLS)]
+    if lacking:
+        table = pd.concat([table, pd.DataFrame(lacking, columns=["method", "set", "protocol"])], ignore_index=True)
     return table.merge(sanity_table(evidence, config)[["method", "reliable"]], on="method", how="left")
 
 

@@ -99,6 +99,8 @@ def _ood(frame, config):
                     value = cells.loc[(name, method, protocol), metric]
                     row[protocol.capitalize(), metric.upper()] = _percent(value)
             rows.append(row)
+    for name in config["data"]["unavailable"]:
+        rows.append(dict.fromkeys(rows[0], "–") | {("", "Set"): label(name), ("", "Method"): "unavailable"})
     return _two_levels(rows)
 
 

@@ -2,7 +2,7 @@
 
 A part's file holds `train(network, parts, data, settings, **run)`, which trains the network in place and returns its
 learning curve, and the literals that oodcert.parts reads: SETTINGS, its settings beyond those of every part
-(start_from, epochs, batch_size, learning_rate, weight_decay, augmentation), and, where they apply, NEEDS,
+(start_from, epochs, batch_size, learning_rate, schedule, weight_decay, augmentation), and, where they apply, NEEDS,
 EXTRA_OUTPUTS and BOUNDED.
 """
 

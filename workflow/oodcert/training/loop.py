@@ -49,9 +49,10 @@ def fit(module, loss, data, settings, *, optimizer, milestones, decay, seed, che
     """Minimises a loss by mini-batches; returns the learning curve, a DataFrame of epoch (from 1), term and value.
 
     loss: callable Batch -> dict of named scalar tensors, whose sum is minimised. If it is an nn.Module, its state is
-    part of the checkpoint. settings: epochs, batch_size and augmentation (see oodcert.training.augment); what else
-    there is counts for the fingerprint alone. milestones: shares of the epochs after which the learning rates are
-    multiplied by decay. mine: callable (module, all outliers, CPU generator) -> int64 indices of the outliers of the
+    part of the checkpoint. settings: epochs, batch_size, schedule and augmentation (see oodcert.training.augment); what
+    else there is counts for the fingerprint alone. The learning rates are multiplied by decay after the shares
+    `milestones` of the epochs where schedule is "steps", and follow half a cosine down to 0, which suits few epochs,
+    where it is "cosine". mine: callable (module, all outliers, CPU generator) -> int64 indices of the outliers of the
     coming epoch, called at its start with the module in evaluation mode and without gradients; without it all are
     used. An epoch passes over the outliers in random order, anew when they run out. The curve has the mean of each
     term over those of an epoch's images that had it, and the terms "total" and "learning_rate" (of the optimizer's
@@ -79,6 +80,8 @@ def fit(module, loss, data, settings, *, optimizer, milestones, decay, seed, che
     with torch.random.fork_rng([device] if device.type == "cuda" else []):
         for epoch in progress:
             factor = decay ** sum(epoch >= round(milestone * epochs) for milestone in milestones)
+            if settings["schedule"] == "cosine":
+                factor = (1 + math.cos(math.pi * epoch / epochs)) / 2
             for group, rate in zip(optimizer.param_groups, rates, strict=True):
                 group["lr"] = rate * factor
             sums, images = defaultdict(float), defaultdict(int)
@@ -97,7 +100,7 @@ def fit(module, loss, data, settings, *, optimizer, milestones, decay, seed, che
 
 
 def fit_classifier(network, loss, data, settings, **run):
-    """`fit` with the classifiers' recipe: SGD with Nesterov momentum 0.9, learning rate / 10 at 50, 75 and 90 %.
+    """`fit` with the classifiers' recipe: SGD with Nesterov momentum 0.9; as steps, learning rate / 10 at 50, 75, 90 %.
 
     Nesterov's momentum serves all classifiers alike, plain ones too. Where the loss is an nn.Module, its own parameters
     are trained as well, without weight decay. run: seed, and the further options of `fit`.

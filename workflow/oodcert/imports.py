@@ -1,0 +1,80 @@
+"""Parts that are not trained here: published weights, and networks of one's own. Imports no torch."""
+
+import csv
+from dataclasses import dataclass, fields
+from functools import cache
+from pathlib import Path
+
+from oodcert.data.registry import registry
+from oodcert.data.sources import DOWNLOADS
+from oodcert.errors import InputError
+from oodcert.methods import parts_of
+
+WEIGHTS = Path(__file__).parents[2] / "data" / "weights.csv"
+
+
+@dataclass(frozen=True)
+class Weights:
+    """A published file of one part's weights, for one ID set: a row of data/weights.csv.
+
+    format: of `oodcert.load_checkpoint`; the other fields as of a row of data/registry.csv.
+    """
+
+    id: str
+    part: str
+    format: str
+    file: str
+    urls: tuple
+    bytes: int | None
+    sha256: str
+    md5: str
+    licence: str
+    note: str
+
+
+@dataclass(frozen=True)
+class Import:
+    """Where a part comes from: network, its entry under the config's networks; file, the path of its weights."""
+
+    network: dict
+    file: Path
+
+
+@cache
+def published():
+    """(ID set, part) -> Weights. Raises InputError where data/weights.csv is not such a table."""
+    try:
+        with open(WEIGHTS, newline="", encoding="utf-8") as file:
+            rows = [
+                Weights(
+                    **{**row, "urls": tuple(row["urls"].split()), "bytes": int(row["bytes"]) if row["bytes"] else None}
+                )
+                for row in csv.DictReader(file, strict=True)
+            ]
+    except (OSError, ValueError, TypeError, KeyError, AttributeError, csv.Error) as error:
+        names = ", ".join(field.name for field in fields(Weights))
+        raise InputError(f"{WEIGHTS}: not a table of {names} ({error}). Restore it from the repository.") from error
+    return {(row.id, row.part): row for row in rows}
+
+
+def imported(config):
+    """Name -> Import of every part of the config's methods, and the denoiser, that is imported and not trained.
+
+    Those under `imports` are one's own; with `weights: published` every other one that data/weights.csv has for the ID
+    set is the published one. What it lacks is trained.
+    """
+    names = [*dict.fromkeys([*(part for one in config["methods"].values() for part in parts_of(one)), "denoiser"])]
+    found = {}
+    for name in names:
+        weights = published().get((config["data"]["id"], name))
+        if name in config["imports"]:
+            own = config["imports"][name]
+            found[name] = Import({"name": "own", "network": own["network"]}, Path(own["weights"]))
+        elif weights and config["weights"] == "published":
+            found[name] = Import({"name": "published", "format": weights.format}, DOWNLOADS / weights.file)
+    return found
+
+
+def remote_files():
+    """File name -> what `oodcert.data.download.fetch` needs, of all files in data/registry.csv and data/weights.csv."""
+    return {entry.file: entry for entry in (*registry().values(), *published().values()) if entry.file}
