@@ -68,9 +68,9 @@ def jobs(config):
     guarantee_linf follows the sidecar's convention, two passes an image for the interval bounds, though nothing is
     computed for a method that has none.
     """
-    imports = imported(config)
+    imports, sizes = imported(config), set_sizes(config)
     trained = dict.fromkeys([*trained_parts(config["methods"], config["training"], imports), "denoiser"])
-    found = [_training(config, part) for part in trained if part not in imports]
+    found = [_training(config, sizes, part) for part in trained if part not in imports]
     for rule, evaluation in EVALUATIONS.items():
         found += [
             Job(rule, method, *evaluation(config, composition)) for method, composition in config["methods"].items()
@@ -142,9 +142,9 @@ def _whole_sets(data):
     return {"id_train": (data["id"], "train"), "outliers": (data["outliers"], "train"), "id_test": (data["id"], "test")}
 
 
-def _training(config, part):
+def _training(config, sizes, part):
     """On top of TRAINING come attacks on outliers (attack_iterations), mining (pool), and the parts that it needs."""
-    data, settings, sizes = config["data"], config["training"][part], set_sizes(config)
+    data, settings = config["data"], config["training"][part]
     epochs, images = settings["epochs"], sizes["id_train"]
     attacks = 1 + settings["attack_iterations"] if "attack_iterations" in settings else 0
     own = epochs * images * (TRAINING.get(part, 1) + attacks)

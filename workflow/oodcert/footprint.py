@@ -69,13 +69,11 @@ def activation_bytes(module, image_shape):
 def disk(config, jobs):
     """Bytes by kind: evidence (an estimate), models (exact but for the files' headers), image sets (at most: npz files
     are compressed). Downloads and figures are not counted."""
-    images = sum(set_sizes(config).values()) * (
-        prod(config["data"]["image_shape"]) + 16
-    )  # labels and ids: 8 bytes each
+    bytes_per_image = prod(config["data"]["image_shape"]) + 16  # a label and an id of 8 bytes each
     return {
         "evidence": int(evidence(jobs)["bytes"].sum()),
         "models": sum(map(weight_bytes, parts(config).values())),
-        "image sets": images,
+        "image sets": bytes_per_image * sum(set_sizes(config).values()),
     }
 
 
@@ -87,8 +85,7 @@ def memory(config, jobs):
     one batch: where gradients are taken twice what the pass keeps for them, else the largest layer's. On a GPU the
     networks are in its memory, and the images of a training too; that of its libraries comes on top.
     """
-    sizes, shape = set_sizes(config), config["data"]["image_shape"]
-    modules = parts(config)
+    sizes, shape, modules = set_sizes(config), config["data"]["image_shape"], parts(config)
     weights = {part: weight_bytes(module) for part, module in modules.items()}
     activations = {part: activation_bytes(module, shape) for part, module in modules.items()}
     rows = []
