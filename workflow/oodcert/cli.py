@@ -19,6 +19,13 @@ exit codes: 0 done, 1 input or files that can't be used, 2 wrong usage, 130 inte
 DATA = """The image sets of data/registry.csv. Downloads are resumed, and verified against the published checksums.
 docs/data.md says where each set comes from. Exit codes: 0 done, 1 something failed, 2 wrong usage, 130 interrupted."""
 
+COST = """Says what a profile of the workflow will take before anything starts: images through each network (forward and
+backward), rule by rule and method by method, hours at given or measured rates, disk and memory."""
+COST_EXAMPLE = """example:
+  oodcert cost --config config/cifar-lite.yaml --throughput classifier=20000 discriminator=20000 denoiser=1500 --gpus 2
+
+Nothing is trained, downloaded or written, but for --csv."""
+
 
 def main(argv=None):
     """Runs one command. Returns 0 when done, 1 after InputError or OSError, 130 after Ctrl-C; wrong usage exits 2."""
@@ -60,6 +67,7 @@ def parser():
     certify.add_argument("--out", metavar="DIR", default="certified", help="folder of the results")
     certify.add_argument("--dry-run", action="store_true", help="print the amount of work and its time, write nothing")
     _add_data(commands)
+    _add_cost(commands)
     return top
 
 
@@ -83,6 +91,35 @@ def _add_data(commands):
         action.add_argument("--folder", metavar="DIR", default="data/downloads", help="folder of the downloads")
         if name == "list":
             action.add_argument("--mirror", metavar="DIR", help="a local mirror to look in as well")
+
+
+def _add_cost(commands):
+    command = commands.add_parser(
+        "cost",
+        help="passes, hours, disk and memory of a profile",
+        description=COST,
+        epilog=COST_EXAMPLE,
+        formatter_class=_Help,
+    )
+    add = command.add_argument
+    add(
+        "--config",
+        required=True,
+        nargs="+",
+        metavar="FILE",
+        help="of the profile; later files override earlier ones key by key, as with snakemake --configfile",
+    )
+    rates = command.add_mutually_exclusive_group().add_argument
+    rates(
+        "--throughput",
+        nargs="+",
+        metavar="PART=RATE",
+        help="images a second that a network passes forward, for the hours: of a part, or of classifier for all "
+        "classifiers that are not named; a backward pass counts as two forward ones",
+    )
+    rates("--measure", action="store_true", help="measure these rates on the config's device, here")
+    add("--gpus", type=POSITIVE_INT, default=1, metavar="N", help="devices that share the hours")
+    add("--csv", metavar="FILE", help="write the table of passes, a row per job and network part")
 
 
 def _add_inputs(command):

@@ -36,6 +36,31 @@ Validator = extend(
 )
 
 
+def read_configs(paths):
+    """The checked config of YAML files, later ones over earlier ones, as `snakemake --configfile A B` has it: mappings
+    are merged key by key, other values replaced. Raises InputError on unreadable files, and as check_config does."""
+    config = {}
+    for path in paths:
+        try:
+            found = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
+        except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+            cause = " ".join(str(error).split())
+            raise InputError(
+                f"Config {path}: not a readable YAML file ({cause}). Check its path and syntax."
+            ) from error
+        if not isinstance(found, dict):
+            raise InputError(f"Config {path} holds {type(found).__name__}, not keys: see config/config.yaml.")
+        config = _merged(config, found)
+    return check_config(config)
+
+
+def _merged(config, changes):
+    config = dict(config) if isinstance(config, dict) else {}
+    for key, value in changes.items():
+        config[key] = _merged(config.get(key), value) if isinstance(value, dict) else value
+    return config
+
+
 def check_config(config):
     """Returns the config, a dict, if it is valid. Raises InputError naming the key, the value and the remedy."""
     error = best_match(Validator(schema()).iter_errors(config))

@@ -46,7 +46,7 @@ def select_pixels(path, size=None, count=None):
     if size is not None and size < 1:
         raise InputError(f"size = {size}: images need at least one pixel a side.")
     if path.is_dir():
-        members, read = _image_files(path), read_image
+        members, read = image_files(path), read_image
     elif path.suffix == ".npz":
         members, read = ImageSet.load(path).images, resize
     else:
@@ -65,7 +65,8 @@ def select_pixels(path, size=None, count=None):
     return positions, np.stack(images)
 
 
-def _image_files(folder):
+def image_files(folder):
+    """Paths of the images in a folder and its subfolders, sorted. Raises InputError where there are none."""
     files = [path for path in folder.rglob("*") if is_image(path) and path.is_file()]
     if not files:
         raise InputError(f"{folder}: no images in this folder ({', '.join(sorted(_suffixes()))}). Check the path.")

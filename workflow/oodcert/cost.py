@@ -1,0 +1,311 @@
+"""What a profile costs: images through each network, and rows of evidence. Imports no torch.
+
+Counted as the devices work: passes include the padding of batches to their one size, and every noise draw. One job's
+passes are those of its whole network, part by part. Left out, as they cost nothing beside the others: attack_linear,
+whose score is linear, and the rules that read, draw and write without a network.
+"""
+
+from typing import NamedTuple
+
+import pandas as pd
+
+from oodcert.attacks import REDUCED
+from oodcert.certification.stages import plan_stages
+from oodcert.data.overlaps import overlapping
+from oodcert.data.sizes import image_count
+from oodcert.errors import InputError
+from oodcert.imports import imported
+from oodcert.methods import bounds_of, is_randomised, parts_of, trained_parts
+from oodcert.parts import declared
+
+EXACT, AT_MOST, ESTIMATE = COUNTS = ("exact", "at most", "estimate")  # how sure a count is, worse and worse
+UNKNOWN_SIZE = 50_000  # images of a set that nobody has counted: as many as CIFAR-10 has for training
+BACKWARD = 2  # forward passes that a backward pass takes as long as
+TRAINING = {  # forward and backward passes of a part's own network per ID image of an epoch
+    "plain": 1,
+    "logitnorm": 1,
+    "vos": 1,
+    "denoiser": 1,
+    "oe": 2,  # the image and an outlier
+    "prood": 2,
+    "acet": 2,
+    "atom": 2,
+    "discriminator": 3,  # the image, and interval bounds of an outlier, which count as two passes
+    "good": 4,  # the image, an outlier, and its interval bounds
+}
+ON_BOUNDS = ("discriminator", "good")
+EXAMPLES = 2  # images of each set that denoised_examples denoises
+BYTES_PER_ROW = {  # of the evidence files of the committed digits run, whose largest these are
+    "clean": 21,
+    "guarantee_linf": 20,
+    "attack_linf": 67,
+    "sanity": 91,
+    "certify_l2": 17,
+    "attack_l2": 33,
+    "certify_id": 30,
+    "attack_id": 13,
+    "attack_linear": 30,
+    "train": 29,
+}
+
+
+class Job(NamedTuple):
+    """One job: rule; job, the method or part it is for; images it works on; rows of its evidence file; count, how sure
+    its passes are (one of COUNTS); passes, part -> (forward, backward)."""
+
+    rule: str
+    job: str
+    images: int
+    rows: int
+    count: str
+    passes: dict
+
+
+def jobs(config):
+    """All jobs that run networks, and attack_linear: a list of Job. config: checked, data.ood as it can be had.
+
+    The first part of an evaluation is the one whose forward passes its sidecar records as network_calls; that of
+    guarantee_linf follows the sidecar's convention, two passes an image for the interval bounds, though nothing is
+    computed for a method that has none.
+    """
+    imports, sizes = imported(config), set_sizes(config)
+    trained = dict.fromkeys([*trained_parts(config["methods"], config["training"], imports), "denoiser"])
+    found = [_training(config, sizes, part) for part in trained if part not in imports]
+    for rule, evaluation in EVALUATIONS.items():
+        found += [
+            Job(rule, method, *evaluation(config, composition)) for method, composition in config["methods"].items()
+        ]
+    data, sigmas = config["data"], config["evaluation"]["certify_l2"]["sigmas"]
+    outside, shown = len(data["ood"]) * data["test_images"], EXAMPLES * (1 + len(data["ood"]))
+    found.append(Job("attack_linear", "linear", outside, outside, EXACT, {}))
+    found.append(Job("denoised_examples", "examples", shown, 0, EXACT, {"denoiser": (shown * len(sigmas), 0)}))
+    return found
+
+
+def passes(jobs):
+    """A row per job and network part: rule, job, part, images, forward, backward (images through the part), count."""
+    rows = [
+        (job.rule, job.job, part, job.images, *through, job.count)
+        for job in jobs
+        for part, through in job.passes.items()
+    ]
+    return pd.DataFrame(rows, columns=["rule", "job", "part", "images", "forward", "backward", "count"])
+
+
+def evidence(jobs):
+    """A row per evidence file: rule, job, rows, bytes; the rows are exact, the bytes an estimate (BYTES_PER_ROW)."""
+    rows = [(job.rule, job.job, job.rows, job.rows * BYTES_PER_ROW[job.rule]) for job in jobs if job.rows]
+    return pd.DataFrame(rows, columns=["rule", "job", "rows", "bytes"])
+
+
+def hours(passes, rates):
+    """Hours of one device for each row of `passes`; a backward pass counts as two forward passes.
+
+    rates: forward passes (images) a second by part; "classifier" stands for every classifier without a rate of its own.
+    Raises InputError where a part has none, and where a rate is of no part.
+    """
+    used = dict.fromkeys(passes["part"])
+    unknown = rates.keys() - {*used, "classifier"}
+    if unknown:
+        raise InputError(
+            f"Throughput of {', '.join(sorted(unknown))}: this profile has no such part. Its parts are "
+            f"{', '.join(used)}; classifier stands for all classifiers."
+        )
+    found = {
+        part: rates.get(part, None if part in ("discriminator", "denoiser") else rates.get("classifier"))
+        for part in used
+    }
+    missing = [part for part, rate in found.items() if rate is None]
+    if missing:
+        raise InputError(
+            f"Throughput of {', '.join(missing)} is missing: give it too, such as {missing[0]}=1000 images a second."
+        )
+    return (passes["forward"] + BACKWARD * passes["backward"]) / passes["part"].map(found) / 3600
+
+
+def set_sizes(config):
+    """Images of the sets on disk: dict of "id_train", "outliers", "id_test" and the OOD sets."""
+    data = config["data"]
+    return {
+        **{key: image_count(*of, config) or UNKNOWN_SIZE for key, of in _whole_sets(data).items()},
+        **dict.fromkeys(data["ood"], data["test_images"]),
+    }
+
+
+def uncounted(config):
+    """Names of the sets whose size nobody knows here; UNKNOWN_SIZE stands for it."""
+    sets = _whole_sets(config["data"]).values()
+    return [f"{name} ({split})" for name, split in sets if image_count(name, split, config) is None]
+
+
+def _whole_sets(data):
+    return {"id_train": (data["id"], "train"), "outliers": (data["outliers"], "train"), "id_test": (data["id"], "test")}
+
+
+def _training(config, sizes, part):
+    """On top of TRAINING come attacks on outliers (attack_iterations), mining (pool), and the parts that it needs."""
+    data, settings = config["data"], config["training"][part]
+    epochs, images = settings["epochs"], sizes["id_train"]
+    attacks = 1 + settings["attack_iterations"] if "attack_iterations" in settings else 0
+    own = epochs * images * (TRAINING.get(part, 1) + attacks)
+    mined = epochs * min(settings.get("pool", 0), sizes["outliers"])
+    needed = {name: (epochs * images * TRAINING.get(part, 1), 0) for name in declared(part).needs}
+    count = ESTIMATE if part in ON_BOUNDS or part not in TRAINING else EXACT
+    if count == EXACT and mined and overlapping(data["outliers"], data["id"]):
+        count = AT_MOST
+    terms = 3 if part in ("plain", "logitnorm", "denoiser") else 4  # of the learning curve
+    return Job("train", part, images, epochs * terms, count, {part: (own + mined, own), **needed})
+
+
+def _clean(config, composition):
+    data = config["data"]
+    images = data["test_images"] * (1 + len(data["ood"]))
+    more = 0 if is_randomised(composition) else data["accuracy_images"] - data["test_images"]
+    calls = (1 + len(data["ood"])) * _deployed(config, composition, data["test_images"])
+    calls += _deployed(config, composition, more)
+    return images + more, images + more, EXACT, _through(composition, calls)
+
+
+def _guarantee_linf(config, composition):
+    images = _outside(config)
+    bounded = "discriminator" if composition["discriminator"] else composition["classifier"]
+    return images, images, ESTIMATE, {bounded: (2 * images, 0)}
+
+
+def _attack_linf(config, composition):
+    data, settings = config["data"], config["evaluation"]
+    counts = _ensemble(config, composition, data["test_images"], settings["attack_linf"], settings["batch_size"])
+    found = _through(composition, *(len(data["ood"]) * count for count in counts))
+    return _outside(config), _outside(config), EXACT, found
+
+
+def _sanity(config, composition):
+    sets, settings = len(config["data"]["ood"]), config["evaluation"]
+    images, budget, epsilons = settings["sanity"]["images"], settings["attack_linf"], settings["sanity"]["epsilons"]
+    size = min(settings["batch_size"], images * _draws(composition, budget))
+    full = _ensemble(config, composition, images, budget, size)
+    less = {
+        **budget,
+        **{kind: {**budget[kind], "iterations": _share(budget[kind]["iterations"])} for kind in ("apgd", "pgd")},
+        "square": {"queries": _share(budget["square"]["queries"])},
+    }
+    reduced = _ensemble(config, composition, images, less, size)
+    counts = (sets * (len(epsilons) * all_ + few) for all_, few in zip(full, reduced, strict=True))
+    return sets * images, sets * images * (len(epsilons) + 1), EXACT, _through(composition, *counts)
+
+
+def _certify_l2(config, composition):
+    data, settings = config["data"], config["evaluation"]["certify_l2"]
+    adaptive = settings["sampling"] == "adaptive"
+    stages, _ = plan_stages(settings["sampling"], settings["n"], settings["alpha"])
+    images, sets, sigmas = data["test_images"], 1 + len(data["ood"]), len(settings["sigmas"])
+    bounds, radii = len(bounds_of(composition, settings["bounds"])), len(settings["radii"])
+    calls = sigmas * sets * _sampled(config, images, stages)
+    rows = sigmas * images * bounds * ((sets - 1) * radii + (1 if adaptive else radii))
+    return images * sets, rows, AT_MOST if adaptive else EXACT, _through(composition, calls)
+
+
+def _attack_l2(config, composition):
+    images, settings = config["data"]["test_images"], config["evaluation"]["attack_l2"]
+    radii = {0.0, *config["evaluation"]["certify_l2"]["radii"]}
+    times = len(settings["sigmas"]) * len(config["data"]["ood"])
+    padded = _padded(images, max(1, config["evaluation"]["batch_size"] // settings["draws"]))
+    gradients = 2 * (1 + settings["restarts"]) * (1 + settings["iterations"])  # of two attacks
+    backward = times * (len(radii) - 1) * padded * settings["draws"] * gradients
+    forward = backward + times * len(radii) * _sampled(config, images, [settings["n"]])
+    rows = times * images * len(radii)
+    return _outside(config), rows, EXACT, _through(composition, forward, backward)
+
+
+def _certify_id(config, composition):
+    images, settings = config["data"]["test_images"], config["evaluation"]["certify_id"]
+    stages, _ = plan_stages(settings["sampling"], settings["n"], settings["alpha"])
+    calls = _sampled(config, images, [settings["n0"] + drawn for drawn in stages])
+    times, count = len(settings["sigmas"]), EXACT if settings["sampling"] == "fixed" else AT_MOST
+    return images, times * images, count, _through(composition, times * calls)
+
+
+def _attack_id(config, composition):
+    """AutoAttack as pyautoattack runs it. "standard" leaves out the images that it has broken: at most these passes."""
+    images, settings = config["data"]["test_images"], config["evaluation"]["attack_id"]
+    budget = settings["randomised" if is_randomised(composition) else "deterministic"]
+    iterations, steps = budget["iterations"], (1 + budget["iterations"]) * budget["eot"]
+    scored = _deployed(config, composition, images)
+    if budget["version"] == "rand":
+        attacks, count, checked = 2, EXACT, 0
+        backward = 2 * steps
+        forward = backward + 2
+    else:
+        attacks, count = 4, AT_MOST
+        targets = min(9, config["data"]["num_classes"] - 1)
+        checked = 7 * min(images, config["evaluation"]["batch_size"]) + images  # before each attack
+        backward = steps + targets * (1 + iterations) + targets * iterations  # of apgd-ce, apgd-t and fab-t
+        forward = backward + 2 + (2 + targets) + (2 + targets * (3 + iterations)) + (4 + budget["queries"])
+    times = len(settings["epsilons"])
+    calls = scored + times * (1 + attacks * (checked + scored) + images * forward)
+    rows = times * images * (attacks + 1)
+    return images, rows, count, _through(composition, calls, times * images * backward)
+
+
+EVALUATIONS = {  # rule -> function of (config, composition): images, rows, count, passes of the Job
+    "clean": _clean,
+    "guarantee_linf": _guarantee_linf,
+    "attack_linf": _attack_linf,
+    "sanity": _sanity,
+    "certify_l2": _certify_l2,
+    "attack_l2": _attack_l2,
+    "certify_id": _certify_id,
+    "attack_id": _attack_id,
+}
+
+
+def _ensemble(config, composition, images, budget, batch_size):
+    """Passes of attack_linf on one OOD set: (forward, backward, those of the discriminator alone)."""
+    joint, draws = composition["discriminator"], _draws(composition, budget)
+    padded = _padded(images, max(1, batch_size // draws))
+    starts = 1 + 2 * budget["pgd"]["restarts"] + joint  # decontrast, uniform and gaussian, and the discriminator's
+    gradients = budget["apgd"]["restarts"] * (1 + budget["apgd"]["iterations"])
+    gradients += starts * (1 + budget["pgd"]["iterations"])
+    candidates = 6 + joint  # the clean image and each attack's
+    forward = draws * padded * (gradients + budget["square"]["queries"])
+    forward += candidates * _deployed(config, composition, images, batch_size)
+    return forward, draws * padded * gradients, joint * padded * (1 + budget["pgd"]["iterations"])
+
+
+def _deployed(config, composition, images, batch_size=None):
+    """Passes of the deployed method's scores of one set."""
+    draws = _draws(composition, config["evaluation"])
+    size = max(1, (batch_size or config["evaluation"]["batch_size"]) // draws)
+    return draws * _padded(images, size)
+
+
+def _sampled(config, images, stages):
+    """Passes of noise draws of one set: of at most stages[-1] an image, in full batches but for the last.
+
+    With several stages a batch is short only where every image under way has come to the end of its stage, so at most
+    one a stage.
+    """
+    size = config["evaluation"]["batch_size"]
+    return (images * stages[-1] + len(stages) * (size - 1)) // size * size
+
+
+def _through(composition, forward, backward=0, alone=0):
+    """part -> (forward, backward) where every part sees every image; alone: further ones, of the discriminator."""
+    more = {"discriminator": alone}
+    return {part: (forward + more.get(part, 0), backward + more.get(part, 0)) for part in parts_of(composition)}
+
+
+def _draws(composition, settings):
+    return settings["draws"] if is_randomised(composition) else 1
+
+
+def _outside(config):
+    return len(config["data"]["ood"]) * config["data"]["test_images"]
+
+
+def _padded(images, size):
+    return -(-images // size) * size
+
+
+def _share(count):
+    return max(1, round(REDUCED * count))

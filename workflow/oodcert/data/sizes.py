@@ -1,0 +1,54 @@
+"""How many images a set holds, without reading them."""
+
+import zipfile
+
+import numpy as np
+import pandas as pd
+
+from oodcert.data.folder import image_files
+from oodcert.data.noise_sets import NOISE
+from oodcert.data.registry import entry_of
+from oodcert.data.sources import BUNDLED, own_path, source_file
+from oodcert.errors import InputError
+
+IMAGES = {  # as their authors publish them
+    ("cifar10", "train"): 50_000,
+    ("cifar10", "test"): 10_000,
+    ("cifar100", "train"): 50_000,
+    ("cifar100", "test"): 10_000,
+    ("svhn", "train"): 73_257,
+    ("svhn", "test"): 26_032,
+    ("tiny_imagenet", "train"): 100_000,
+    ("random_images", "train"): 300_000,
+}
+
+
+def image_count(name, split, config):
+    """The number of images of one split of a set: of its file where that is here, else as published, else None.
+
+    Classes that are left out of outliers (data/overlaps.csv) are counted.
+    """
+    data = config["data"]
+    if (name, split) in BUNDLED:
+        from oodcert.data.bundled import SPLITS
+
+        return int((pd.read_csv(SPLITS, usecols=["set"])["set"] == BUNDLED[name, split]).sum())
+    if name in NOISE:
+        return data["test_images"]
+    own = name in data["own"]
+    path = own_path(data["own"][name], split) if own else source_file(entry_of(name, split), config["data_mirror"])
+    if own and path.is_dir():
+        return len(image_files(path))
+    if path.suffix == ".npz" and path.exists():
+        return _length(path)
+    return IMAGES.get((name, split))
+
+
+def _length(path):
+    """Images in an npz file, from the smallest of its arrays that says so."""
+    try:
+        with np.load(path, allow_pickle=False) as archive:
+            key = next(key for key in ("labels", "offsets", "images") if key in archive)
+            return len(archive[key]) - (key == "offsets")
+    except (OSError, EOFError, ValueError, StopIteration, zipfile.BadZipFile) as error:
+        raise InputError(f"{path}: not a readable npz file of images ({error!r}). Fetch it again.") from error

@@ -1,0 +1,163 @@
+"""What a profile's networks weigh and how fast they are here: bytes on disk and in memory, and forward passes a second.
+
+Weights are exact, on networks without storage (torch's meta device). Memory is an estimate: see `memory`.
+"""
+
+import time
+from math import prod
+
+import pandas as pd
+import torch
+from torch.autograd.graph import saved_tensors_hooks
+
+from oodcert.checkpoints import build_part
+from oodcert.cost import TRAINING, evidence, set_sizes
+from oodcert.imports import imported
+from oodcert.methods import parts_of, trained_parts
+
+PROGRAM = 890_000_000  # bytes of a process that has imported what jobs import, and run a network (torch for CPUs)
+ROW = 250  # bytes of a row of evidence in memory, while tables are put together
+DRAW = 80  # bytes of a draw in memory, while bounds are computed from an image's or a set's draws
+COPIES = 4  # of the weights of a part in training: weights, gradients and what the optimizer keeps
+WITH_GRADIENTS = 2  # times what a forward pass keeps, for the gradients and the layers' workspace
+BATCHES, SECONDS = 3, 0.5  # that a measurement takes at least
+
+
+def parts(config):
+    """All parts of a profile, trained and imported ones: name -> module, without storage unless it is one's own."""
+    data, networks = config["data"], _networks(config)
+    trained = trained_parts(config["methods"], config["training"], imported(config))
+    used = (part for composition in config["methods"].values() for part in parts_of(composition))
+    found = {}
+    for part in dict.fromkeys([*trained, *used, "denoiser"]):
+        own = networks.get(part, {}).get("name") == "own"
+        with torch.device("cpu" if own else "meta"):
+            module = build_part(part, networks, data["image_shape"], data["num_classes"])
+        found[part] = module if own else module.to("meta")
+    return found
+
+
+def weight_bytes(module):
+    """Bytes of a part's tensors in its file, header aside."""
+    return sum(tensor.numel() * tensor.element_size() for tensor in module.state_dict().values())
+
+
+def activation_bytes(module, image_shape):
+    """(kept, largest) bytes an image: what a forward pass keeps for its backward pass, and its largest layer's input
+    and output, which is what a pass without gradients needs. In float32."""
+    kept, layers = {}, [0]
+
+    def pack(tensor):
+        storage = tensor.untyped_storage()
+        kept.setdefault(storage._cdata, (storage, tensor.numel() * tensor.element_size()))
+        return tensor
+
+    def layer(_, inputs, output):
+        tensors = [one for one in (*inputs, output) if torch.is_tensor(one)]
+        layers.append(sum(one.numel() * one.element_size() for one in tensors))
+
+    leaves = [one for one in module.modules() if not any(one.children())]
+    hooks = [leaf.register_forward_hook(layer) for leaf in leaves]
+    own = {tensor.untyped_storage()._cdata for tensor in (*module.parameters(), *module.buffers())}
+    with saved_tensors_hooks(pack, lambda tensor: tensor):
+        _forward(module.eval(), torch.zeros(1, *image_shape, device=next(module.parameters()).device))
+    for hook in hooks:
+        hook.remove()
+    return sum(size for key, (_, size) in kept.items() if key not in own), max(layers)
+
+
+def disk(config, jobs):
+    """Bytes by kind: evidence (an estimate), models (exact but for the files' headers), image sets (at most: npz files
+    are compressed). Downloads and figures are not counted."""
+    bytes_per_image = prod(config["data"]["image_shape"]) + 16  # a label and an id of 8 bytes each
+    return {
+        "evidence": int(evidence(jobs)["bytes"].sum()),
+        "models": sum(map(weight_bytes, parts(config).values())),
+        "image sets": bytes_per_image * sum(set_sizes(config).values()),
+    }
+
+
+def memory(config, jobs):
+    """Estimated peak bytes of each job: rule, job, images, scores, networks, total, which has PROGRAM in it.
+
+    images: the sets, as bytes, twice in training, where they are laid out anew, and what an attack or an evaluation
+    holds of one set as float32. scores: rows and draws. networks: weights, four times in training, and activations of
+    one batch: where gradients are taken twice what the pass keeps for them, else the largest layer's. On a GPU the
+    networks are in its memory, and the images of a training too; that of its libraries comes on top.
+    """
+    sizes, shape, modules = set_sizes(config), config["data"]["image_shape"], parts(config)
+    weights = {part: weight_bytes(module) for part, module in modules.items()}
+    activations = {part: activation_bytes(module, shape) for part, module in modules.items()}
+    rows = []
+    for job in jobs:
+        if job.passes and job.rule != "denoised_examples":
+            measure = _training if job.rule == "train" else _evaluation
+            found = measure(config, job, sizes, weights, activations)
+            rows.append((job.rule, job.job, *found, PROGRAM + sum(found)))
+    return pd.DataFrame(rows, columns=["rule", "job", "images", "scores", "networks", "total"])
+
+
+def _training(config, job, sizes, weights, activations):
+    images = 2 * (sizes["id_train"] + sizes["outliers"]) * prod(config["data"]["image_shape"])
+    batch = config["training"][job.job]["batch_size"] * TRAINING.get(job.job, 1)
+    kept = WITH_GRADIENTS * sum(activations[part][0] for part in job.passes)
+    held = COPIES * weights[job.job] + sum(weights[part] for part in job.passes)
+    return images, 0, held + batch * kept
+
+
+def _evaluation(config, job, sizes, weights, activations):
+    data, settings = config["data"], config["evaluation"]
+    of_method, values, test = parts_of(config["methods"][job.job]), prod(data["image_shape"]), data["test_images"]
+    inside = 0 if job.rule in ("guarantee_linf", "attack_linf", "sanity", "attack_l2") else sizes["id_test"]
+    outside = 0 if job.rule in ("certify_id", "attack_id") else test * len(data["ood"])
+    floats = {"clean": max(test, data["accuracy_images"] - test), "attack_linf": 8 * test, "attack_l2": 3 * test}
+    images = values * (inside + outside + 4 * floats.get(job.rule, test))
+    draws = test * settings["attack_l2"]["n"] if job.rule == "attack_l2" else 0
+    gradients = any(backward for _, backward in job.passes.values())
+    layers = [activations[part] for part in of_method]
+    kept = WITH_GRADIENTS * sum(one for one, _ in layers) if gradients else max(largest for _, largest in layers)
+    networks = sum(weights[part] for part in of_method) + settings["batch_size"] * kept
+    return images, DRAW * draws + ROW * job.rows, networks
+
+
+def measured_rates(config, names, device):
+    """Forward passes (images) a second on a device, in batches of evaluation.batch_size, of every network that the
+    parts `names` have: by part where it has a network of its own, "classifier" for the others. Weights are fresh."""
+    data, settings, networks = config["data"], config["evaluation"], _networks(config)
+    images = torch.rand(settings["batch_size"], *data["image_shape"], device=device)
+    found = {}
+    for part in names:
+        name = part if part in networks else "classifier"
+        if name not in found:
+            module = build_part(part, networks, data["image_shape"], data["num_classes"]).to(device).eval()
+            found[name] = _rate(module, images)
+    return found
+
+
+def _networks(config):
+    """The config's networks, and those of imported parts."""
+    return config["networks"] | {name: one.network for name, one in imported(config).items()}
+
+
+def _rate(module, images):
+    with torch.inference_mode():
+        _timed(module, images)
+        batches, seconds = 0, 0.0
+        while batches < BATCHES or seconds < SECONDS:
+            batches, seconds = batches + 1, seconds + _timed(module, images)
+    return batches * len(images) / seconds
+
+
+def _timed(module, images):
+    started = time.perf_counter()
+    _forward(module, images)
+    if images.is_cuda:
+        torch.cuda.synchronize()
+    return time.perf_counter() - started
+
+
+def _forward(module, images):
+    """One pass; of a denoiser through its noise model, whose timestep needs a storage."""
+    if hasattr(module, "noise_model"):
+        return module.noise_model(images, torch.zeros(len(images), device=images.device))
+    return module(images)
