@@ -102,7 +102,7 @@ def test_a_published_file_becomes_a_part(server, clone):
     names, state = published_names("prood-discriminator", network), network.state_dict()
     torch.save({names[key]: tensor for key, tensor in state.items()}, folder / "disc.pt")
     row = f"cifar10,discriminator,prood-discriminator,disc.pt,{url}/disc.pt,,{{}},,MIT,of this test\n"
-    target = "results/paper-cifar10/models/discriminator.safetensors"
+    target = "results/paper/models/discriminator.safetensors"
 
     def run(checksum):
         header = (ROOT / "data" / "weights.csv").read_text().split("\n", 1)[0]

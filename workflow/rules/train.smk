@@ -23,7 +23,7 @@ rule train:
         ENVIRONMENT
     threads: config["threads"]
     resources:
-        mem_mb=2000,
+        mem_mb=6000,
         runtime=1440,
         gpu=GPU,
     params:
