@@ -70,13 +70,24 @@ def test_imports_that_mean_nothing_are_refused(changes, message):
         check_config(read_config() | changes)
 
 
-@pytest.mark.parametrize("text", ["", "id,part\ncifar10,plain\n", "<html></html>"])
-def test_a_broken_table_of_weights_is_named(tmp_path, monkeypatch, text):
+HEADER = (ROOT / "data" / "weights.csv").read_text().split("\n", 1)[0]
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("", "line 1: not the columns id, part, format"),
+        ("id,part\ncifar10,plain\n", "line 1: not the columns id, part, format"),
+        ("<html></html>", "line 1: not the columns id, part, format"),
+        (f"{HEADER}\ncifar10,plain,good,../x,,,,,,\n", "line 2: names a file outside its folder"),
+    ],
+)
+def test_a_broken_table_of_weights_is_named(tmp_path, monkeypatch, text, message):
     monkeypatch.setattr(imports, "WEIGHTS", tmp_path / "weights.csv")
     (tmp_path / "weights.csv").write_text(text)
     published.cache_clear()
     try:
-        with pytest.raises(InputError, match=r"weights.csv: not a table of id, part, format"):
+        with pytest.raises(InputError, match=rf"weights.csv, {message}"):
             published()
     finally:
         published.cache_clear()
@@ -105,8 +116,7 @@ def test_a_published_file_becomes_a_part(server, clone):
     target = "results/paper/models/discriminator.safetensors"
 
     def run(checksum):
-        header = (ROOT / "data" / "weights.csv").read_text().split("\n", 1)[0]
-        (clone / "data" / "weights.csv").write_text(f"{header}\n{row.format(checksum)}")
+        (clone / "data" / "weights.csv").write_text(f"{HEADER}\n{row.format(checksum)}")
         command = [sys.executable, "-m", "snakemake", target, "--cores", "1", "--configfile", "config/paper.yaml"]
         command += ["--config", "weights=published", "device=cpu"]
         return subprocess.run(command, cwd=clone, capture_output=True, text=True)

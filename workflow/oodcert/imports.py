@@ -1,13 +1,11 @@
 """Parts that are not trained here: published weights, and networks of one's own. Imports no torch."""
 
-import csv
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
-from oodcert.data.registry import registry
+from oodcert.data.registry import read_rows, registry
 from oodcert.data.sources import DOWNLOADS
-from oodcert.errors import InputError
 from oodcert.methods import parts_of
 
 WEIGHTS = Path(__file__).parents[2] / "data" / "weights.csv"
@@ -43,18 +41,7 @@ class Import:
 @cache
 def published():
     """(ID set, part) -> Weights. Raises InputError where data/weights.csv is not such a table."""
-    try:
-        with open(WEIGHTS, newline="", encoding="utf-8") as file:
-            rows = [
-                Weights(
-                    **{**row, "urls": tuple(row["urls"].split()), "bytes": int(row["bytes"]) if row["bytes"] else None}
-                )
-                for row in csv.DictReader(file, strict=True)
-            ]
-    except (OSError, ValueError, TypeError, KeyError, AttributeError, csv.Error) as error:
-        names = ", ".join(field.name for field in fields(Weights))
-        raise InputError(f"{WEIGHTS}: not a table of {names} ({error}). Restore it from the repository.") from error
-    return {(row.id, row.part): row for row in rows}
+    return read_rows(WEIGHTS, Weights, ("id", "part"), {})
 
 
 def imported(config):

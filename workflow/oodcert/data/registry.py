@@ -41,17 +41,41 @@ class Entry:
 @cache
 def registry():
     """(set, split) -> Entry, of all rows. Raises InputError where the file is not such a table."""
+    allowed = {"split": ("train", "test"), "status": STATUSES, "mirror_encoding": ENCODINGS}
+    return read_rows(REGISTRY, Entry, ("set", "split"), allowed)
+
+
+def read_rows(path, kind, keys, allowed):
+    """The rows of a csv file, as instances of a dataclass of its columns: by the values of `keys`.
+
+    urls becomes a tuple, bytes a number or None. allowed: column -> the values it may have. Raises InputError where the
+    file is not such a table, has a key twice, or names a file outside its folder.
+    """
     try:
-        with open(REGISTRY, newline="", encoding="utf-8") as file:
-            rows = list(csv.DictReader(file, strict=True))
+        with open(path, newline="", encoding="utf-8") as file:
+            reader = csv.DictReader(file, strict=True)
+            header, rows = reader.fieldnames, list(enumerate(reader, 2))
     except (OSError, UnicodeDecodeError, csv.Error) as error:
-        raise InputError(f"{REGISTRY}: unreadable ({error}). Restore it from the repository.") from error
+        raise InputError(f"{path}: unreadable ({error}). Restore it from the repository.") from error
+    names = [field.name for field in fields(kind)]
+    if header != names:
+        raise InputError(f"{path}, line 1: not the columns {', '.join(names)}. Correct the line.")
     found = {}
-    for number, row in enumerate(rows, 2):
-        entry = _entry(row, number)
-        if (entry.set, entry.split) in found:
-            raise InputError(f"{REGISTRY}, line {number}: {entry.set} {entry.split} is there twice. Remove one.")
-        found[entry.set, entry.split] = entry
+    for number, row in rows:
+        if list(row) != names or None in row.values():
+            raise InputError(f"{path}, line {number}: not the columns {', '.join(names)}. Correct the line.")
+        for column, values in allowed.items():
+            if row[column] not in values:
+                raise InputError(f"{path}, line {number}: {column} is {row[column]!r}, not one of {values}.")
+        if row["bytes"] and not row["bytes"].isdecimal():
+            raise InputError(f"{path}, line {number}: bytes is {row['bytes']!r}, not a number.")
+        if row["file"] != Path(row["file"]).name or {"..", "/"} & {*Path(row.get("mirror", "")).parts}:
+            raise InputError(f"{path}, line {number}: names a file outside its folder. Correct file or mirror.")
+        key = tuple(row[name] for name in keys)
+        if key in found:
+            raise InputError(f"{path}, line {number}: {' '.join(key)} is there twice. Remove one.")
+        size = int(row["bytes"]) if row["bytes"] else None
+        found[key] = kind(**{**row, "urls": tuple(row["urls"].split()), "bytes": size})
     return found
 
 
@@ -66,15 +90,3 @@ def entry_of(name, split):
             "Images of your own go under data.own of the config."
         )
     return registry()[name, split]
-
-
-def _entry(row, number):
-    names = [field.name for field in fields(Entry)]
-    if list(row) != names or None in row.values():
-        raise InputError(f"{REGISTRY}, line {number}: not the columns {', '.join(names)}. Correct the line.")
-    for column, allowed in (("split", ("train", "test")), ("status", STATUSES), ("mirror_encoding", ENCODINGS)):
-        if row[column] not in allowed:
-            raise InputError(f"{REGISTRY}, line {number}: {column} is {row[column]!r}, not one of {allowed}.")
-    if row["bytes"] and not row["bytes"].isdecimal():
-        raise InputError(f"{REGISTRY}, line {number}: bytes is {row['bytes']!r}, not a number.")
-    return Entry(**{**row, "urls": tuple(row["urls"].split()), "bytes": int(row["bytes"]) if row["bytes"] else None})
