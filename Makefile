@@ -37,12 +37,15 @@ lock: # needs uv; envs/requirements.lock keeps its pins unless deleted first
 report: main
 	$(BIN)/snakemake --report report.html
 
-reference: $(READY) # a run from nothing, kept as the committed reference
-	rm -rf results/digits figures/digits data/digits results/reference/digits figures/reference/digits
-	$(BIN)/snakemake --cores all
+PROFILE ?= digits
+CONFIG = config/$(if $(filter digits,$(PROFILE)),config,$(PROFILE)).yaml
+
+reference: $(READY) # a run from nothing, kept as the committed reference; make reference PROFILE=cifar-lite MIRROR=DIR
+	rm -rf results/$(PROFILE) figures/$(PROFILE) data/$(PROFILE) results/reference/$(PROFILE) figures/reference/$(PROFILE)
+	$(BIN)/snakemake --cores all --configfile $(CONFIG) $(if $(MIRROR),--config data_mirror=$(MIRROR))
 	mkdir -p results/reference figures/reference
-	cp -r results/digits results/reference/digits && rm -r results/reference/digits/models
-	cp -r figures/digits figures/reference/digits
+	cp -r results/$(PROFILE) results/reference/$(PROFILE) && rm -r results/reference/$(PROFILE)/models
+	cp -r figures/$(PROFILE) figures/reference/$(PROFILE)
 
 docs: $(READY) # the figure and the table of docs/certificates.md
 	$(BIN)/python docs/bounds.py
@@ -52,5 +55,6 @@ bench: $(READY) # needs a finished digits run: make
 	$(BIN)/python benchmarks/adaptive.py
 	$(BIN)/python benchmarks/attack.py
 
-clean: # removes everything that is computed, and the environment
-	rm -rf .venv .snakemake results/digits figures/digits data/digits logs report.html
+clean: # removes everything that is computed, and the environment; downloads stay
+	rm -rf .venv .snakemake logs report.html $(filter-out results/reference,$(wildcard results/*)) \
+	  $(filter-out figures/reference,$(wildcard figures/*)) $(filter-out %.csv data/splits data/downloads,$(wildcard data/*))

@@ -16,6 +16,7 @@ CONFIG = {
     "data": {
         "num_classes": 8,
         "unavailable": {},
+        "jpeg_quality": None,
         "ood": ["held_out_digits", "photo_crops", "photo_patches", "gaussian_noise"],
     },
     "methods": ["plain", "oe", "vos", "prood", "distro"],

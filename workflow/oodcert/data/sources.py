@@ -104,5 +104,5 @@ def _missing(name, split, data, mirror):
     if source_file(entry, mirror).exists():
         return None
     if mirror:
-        return f"the mirror {mirror} has no {entry.mirror or 'file of it'}"
+        return f"the mirror has no {entry.mirror or 'file of it'}"
     return None if entry.status == "available" else entry.note

@@ -69,6 +69,7 @@ def _id(evidence, config):
         "each image's radius holds with probability ≥ 1 − α.",
         f"Images: {counts}.",
         *_more_images(evidence, config),
+        *_sets(config),
     ]
 
 
@@ -112,7 +113,7 @@ def _sanity(evidence, config):
         "are then too favourable.",
         f"On a linear score the same attack gains at least {100 * gains.min():.2f} % of what is possible, "
         f"on {len(linear)} images.",
-        *_unavailable(config),
+        *_sets(config),
     ]
 
 
@@ -120,7 +121,7 @@ def _ood(evidence, config):
     return [
         f"Detection of {len(config['data']['ood'])} OOD sets and their average: AUC, AUPR and FPR at 95 % TPR, "
         "in %, in-distribution positive.",
-        *_unavailable(config),
+        *_sets(config),
         *_protocols(evidence, config),
     ]
 
@@ -131,7 +132,7 @@ def _headline(evidence, config):
         f"over {len(config['data']['ood'])} OOD sets.",
         "Lead: a method's mean minus the best mean among the others, in points.",
         *_distro_lead(evidence, config),
-        *_unavailable(config),
+        *_sets(config),
         *_protocols(evidence, config),
     ]
 
@@ -162,7 +163,7 @@ def _l2(evidence, config):
         "upper end of the percentile bound's bracket, up to Monte-Carlo error. It maximises the mean of the score "
         f"under noise ({_budget(attack, L2_ATTACK)}), is judged on n = {_span(attack['n'])} fresh draws, and each "
         "image takes its strongest result over all radii up to R.",
-        *_unavailable(config),
+        *_sets(config),
         _images(evidence, "certify_l2", config),
     ]
 
@@ -186,13 +187,15 @@ def _protocols(evidence, config):
     ]
 
 
-def _unavailable(config):
-    """Which OOD sets could not be had, and why."""
-    missing = config["data"]["unavailable"]
-    if not missing:
-        return []
-    texts = [f"{label(name)} ({why})" for name, why in missing.items()]
-    return [f"Unavailable, and in no average: {'; '.join(texts)}."]
+def _sets(config):
+    """Which OOD sets could not be had, and why; and what was done to the images."""
+    data, sentences = config["data"], []
+    if data["unavailable"]:
+        texts = [f"{label(name)} ({why})" for name, why in data["unavailable"].items()]
+        sentences.append(f"Unavailable, and in no average: {'; '.join(texts)}.")
+    if data["jpeg_quality"] is not None:
+        sentences.append(f"All images went through JPEG of quality {data['jpeg_quality']}.")
+    return sentences
 
 
 def _without_range(config):
