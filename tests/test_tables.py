@@ -531,7 +531,7 @@ def test_sets_that_cannot_be_had_are_in_the_tables(evidence, config):
         assert "Unavailable" not in tables.caption(kind, evidence, config)
 
 
-@pytest.mark.parametrize("kind", ["id", "ood", "l2", "sanity", "headline"])
+@pytest.mark.parametrize("kind", tables.TABLES)
 def test_captions_say_what_was_done_to_the_images(kind, evidence, config):
     coded = {**config, "data": {**config["data"], "jpeg_quality": 75}}
     assert "All images went through JPEG of quality 75." in tables.caption(kind, evidence, coded)

@@ -92,6 +92,7 @@ def _autoattack(evidence, config):
         "A dash: not an attack of the version that the method is attacked with.",
         _randomised(evidence, config),
         f"Images: {_per_set(evidence, 'attack_id', config, ['id'])['id']}.",
+        *_sets(config),
     ]
 
 
