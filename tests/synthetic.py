@@ -14,11 +14,14 @@ TEN, RECIPES = (read_config()[key] for key in ("methods", "training"))
 CONFIG = {
     "seed": 7,
     "data": {
+        "id": "digits",
         "num_classes": 8,
         "unavailable": {},
         "jpeg_quality": None,
         "ood": ["held_out_digits", "photo_crops", "photo_patches", "gaussian_noise"],
     },
+    "weights": "train",
+    "imports": {},
     "methods": ["plain", "oe", "vos", "prood", "distro"],
     "evaluation": {
         "sigma": 0.12,

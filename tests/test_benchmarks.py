@@ -16,7 +16,7 @@ import common
 import oodcert
 from conftest import read_config, shrink
 from oodcert.checkpoints import build_part, save_part
-from oodcert.data.sets import ood_sets, training_sets
+from oodcert.data.sets import id_sets, ood_sets, outlier_sets
 from oodcert.errors import InputError
 from oodcert.methods import trained_parts
 from oodcert.networks import build_network
@@ -67,7 +67,7 @@ def tiny(tmp_path_factory):
     """Arguments for a folder with the data and the models, untrained, of a tiny run."""
     folder, config = tmp_path_factory.mktemp("run"), shrink(read_config())
     (folder / "config.yaml").write_text(yaml.safe_dump(config))
-    for name, image_set in (training_sets(config) | ood_sets(config)).items():
+    for name, image_set in (id_sets(config) | outlier_sets(config) | ood_sets(config)).items():
         image_set.save(folder / "data" / "tiny" / f"{name}.npz")
     torch.manual_seed(0)
     for part in trained_parts({method: config["methods"][method] for method in common.METHODS}):

@@ -20,7 +20,7 @@ from oodcert.checkpoints import build_part, save_part
 from oodcert.cli import main
 from oodcert.config import check_config, read_configs
 from oodcert.cost import AT_MOST, EVALUATIONS, EXACT, UNKNOWN_SIZE, evidence, hours, jobs, passes, set_sizes, uncounted
-from oodcert.data.sets import training_sets
+from oodcert.data.sets import id_sets, outlier_sets
 from oodcert.data.sizes import image_count
 from oodcert.data.sources import available
 from oodcert.errors import InputError
@@ -107,7 +107,7 @@ def test_training_passes_as_many_images_as_predicted(part, monkeypatch):
     config, passed = shrink(read_config()), Passed(monkeypatch)
     config["training"]["atom"]["pool"] = 20
     config["training"]["acet"]["attack_iterations"] = 3
-    sets = training_sets(config)
+    sets = id_sets(config) | outlier_sets(config)
     inside, outside = sets["id_train"].first(100), sets["outliers"].first(50)
     monkeypatch.setattr("oodcert.cost.set_sizes", lambda _: {"id_train": 100, "outliers": 50, "id_test": 1})
 
@@ -308,7 +308,7 @@ def test_sets_are_counted_where_they_are(config, tmp_path):
         "id_test": 400,
         **dict.fromkeys(config["data"]["ood"], 100),
     }
-    sets = training_sets(config)
+    sets = id_sets(config) | outlier_sets(config)
     assert [len(sets[name]) for name in ("id_train", "outliers", "id_test")] == [1043, 2000, 400]
     config["data"].update(id="mine", outliers="tiny_imagenet", own={"mine": str(tmp_path)})
     for split, n in (("train", 6), ("test", 4)):

@@ -1,6 +1,7 @@
 """Parts that are imported: which ones, and a published file on its way from a server to a part of a method."""
 
 import json
+import os
 import subprocess
 import sys
 import threading
@@ -132,5 +133,9 @@ def test_a_published_file_becomes_a_part(server, clone):
     )
     for key, tensor in load_part(part, clone / target).state_dict().items():
         assert torch.equal(tensor, state[key])
+    (clone / target).unlink()
+    os.utime(clone / "data" / "downloads" / "disc.pt", (0, 0))
+    again = run(sha256(folder / "disc.pt"))
+    assert again.returncode == 0 and "download" not in again.stderr, "what is there is not fetched again, however old"
     record = json.loads((clone / target).with_suffix(".json").read_text())
     assert record["inputs"] == {"data/downloads/disc.pt": sha256(folder / "disc.pt")}

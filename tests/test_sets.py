@@ -13,13 +13,18 @@ from conftest import read_config
 from oodcert.config import check_config
 from oodcert.data import sets, sources
 from oodcert.data.registry import registry
-from oodcert.data.sets import ood_sets, training_sets
-from oodcert.data.sources import available, ood_files, training_files
+from oodcert.data.sets import id_sets, ood_sets, outlier_sets
+from oodcert.data.sizes import check_counts
+from oodcert.data.sources import DOWNLOADS, available, id_files, ood_files, outlier_files
 from oodcert.errors import InputError
 from oodcert.files import sha256
 
 CONFIG = read_config()
 OOD = CONFIG["data"]["ood"]
+
+
+def training_sets(config):
+    return id_sets(config) | outlier_sets(config)
 
 
 def config(**changes):
@@ -99,14 +104,15 @@ def mirror(tmp_path, monkeypatch):
 
 def test_the_sets_of_a_mirror(mirror):
     settings, _ = mirror
-    assert [Path(file).name for file in training_files(settings)] == ["inside.npz", "test.npz", "outliers.npz"]
+    assert [Path(file).name for file in id_files(settings)] == ["inside.npz", "test.npz"]
+    assert [Path(file).name for file in outlier_files(settings)] == ["outliers.npz"]
     assert [Path(file).name for file in ood_files(settings)] == ["svhn.npz"]
     inside, outside = training_sets(settings), ood_sets(settings)
     assert len(inside["id_train"]) == 40 and len(inside["id_test"]) == 20
     assert len(inside["outliers"]) == 20, "one of three classes is CIFAR-10's cat"
     assert (inside["outliers"].labels == -1).all() and inside["outliers"].name == "outliers"
     assert set(outside["svhn"].ids) <= set(range(100, 112)) and (outside["svhn"].labels == -1).all()
-    with np.load(training_files(settings)[0]) as source:
+    with np.load(id_files(settings)[0]) as source:
         ids = inside["id_train"].ids
         np.testing.assert_array_equal(inside["id_train"].images, source["images"][ids])
         np.testing.assert_array_equal(inside["id_train"].labels, source["labels"][ids])
@@ -136,7 +142,7 @@ def test_an_id_set_of_ones_own(tmp_path):
         images = rng.integers(0, 256, (n, 8, 8, 1), dtype=np.uint8)
         np.savez(tmp_path / f"{split}.npz", images=images, labels=np.arange(n) % 4)
     settings = check_config(config(id="mine", own={"mine": str(tmp_path)}, num_classes=4))
-    assert [Path(file).name for file in training_files(settings)] == ["train.npz", "test.npz"]
+    assert [Path(file).name for file in id_files(settings)] == ["train.npz", "test.npz"]
     found = training_sets(available(settings))
     assert len(found["id_train"]) == 24 and set(found["id_test"].labels) == {0, 1, 2, 3}
 
@@ -177,13 +183,70 @@ def test_what_a_mirror_lacks_is_unavailable(mirror):
     [
         ({"own": {"mine": "x"}}, "data.own.mine is not used"),
         ({"unavailable": {"svhn": "no"}}, "data.unavailable.svhn is not used"),
-        ({"ood": ["svhn"], "own": {"svhn": "x"}}, "there is a set of that name already"),
-        ({"ood": ["uniform_noise"], "own": {"uniform_noise": "x"}}, "there is a set of that name already"),
+        ({"ood": ["svhn"], "own": {"svhn": "x"}}, "that name means something else already"),
+        ({"ood": ["uniform_noise"], "own": {"uniform_noise": "x"}}, "that name means something else already"),
         ({"id": "cifar10", "ood": ["cifar10"]}, "name a set twice"),
         ({"accuracy_images": 99}, "data.accuracy_images = 99 is less than data.test_images = 100"),
+        ({"ood": ["id_more"], "own": {"id_more": "x"}}, "that name means something else already"),
+        ({"ood": ["average"], "own": {"average": "x"}}, "that name means something else already"),
         ({"outliers": "svhn"}, "no train images of a set 'svhn'"),
     ],
 )
 def test_names_that_mean_nothing_are_refused(changes, message):
     with pytest.raises(InputError, match=message):
         check_config(config(**changes))
+
+
+def test_an_id_set_needs_other_images_for_testing(tmp_path):
+    np.savez(tmp_path / "mine.npz", images=np.zeros((8, 8, 8, 1), np.uint8), labels=np.arange(8) % 4)
+    settings = check_config(config(id="mine", own={"mine": str(tmp_path / "mine.npz")}, num_classes=4))
+    with pytest.raises(InputError, match=r"own\.mine: as the ID set .* train\.npz and a test\.npz"):
+        available(settings)
+
+
+def test_id_test_images_need_labels(tmp_path):
+    images = np.random.default_rng(0).integers(0, 256, (8, 8, 8, 1), dtype=np.uint8)
+    np.savez(tmp_path / "train.npz", images=images, labels=np.arange(8) % 4)
+    np.savez(tmp_path / "test.npz", images=images)
+    with pytest.raises(InputError, match="test images of 'mine' have no labels"):
+        id_sets(config(id="mine", own={"mine": str(tmp_path)}, num_classes=4))
+
+
+def test_what_is_not_there_is_said_before_anything_runs(tmp_path):
+    with pytest.raises(InputError, match=r"data\.own\.mine = 'nowhere' does not exist"):
+        available(check_config(config(ood=["mine"], own={"mine": "nowhere"})))
+    np.savez(tmp_path / "few.npz", images=np.zeros((3, 8, 8, 1), np.uint8))
+    few = check_config(config(ood=["few"], own={"few": str(tmp_path / "few.npz")}))
+    with pytest.raises(InputError, match=r"data\.test_images = 100, but 'few' holds only 3"):
+        check_counts(available(few))
+    with pytest.raises(InputError, match=r"data\.accuracy_images = 401, but 'digits' holds only 400"):
+        check_counts(config(accuracy_images=401))
+
+
+def test_a_download_serves_where_the_mirror_lacks_a_set(mirror, tmp_path, monkeypatch):
+    settings, entries = mirror
+    monkeypatch.chdir(tmp_path)
+    entries["textures", "test"] = replace(registry()["textures", "test"], mirror="absent.npz")
+    settings["data"]["ood"] = ["svhn", "textures"]
+    DOWNLOADS.mkdir(parents=True)
+    assert available(settings)["data"]["ood"] == ["svhn"], "a folder of downloads is no file"
+    (DOWNLOADS / entries["textures", "test"].file).touch()
+    found = available(settings)
+    assert found["data"]["ood"] == ["svhn", "textures"]
+    assert ood_files(found)[1] == str(DOWNLOADS / entries["textures", "test"].file)
+
+
+def test_images_that_went_through_another_jpeg_are_refused(mirror):
+    settings, entries = mirror
+    entries["svhn", "test"] = replace(entries["svhn", "test"], mirror_encoding="jpeg75")
+    settings["data"]["jpeg_quality"] = 60
+    with pytest.raises(InputError, match=r"set data\.jpeg_quality to 75"):
+        available(settings)
+
+
+def test_outliers_are_needed_for_training_alone(mirror):
+    settings, entries = mirror
+    entries["tiny_imagenet", "train"] = replace(entries["tiny_imagenet", "train"], mirror="absent.npz", file="")
+    assert available(settings, trains=False)["data"]["ood"] == settings["data"]["ood"]
+    with pytest.raises(InputError, match="train images of 'tiny_imagenet'"):
+        available(settings)

@@ -538,6 +538,15 @@ def test_captions_say_what_was_done_to_the_images(kind, evidence, config):
     assert "JPEG" not in tables.caption(kind, evidence, config)
 
 
+def test_captions_say_what_was_not_trained_here(evidence, config):
+    own = {**config, "imports": {"plain": {"network": "a:b", "weights": "c"}}}
+    assert "Imported, not trained here: Plain." in tables.caption("ood", evidence, own)
+    published = {**config, "weights": "published", "data": {**config["data"], "id": "cifar100"}}
+    caption = tables.caption("id", evidence, published)
+    assert "Published weights, not trained here: Plain, OE, ProoD and discriminator." in caption
+    assert "not trained here" not in tables.caption("ood", evidence, config)
+
+
 def test_accuracy_on_more_images_than_are_attacked(evidence, config):
     clean = evidence["clean"]
     more = clean[(clean["set"] == "id") & clean["method"].isin(["plain", "oe"])].assign(set="id_more")

@@ -9,6 +9,7 @@ import subprocess
 import sys
 import time
 
+import numpy as np
 import pandas as pd
 import pytest
 import yaml
@@ -96,6 +97,16 @@ def test_every_number_can_be_traced(finished):
         assert record["sha256"] == sha256(path)
         assert path.parent.name not in EVALUATIONS or record["network_calls"] > 0
         assert record["inputs"] == {name: sha256(finished / name) for name in record["inputs"]}
+
+
+def test_a_new_ood_set_retrains_nothing(copy):
+    np.savez(copy / "mine.npz", images=np.zeros((12, 8, 8, 1), np.uint8))
+    config = tiny()
+    config["data"]["own"] = {"mine": str(copy / "mine.npz")}
+    config["data"]["ood"].append("mine")
+    code, output = snakemake(copy, "-n", config=config)
+    assert code == 0 and "ood_sets" in planned(output) and "certify_l2" in planned(output)
+    assert not planned(output) & {"train", "id_sets", "outlier_sets", "certify_id", "attack_id"}
 
 
 def test_captions_state_what_the_numbers_rest_on(finished):

@@ -6,7 +6,7 @@ import torch
 
 from conftest import read_config, shrink
 from oodcert.checkpoints import build_part
-from oodcert.data.sets import ood_sets, training_sets
+from oodcert.data.sets import id_sets, ood_sets
 from oodcert.evaluations.base import Evaluation
 from oodcert.methods import parts_of
 
@@ -21,7 +21,7 @@ SETTINGS = {
 @cache
 def image_sets():
     """Twelve ID images and twelve of each of two OOD sets."""
-    inside, outside = training_sets(CONFIG)["id_test"], ood_sets(CONFIG)
+    inside, outside = id_sets(CONFIG)["id_test"], ood_sets(CONFIG)
     few = inside.first(CONFIG["data"]["test_images"])
     return {"id": few, **{name: outside[name] for name in ("held_out_digits", "photo_crops")}}
 

@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 
@@ -9,8 +10,9 @@ from oodcert.errors import InputError
 from oodcert.files import atomic
 from oodcert.networks import build_network
 from oodcert.networks.denoiser import DiffusionDenoiser, PatchUNet, cosine_schedule
-from oodcert.networks.load import load_network, mismatches
-from oodcert.parts import declared
+from oodcert.networks.load import load_network, load_weights, mismatches
+from oodcert.networks.published import load_checkpoint
+from oodcert.parts import declared, known_parts
 
 
 def build_part(part, networks, image_shape, num_classes):
@@ -31,6 +33,34 @@ def build_part(part, networks, image_shape, num_classes):
         return build_network(networks["discriminator"], image_shape, 1)
     outputs = num_classes + declared(part).extra_outputs
     return build_network(networks.get(part) or networks["classifier"], image_shape, outputs)
+
+
+def import_part(part, spec, path, image_shape, num_classes):
+    """A part with weights of others, in evaluation mode.
+
+    spec: {"name": "published", "format": ...} or {"name": "own", "network": "module:name"}. path: the file of weights.
+    Raises InputError where the file is not of that network, and where the network does not fit the images and classes.
+    """
+    if spec["name"] == "published":
+        module = load_checkpoint(path, spec["format"])
+    else:
+        module = load_weights(build_part(part, {part: spec}, image_shape, num_classes), path).eval()
+    blank = torch.zeros(1, *image_shape)
+    try:
+        with torch.inference_mode():
+            found = tuple((module(blank, 0.25) if part == "denoiser" else module(blank)).shape)
+    except (RuntimeError, TypeError, ValueError) as error:
+        raise InputError(
+            f"{path}: the network of {part!r} can't take images of shape {image_shape} ({error})."
+        ) from error
+    extra = known_parts()[part].extra_outputs if part in known_parts() else 0
+    expected = {"denoiser": tuple(blank.shape), "discriminator": (1, 1)}.get(part, (1, num_classes + extra))
+    if found != expected:
+        raise InputError(
+            f"{path}: the network of {part!r} gives {found} for one image, not {expected}. Import one for "
+            f"{num_classes} classes, or correct data.num_classes."
+        )
+    return module
 
 
 def save_part(module, path):

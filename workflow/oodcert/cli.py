@@ -109,6 +109,7 @@ def _add_cost(commands):
         metavar="FILE",
         help="of the profile; later files override earlier ones key by key, as with snakemake --configfile",
     )
+    add("--mirror", metavar="DIR", help="the folder of image sets (data_mirror of the config)")
     rates = command.add_mutually_exclusive_group().add_argument
     rates(
         "--throughput",

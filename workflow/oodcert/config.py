@@ -12,7 +12,7 @@ from jsonschema.validators import extend
 
 from oodcert.data.noise_sets import NOISE
 from oodcert.data.registry import entry_of, registry
-from oodcert.data.sources import BUNDLED, bundled, named
+from oodcert.data.sources import BUNDLED, RESERVED, bundled, named
 from oodcert.errors import InputError
 from oodcert.imports import imported
 from oodcert.methods import needed_parts, parts_of
@@ -111,6 +111,10 @@ def _check_methods(config):
     imports = imported(config)
     for name in config["imports"].keys() - imports.keys():
         raise InputError(f"Config key imports.{name} is no part of any method: name it as a classifier, or remove it.")
+    if "classifier" in imports:
+        raise InputError("Config key imports.classifier: that name is the default network's. Choose another one.")
+    if "denoiser" not in imports:
+        _check_start("denoiser", config)
     for method, composition in config["methods"].items():
         where, classifier = f"Config key methods.{method}", composition["classifier"]
         classifiers = known_parts().keys() - {"discriminator", "denoiser"}
@@ -119,7 +123,7 @@ def _check_methods(config):
                 f"{where}.classifier = {classifier!r} is no classifier that a file of workflow/oodcert/training trains"
                 f"{_hint(classifier, classifiers)}, nor one under imports."
             )
-        for name in _trained(composition, config["training"], imports, where):
+        for name in _trained(composition, config, imports, where):
             if declared(name).bounded and name not in config["networks"]:
                 raise InputError(
                     f"{where} needs the part {name!r}, which is trained on interval bounds: add networks.{name} to the "
@@ -140,24 +144,35 @@ def _check_methods(config):
             )
 
 
-def _trained(composition, training, imports, where):
-    """The parts to be trained for a method, if all of them are in the config's training and none starts from itself."""
+def _trained(composition, config, imports, where):
+    """The parts to be trained for a method, if all of them are in the config's training and can start as it says."""
     waiting, found = [*parts_of(composition)], {}
     while waiting:
         name = waiting.pop()
-        if name in imports:
+        if name in imports or name in found:
             continue
-        if name not in training:
+        if name not in config["training"]:
             raise InputError(f"{where} needs the part {name!r}: add training.{name} to the config.")
-        start = training[name]["start_from"]
-        if start and (start in ("discriminator", "denoiser") or training.get(start, {}).get("start_from")):
-            raise InputError(
-                f"Config key training.{name}.start_from = {start!r}: name a classifier that starts from nothing itself."
-            )
-        if name not in found:
-            found[name] = True
-            waiting += needed_parts(name, training)
+        _check_start(name, config)
+        found[name] = True
+        waiting += needed_parts(name, config["training"])
     return found
+
+
+def _check_start(name, config):
+    """Whether a part can start from the one that its training names: a classifier with the same network."""
+    start, networks = config["training"][name]["start_from"], config["networks"]
+    if start is None:
+        return
+    where, others = f"Config key training.{name}.start_from = {start!r}", ("discriminator", "denoiser")
+    if name in others or start in others or config["training"].get(start, {}).get("start_from"):
+        raise InputError(f"{where}: only a classifier starts from another one, which starts from nothing itself.")
+    if start not in config["training"]:
+        raise InputError(f"{where}: add training.{start} to the config, or name a part that is there.")
+    if networks.get(name, networks["classifier"]) != networks.get(start, networks["classifier"]):
+        raise InputError(f"{where}: the two have different networks. Give them the same, or start from null.")
+    if declared(start).extra_outputs > declared(name).extra_outputs:
+        raise InputError(f"{where}: that one has more outputs. Start from a part that has none beside the classes.")
 
 
 def _check_images(data):
@@ -177,8 +192,8 @@ def _check_images(data):
                 f"Config key data.{key}.{name} is not used{_hint(name, allowed)}: name it under data.ood, or remove it."
             )
     for name in data["own"]:
-        if name in NOISE or any(name == known for known, _ in [*BUNDLED, *registry()]):
-            raise InputError(f"Config key data.own.{name}: there is a set of that name already. Choose another name.")
+        if name in (*NOISE, *RESERVED) or any(name == known for known, _ in [*BUNDLED, *registry()]):
+            raise InputError(f"Config key data.own.{name}: that name means something else already. Choose another one.")
     if len(used) < 2 + len(data["ood"]):
         raise InputError("Config keys data.id, data.outliers and data.ood name a set twice: each needs another one.")
 

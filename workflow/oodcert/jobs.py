@@ -62,7 +62,9 @@ def load_parts(paths, params):
 def load_sets(paths, params):
     """Image sets from <name>.npz files, checked against the class count and shape; id_test is called "id"."""
     return {
-        Path(path).stem.removesuffix("_test"): ImageSet.load(path, params["num_classes"], params["image_shape"])
+        "id" if Path(path).stem == "id_test" else Path(path).stem: ImageSet.load(
+            path, params["num_classes"], params["image_shape"]
+        )
         for path in paths
     }
 

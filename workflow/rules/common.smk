@@ -12,20 +12,41 @@ os.environ.update(
 )
 
 from snakemake.exceptions import WorkflowError
+from snakemake.logging import logger
 
 from oodcert.config import check_config
-from oodcert.data.sources import DOWNLOADS, available, ood_files, training_files
+from oodcert.data.overlaps import OVERLAPS
+from oodcert.data.sizes import check_counts
+from oodcert.data.sources import (
+    DOWNLOADS,
+    available,
+    id_files,
+    ood_files,
+    outlier_files,
+)
 from oodcert.errors import InputError
 from oodcert.imports import imported, remote_files
 from oodcert.methods import is_randomised, needed_parts, parts_of, trained_parts
 from oodcert.parts import known_parts
 
 try:
-    config = available(check_config(config))
+    check_config(config)
+    IMPORTS = imported(config)
+    # examples of the denoiser are shown whether or not a method uses it
+    trained = trained_parts(config["methods"], config["training"], IMPORTS)
+    TRAINED = [
+        part for part in dict.fromkeys([*trained, "denoiser"]) if part not in IMPORTS
+    ]
+    config = available(config, trains=bool(TRAINED))
+    check_counts(config)
 except InputError as error:
     raise WorkflowError(str(error))
+if workflow.is_main_process:
+    for name, why in config["data"]["unavailable"].items():
+        logger.warning(
+            f"{name} is unavailable, and will be missing in the results: {why}."
+        )
 
-IMPORTS = imported(config)
 PROFILE = config["profile"]
 DATA = f"data/{PROFILE}"
 RESULTS = f"results/{PROFILE}"
@@ -77,14 +98,6 @@ def method_networks(wildcards):
     return networks(parts_of(composition(wildcards)))
 
 
-# examples of the denoiser are shown whether or not a method uses it
-TRAINED = [
-    part
-    for part in dict.fromkeys(
-        [*trained_parts(config["methods"], config["training"], IMPORTS), "denoiser"]
-    )
-    if part not in IMPORTS
-]
 LINEAR = f"{RESULTS}/evidence/attack_linear/linear.parquet"
 
 

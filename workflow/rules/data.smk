@@ -1,13 +1,27 @@
 # Downloads, and the image sets made of them: training, outlier exposure, ID test and OOD test sets.
 
 
+def image_settings(sets, *further):
+    """Those of the config's `data` that these sets depend on; further: names of settings."""
+    data = config["data"]
+    own = {name: path for name, path in data["own"].items() if name in sets}
+    keys = ("id", "outliers", "image_shape", "jpeg_quality", *further)
+    return {"own": own, **{key: data[key] for key in keys}}
+
+
+# what is there is a source: no rule makes it, and none removes it
 rule download:
     output:
         f"{DOWNLOADS}/{{file}}",
     log:
         "logs/downloads/{file}.log",
     wildcard_constraints:
-        file="|".join(map(re.escape, remote_files())) or "none",
+        file="|".join(
+            re.escape(name)
+            for name in remote_files()
+            if not (DOWNLOADS / name).exists()
+        )
+        or "none",
     retries: 1
     conda:
         ENVIRONMENT
@@ -21,17 +35,16 @@ rule download:
         "../scripts/download.py"
 
 
-rule training_sets:
+rule id_sets:
     input:
-        training_files(config),
+        id_files(config),
     output:
         f"{DATA}/id_train.npz",
-        f"{DATA}/outliers.npz",
         ID_TEST,
     log:
-        f"{LOGS}/training_sets.log",
+        f"{LOGS}/id_sets.log",
     benchmark:
-        f"{LOGS}/benchmarks/training_sets.tsv"
+        f"{LOGS}/benchmarks/id_sets.tsv"
     conda:
         ENVIRONMENT
     threads: 1
@@ -39,20 +52,35 @@ rule training_sets:
         mem_mb=4000,
         runtime=60,
     params:
-        data={
-            key: config["data"][key]
-            for key in (
-                "id",
-                "outliers",
-                "own",
-                "image_shape",
-                "num_classes",
-                "jpeg_quality",
-            )
-        },
+        data=image_settings([config["data"]["id"]], "num_classes"),
         data_mirror=config["data_mirror"],
     message:
-        "Building the ID sets and the outliers of {config[profile]}"
+        "Building the ID sets of {config[profile]}"
+    script:
+        "../scripts/image_sets.py"
+
+
+rule outlier_sets:
+    input:
+        outlier_files(config),
+        OVERLAPS,
+    output:
+        f"{DATA}/outliers.npz",
+    log:
+        f"{LOGS}/outlier_sets.log",
+    benchmark:
+        f"{LOGS}/benchmarks/outlier_sets.tsv"
+    conda:
+        ENVIRONMENT
+    threads: 1
+    resources:
+        mem_mb=4000,
+        runtime=60,
+    params:
+        data=image_settings([config["data"]["outliers"]]),
+        data_mirror=config["data_mirror"],
+    message:
+        "Building the outliers of {config[profile]}"
     script:
         "../scripts/image_sets.py"
 
@@ -73,18 +101,7 @@ rule ood_sets:
         mem_mb=4000,
         runtime=60,
     params:
-        data={
-            key: config["data"][key]
-            for key in (
-                "id",
-                "outliers",
-                "ood",
-                "own",
-                "image_shape",
-                "test_images",
-                "jpeg_quality",
-            )
-        },
+        data=image_settings(config["data"]["ood"], "ood", "test_images"),
         data_mirror=config["data_mirror"],
     message:
         "Building the OOD sets of {config[profile]}"

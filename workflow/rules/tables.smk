@@ -71,7 +71,10 @@ rule write_tables:
         mem_mb=2000,
         runtime=30,
     params:
-        **{key: config[key] for key in ("seed", "data", "methods", "evaluation")},
+        **{
+            key: config[key]
+            for key in ("seed", "data", "methods", "weights", "imports", "evaluation")
+        },
     message:
         "Writing the tables"
     script:

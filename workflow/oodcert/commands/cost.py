@@ -21,7 +21,10 @@ on a GPU the networks, and the images of a training, are in its memory):"""
 
 def run(options):
     """Prints the cost of the profile, and writes the table of passes to options.csv."""
-    config = available(read_configs(options.config))
+    config = read_configs(options.config)
+    if options.mirror:
+        config["data_mirror"] = options.mirror
+    config = available(config)
     work = jobs(config)
     table, device = passes(work), None
     if options.measure:

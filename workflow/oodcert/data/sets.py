@@ -17,30 +17,35 @@ from oodcert.data.noise_sets import NOISE, noise_set
 from oodcert.data.overlaps import overlapping
 from oodcert.data.readers import mirror_classes, read_mirror, read_set, set_classes
 from oodcert.data.registry import entry_of
-from oodcert.data.sources import BUNDLED, DOWNLOADS, encoding, own_path
+from oodcert.data.sources import BUNDLED, DOWNLOADS, encoding, in_mirror, own_path
 from oodcert.errors import InputError
 from oodcert.rng import derive
 
 NOISE_SEED = 0  # noise sets are test data like the others: they do not change with the config's seed
 
 
-def training_sets(config):
-    """The whole ID training set, ID test set and outlier set: {"id_train", "id_test", "outliers"} -> ImageSet.
+def id_sets(config):
+    """The whole ID training set and ID test set: {"id_train", "id_test"} -> ImageSet.
 
-    Outliers of classes that the ID set has as well (data/overlaps.csv) are left out. config: data and data_mirror are
-    used. Raises InputError on images that do not fit data.image_shape, and on labels other than 0 to
-    data.num_classes - 1, each of which the training set must have.
+    config: data and data_mirror are used, here and below. Raises InputError on images that do not fit data.image_shape,
+    and on labels other than 0 to data.num_classes - 1, each of which the training set must have.
     """
     data = config["data"]
-    inside = [read(data["id"], split, config).check(data["num_classes"]) for split in ("train", "test")]
-    classes = np.unique(inside[0].labels)
+    train, test = (read(data["id"], split, config).check(data["num_classes"]) for split in ("train", "test"))
+    classes = np.unique(train.labels)
     if not np.array_equal(classes, np.arange(data["num_classes"])):
         raise InputError(
             f"The class count disagrees: the training images of {data['id']!r} have {len(classes)} classes, numbered "
             f"{classes[0]} to {classes[-1]}, but data.num_classes is {data['num_classes']}. Correct one."
         )
-    outliers = replace(read(data["outliers"], "train", config), name="outliers")
-    return {"id_train": inside[0], "id_test": inside[1], "outliers": outliers}
+    if test.labels.min() < 0:
+        raise InputError(f"The test images of {data['id']!r} have no labels: store them as `labels`, classes from 0.")
+    return {"id_train": train, "id_test": test}
+
+
+def outlier_sets(config):
+    """The outliers, whole but for classes that the ID set has as well (data/overlaps.csv): {"outliers": ImageSet}."""
+    return {"outliers": replace(read(config["data"]["outliers"], "train", config), name="outliers")}
 
 
 def ood_sets(config):
@@ -71,12 +76,11 @@ def _read(name, split, config, count):
         return noise_set(name.removesuffix("_noise"), count, data["image_shape"], NOISE_SEED)
     if (name, split) in BUNDLED:
         return build(BUNDLED[name, split])
-    entry, mirror = entry_of(name, split), config["data_mirror"]
-    if mirror and entry.mirror:
-        image_set, classes = read_mirror(entry, mirror), mirror_classes(entry, mirror)
-    else:
-        image_set, classes = read_set(entry, DOWNLOADS, data["image_shape"][1]), set_classes(entry, DOWNLOADS)
+    entry, mirror, size = entry_of(name, split), config["data_mirror"], data["image_shape"][1]
+    mirrored = in_mirror(entry, mirror)
+    image_set = read_mirror(entry, mirror) if mirrored else read_set(entry, DOWNLOADS, size)
     if name == data["outliers"]:
+        classes = mirror_classes(entry, mirror) if mirrored else set_classes(entry, DOWNLOADS)
         left_out = overlapping(name, data["id"])
         shared = [label for label, class_name in enumerate(classes) if class_name in left_out]
         image_set = image_set.chosen(~np.isin(image_set.labels, shared))

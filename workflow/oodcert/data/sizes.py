@@ -44,6 +44,18 @@ def image_count(name, split, config):
     return IMAGES.get((name, split))
 
 
+def check_counts(config):
+    """Raises InputError where a set is known to hold fewer images than the config's evaluations use."""
+    data = config["data"]
+    wanted = [(data["id"], "accuracy_images"), *((name, "test_images") for name in data["ood"])]
+    for name, key in wanted:
+        count = image_count(name, "test", config)
+        if count is not None and count < data[key]:
+            raise InputError(
+                f"Config key data.{key} = {data[key]}, but {name!r} holds only {count} test images: lower it."
+            )
+
+
 def _length(path):
     """Images in an npz file, from the smallest of its arrays that says so."""
     try:

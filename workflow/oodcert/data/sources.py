@@ -13,17 +13,30 @@ BUNDLED = {  # name and split -> set of oodcert.data.bundled
     **{(name, "test"): name for name in ("held_out_digits", "photo_crops", "photo_patches")},
 }
 DOWNLOADS = Path("data/downloads")
+RESERVED = ("id", "id_train", "id_test", "id_more", "outliers", "average")  # names that mean something else in results
 
 
-def available(config):
+def available(config, trains=True):
     """The config with `data.ood` cut to the sets that can be had, and `data.unavailable`, name -> why, completed.
 
-    With a mirror (`data_mirror`) nothing is downloaded: what neither it nor the downloads hold can't be had. Raises
-    InputError on an unknown set, on ID images or outliers that can't be had, where nothing of data.ood is left, and on
-    sets that JPEG left its marks on beside others, unless data.jpeg_quality makes them alike.
+    With a mirror (`data_mirror`) nothing is downloaded: what neither it nor the downloads hold can't be had. trains:
+    whether any part is trained, so that outliers are needed. Raises InputError on an unknown set, on needed images that
+    can't be had, on an ID set whose test images are its training images, where nothing of data.ood is left, and on sets
+    that JPEG left its marks on beside others, unless data.jpeg_quality makes them alike.
     """
     data, mirror = config["data"], config["data_mirror"]
-    for name, split in _training(data):
+    for name, path in data["own"].items():
+        if not Path(path).exists():
+            raise InputError(f"Config key data.own.{name} = {path!r} does not exist: correct the path.")
+    if data["id"] in data["own"] and own_path(data["own"][data["id"]], "train") == own_path(
+        data["own"][data["id"]], "test"
+    ):
+        raise InputError(
+            f"Config key data.own.{data['id']}: as the ID set it needs images for training and others for testing. "
+            "Name a folder that holds a train.npz and a test.npz."
+        )
+    needed = _training(data)[: 3 if trains else 2]
+    for name, split in needed:
         why = _missing(name, split, data, mirror)
         if why:
             raise InputError(f"The {split} images of {name!r}, which everything needs, can't be had: {why}.")
@@ -32,18 +45,25 @@ def available(config):
     ood = [name for name in data["ood"] if name not in unavailable]
     if not ood:
         raise InputError(f"No set of data.ood can be had: {'; '.join(f'{n}: {why}' for n, why in missing.items())}.")
-    stored = {encoding(*one, config) for one in named({**data, "ood": ood})}
-    if len(stored) > 1 and data["jpeg_quality"] is None:
+    stored = {encoding(*one, config) for one in [*needed, *((name, "test") for name in ood)]}
+    quality = data["jpeg_quality"]
+    if len(stored) > 1 and (quality is None or stored - {"lossless", f"jpeg{quality}"}):
+        (coded,) = stored - {"lossless"}
         raise InputError(
-            f"The image sets were stored differently ({', '.join(sorted(stored))}), which a detector can tell: "
-            "set data.jpeg_quality to 75, so that all of them go through JPEG alike."
+            f"The image sets were stored differently ({', '.join(sorted(stored))}), which a detector can tell: set "
+            f"data.jpeg_quality to {coded.removeprefix('jpeg')}, so that all of them have been through JPEG alike."
         )
     return {**config, "data": {**data, "ood": ood, "unavailable": unavailable}}
 
 
-def training_files(config):
-    """Files that the ID sets and the outliers are read from, in the mirror or among the downloads."""
-    return _files(_training(config["data"]), config)
+def id_files(config):
+    """Files that the ID sets are read from, in the mirror or among the downloads."""
+    return _files(_training(config["data"])[:2], config)
+
+
+def outlier_files(config):
+    """The same of the outliers."""
+    return _files(_training(config["data"])[2:], config)
 
 
 def ood_files(config):
@@ -51,9 +71,14 @@ def ood_files(config):
     return _files([(name, "test") for name in config["data"]["ood"]], config)
 
 
+def in_mirror(entry, mirror):
+    """Whether an Entry's images are read from the mirror: a path, or None for none."""
+    return bool(mirror and entry.mirror) and (Path(mirror) / entry.mirror).is_file()
+
+
 def source_file(entry, mirror):
-    """The file an Entry's images are read from: the mirror's if there is one, else the download."""
-    return Path(mirror) / entry.mirror if mirror and entry.mirror else DOWNLOADS / entry.file
+    """The file an Entry's images are read from: the mirror's if it is there, else the download."""
+    return Path(mirror) / entry.mirror if in_mirror(entry, mirror) else DOWNLOADS / entry.file
 
 
 def own_path(path, split):
@@ -67,7 +92,7 @@ def encoding(name, split, config):
     if name in config["data"]["own"] or bundled(name, split):
         return "lossless"
     entry, mirror = entry_of(name, split), config["data_mirror"]
-    return entry.mirror_encoding if mirror and entry.mirror else "lossless"
+    return entry.mirror_encoding if in_mirror(entry, mirror) else "lossless"
 
 
 def bundled(name, split):
@@ -96,12 +121,10 @@ def _files(sets, config):
 
 def _missing(name, split, data, mirror):
     """Why a set can't be had, or None."""
-    if name in data["own"]:
-        return None if Path(data["own"][name]).exists() else f"data.own: {data['own'][name]} does not exist"
-    if bundled(name, split):
+    if name in data["own"] or bundled(name, split):
         return None
     entry = entry_of(name, split)
-    if source_file(entry, mirror).exists():
+    if in_mirror(entry, mirror) or (entry.file and (DOWNLOADS / entry.file).is_file()):
         return None
     if mirror:
         return f"the mirror has no {entry.mirror or 'file of it'}"

@@ -5,6 +5,7 @@ import math
 import numpy as np
 
 from oodcert.errors import InputError
+from oodcert.imports import imported
 from oodcert.methods import bounds_of, is_randomised
 from oodcert.tables.labels import MARK, label
 from oodcert.tables.notes import unexpected
@@ -189,13 +190,17 @@ def _protocols(evidence, config):
 
 
 def _sets(config):
-    """Which OOD sets could not be had, and why; and what was done to the images."""
-    data, sentences = config["data"], []
+    """Which OOD sets could not be had, and why; what was done to the images; and which parts were not trained here."""
+    data, imports, sentences = config["data"], imported(config), []
     if data["unavailable"]:
         texts = [f"{label(name)} ({why})" for name, why in data["unavailable"].items()]
         sentences.append(f"Unavailable, and in no average: {'; '.join(texts)}.")
     if data["jpeg_quality"] is not None:
         sentences.append(f"All images went through JPEG of quality {data['jpeg_quality']}.")
+    for kind, text in (("published", "Published weights, not trained here"), ("own", "Imported, not trained here")):
+        names = [label(name) for name, one in imports.items() if one.network["name"] == kind]
+        if names:
+            sentences.append(f"{text}: {_list(names)}.")
     return sentences
 
 

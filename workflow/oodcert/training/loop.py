@@ -51,12 +51,12 @@ def fit(module, loss, data, settings, *, optimizer, milestones, decay, seed, che
     loss: callable Batch -> dict of named scalar tensors, whose sum is minimised. If it is an nn.Module, its state is
     part of the checkpoint. settings: epochs, batch_size, schedule and augmentation (see oodcert.training.augment); what
     else there is counts for the fingerprint alone. The learning rates are multiplied by decay after the shares
-    `milestones` of the epochs where schedule is "steps", and follow half a cosine down to 0, which suits few epochs,
-    where it is "cosine". mine: callable (module, all outliers, CPU generator) -> int64 indices of the outliers of the
-    coming epoch, called at its start with the module in evaluation mode and without gradients; without it all are
-    used. An epoch passes over the outliers in random order, anew when they run out. The curve has the mean of each
-    term over those of an epoch's images that had it, and the terms "total" and "learning_rate" (of the optimizer's
-    first group).
+    `milestones` of the epochs where schedule is "steps"; where it is "cosine", they go down half a cosine, epoch by
+    epoch, which would reach 0 after the last one. mine: callable (module, all outliers, CPU generator) -> int64 indices
+    of the outliers of the coming epoch, called at its start with the module in evaluation mode and without gradients;
+    without it all are used. An epoch passes over the outliers in random order, anew when they run out. The curve has
+    the mean of each term over those of an epoch's images that had it, and the terms "total" and "learning_rate" (of
+    the optimizer's first group).
 
     All randomness derives from (seed, epoch, step), torch's global generators included, which are left as they were.
     So a training that was interrupted resumes without any generator's state, to the same bits: checkpoint, a path, is
