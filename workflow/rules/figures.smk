@@ -68,7 +68,7 @@ rule draw_figures:
         ENVIRONMENT
     threads: 1
     resources:
-        mem_mb=2000,
+        mem_mb=8000,
         runtime=30,
     params:
         **{

@@ -20,7 +20,7 @@ rule check:
         ENVIRONMENT
     threads: 1
     resources:
-        mem_mb=2000,
+        mem_mb=8000,
         runtime=30,
     message:
         "Checking that guaranteed, attacked and clean scores are in order"
@@ -68,7 +68,7 @@ rule write_tables:
         ENVIRONMENT
     threads: 1
     resources:
-        mem_mb=2000,
+        mem_mb=8000,
         runtime=30,
     params:
         **{

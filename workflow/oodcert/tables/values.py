@@ -1,7 +1,7 @@
 """The numbers of every table: functions of (evidence, config) that return one tidy DataFrame.
 
 evidence: dict from the name of an evaluation to the rows of all methods. Rows come in the order of the
-configuration (`methods`, `data.ood`), with the set "average" last. All values are fractions in [0, 1], radii are
+configuration (`methods`, `data.ood`), with the set "average" after them. All values are fractions in [0, 1], radii are
 l2 radii in the [0, 1] pixel scale. Every function raises InputError where a method, set or setting of the
 configuration has no evidence.
 """
