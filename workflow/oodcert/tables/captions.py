@@ -77,11 +77,12 @@ def _id(evidence, config):
 def _more_images(evidence, config):
     """How many ID images the clean accuracy is of, where those are more than all else is computed on."""
     clean = _of_methods(evidence, "clean", config)
-    more = clean[clean["set"] == "id_more"].groupby("method", sort=False)["sample"].nunique()
+    more = clean[clean["set"] == "id_more"].groupby("method")["sample"].nunique()
     if more.empty:
         return []
     total = more + _per_set(evidence, "clean", config, ["id"])["id"]
-    return [f"The clean accuracy of {_list([label(method) for method in more.index])} is of {_span(total)} images."]
+    names = _list([label(method) for method in config["methods"] if method in more])
+    return [f"The clean accuracy of {names} is of {_span(total)} images."]
 
 
 def _autoattack(evidence, config):
