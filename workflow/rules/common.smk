@@ -75,6 +75,14 @@ EVALUATION_JOB = dict(
 GPU = 0 if config["device"] == "cpu" else 1
 
 
+def image_settings(sets, *further):
+    """Those of the config's `data` that these sets depend on; further: names of settings."""
+    data = config["data"]
+    own = {name: path for name, path in data["own"].items() if name in sets}
+    keys = ("id", "outliers", "image_shape", "jpeg_quality", *further)
+    return {"own": own, **{key: data[key] for key in keys}}
+
+
 def weights(parts):
     return [f"{RESULTS}/models/{part}.safetensors" for part in parts]
 

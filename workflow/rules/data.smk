@@ -1,14 +1,6 @@
 # Downloads, and the image sets made of them: training, outlier exposure, ID test and OOD test sets.
 
 
-def image_settings(sets, *further):
-    """Those of the config's `data` that these sets depend on; further: names of settings."""
-    data = config["data"]
-    own = {name: path for name, path in data["own"].items() if name in sets}
-    keys = ("id", "outliers", "image_shape", "jpeg_quality", *further)
-    return {"own": own, **{key: data[key] for key in keys}}
-
-
 # what is there is a source: no rule makes it, and none removes it
 rule download:
     output:

@@ -8,6 +8,7 @@ from tabulate import tabulate
 
 from oodcert.data.download import fetch, is_pinned, verify
 from oodcert.data.registry import registry
+from oodcert.data.sources import in_mirror
 from oodcert.errors import InputError
 
 COLUMNS = ("set", "split", "status", "where", "licence", "note")
@@ -31,10 +32,10 @@ def list_sets(options):
 def where(entry, folder, mirror):
     """Where the images are, or that they have to be fetched; with the file's size where it is known."""
     path = Path(folder) / entry.file
+    if in_mirror(entry, mirror):  # which the workflow prefers
+        return f"mirror, {megabytes((Path(mirror) / entry.mirror).stat().st_size)}"
     if entry.file and path.is_file():
         return f"downloaded, {megabytes(path.stat().st_size)}"
-    if mirror and entry.mirror and (Path(mirror) / entry.mirror).is_file():
-        return f"mirror, {megabytes((Path(mirror) / entry.mirror).stat().st_size)}"
     if entry.status == "unavailable":
         return "nowhere"
     return f"to fetch, {megabytes(entry.bytes)}" if entry.bytes else "to fetch"
