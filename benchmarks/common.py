@@ -66,7 +66,7 @@ def load_run(config, directory, images):
         raise InputError(f"The config has no method {', '.join(lacking)}: the benchmarks measure {', '.join(METHODS)}.")
     config["methods"] = {method: config["methods"][method] for method in METHODS}
     profile, data = config["profile"], config["data"]
-    needed = trained_parts(config["methods"])
+    needed = trained_parts(config["methods"], config["training"])
     parts = [Path(directory, "results", profile, "models", f"{part}.safetensors") for part in needed]
     sets = [Path(directory, "data", profile, f"{name}.npz") for name in ("id_test", *data["ood"])]
     missing = [str(path) for path in (*parts, *sets) if not path.exists()]

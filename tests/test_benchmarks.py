@@ -70,7 +70,7 @@ def tiny(tmp_path_factory):
     for name, image_set in (id_sets(config) | outlier_sets(config) | ood_sets(config)).items():
         image_set.save(folder / "data" / "tiny" / f"{name}.npz")
     torch.manual_seed(0)
-    for part in trained_parts({method: config["methods"][method] for method in common.METHODS}):
+    for part in trained_parts({name: config["methods"][name] for name in common.METHODS}, config["training"]):
         module = build_part(part, config["networks"], SHAPE, config["data"]["num_classes"])
         save_part(module, folder / "results" / "tiny" / "models" / f"{part}.safetensors")
     arguments = ["--config", folder / "config.yaml", "--directory", folder, "--images", 2]

@@ -203,7 +203,7 @@ def test_a_bad_config_is_refused_in_one_paragraph(tmp_path):
         (None, "nowhere.yaml"),
         ("profile: [", "Config file is not valid JSON or YAML"),
         ("!!python/object/apply:os.system ['touch executed']", "Config file is not valid JSON or YAML"),
-        ("seed: 1", "lacks data, device"),
+        ("seed: 1", "lacks data, data_mirror"),
     ],
 )
 def test_a_config_that_is_no_config_is_refused(tmp_path, content, message):
