@@ -12,10 +12,9 @@ from time import perf_counter
 
 import numpy as np
 import torch
-import yaml
 
 from oodcert.cli import POSITIVE_INT
-from oodcert.config import check_config
+from oodcert.config import read_configs
 from oodcert.data.imageset import ImageSet
 from oodcert.errors import InputError
 from oodcert.evidence import Provenance, write_json
@@ -58,9 +57,7 @@ class Run:
 
 def load_run(config, directory, images):
     """The Run of a config file, with `images` images of every set. Raises InputError where the run is not finished."""
-    if not Path(config).is_file():
-        raise InputError(f"{config} does not exist: pass the config of a finished run with --config.")
-    config = check_config(yaml.safe_load(Path(config).read_text()))
+    config = read_configs([config])
     lacking = [method for method in METHODS if method not in config["methods"]]
     if lacking:
         raise InputError(f"The config has no method {', '.join(lacking)}: the benchmarks measure {', '.join(METHODS)}.")

@@ -5,11 +5,19 @@ from pathlib import Path
 
 import pytest
 import torch
-import yaml
 
-from oodcert.config import check_config
+from oodcert.config import read_configs
 
 ROOT = Path(__file__).parents[1]
+RECIPE = {  # of a training on toy images
+    "start_from": None,
+    "epochs": 8,
+    "batch_size": 16,
+    "learning_rate": 0.05,
+    "schedule": "steps",
+    "weight_decay": 0.0,
+    "augmentation": "none",
+}
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -36,7 +44,7 @@ def config():
 
 def read_config():
     """The digits config, checked."""
-    return check_config(yaml.safe_load((ROOT / "config" / "config.yaml").read_text()))
+    return read_configs([ROOT / "config" / "config.yaml"])
 
 
 def shrink(config):

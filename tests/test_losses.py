@@ -9,6 +9,7 @@ import torch
 from scipy.stats import ks_2samp
 from torch import nn
 
+from conftest import RECIPE
 from oodcert.certification.interval import logit_difference_bounds
 from oodcert.errors import InputError
 from oodcert.networks import build_network
@@ -19,14 +20,6 @@ from oodcert.training.logitnorm import logitnorm_loss
 from oodcert.training.loop import Data
 from oodcert.training.vos import VirtualOutlierLoss, energy_loss, virtual_outliers
 
-RECIPE = {
-    "epochs": 8,
-    "batch_size": 16,
-    "learning_rate": 0.05,
-    "schedule": "steps",
-    "weight_decay": 0.0,
-    "augmentation": "none",
-}
 CNN = {"name": "cnn", "width": 4}
 
 

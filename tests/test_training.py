@@ -6,6 +6,7 @@ import pytest
 import torch
 from torch import nn
 
+from conftest import RECIPE
 from oodcert.certification.interval import interval_bounds
 from oodcert.checkpoints import build_part
 from oodcert.data.imageset import ImageSet
@@ -34,15 +35,6 @@ SETTINGS = {
     "acet": ATTACK,
     "atom": {**ATTACK, "pool": 40, "quantile": 0.125},
     "good": {"epsilon": 0.02, "quantile": 0.8, "outlier_weight": 1.0, "epsilon_ramp": 0.5, "weight_ramp": 0.0},
-}
-RECIPE = {
-    "start_from": None,
-    "epochs": 8,
-    "batch_size": 16,
-    "learning_rate": 0.05,
-    "schedule": "steps",
-    "weight_decay": 0.0,
-    "augmentation": "none",
 }
 
 

@@ -38,7 +38,8 @@ try:
         part for part in dict.fromkeys([*trained, "denoiser"]) if part not in IMPORTS
     ]
     config = available(config, trains=bool(TRAINED))
-    check_counts(config)
+    if workflow.is_main_process:
+        check_counts(config)
 except InputError as error:
     raise WorkflowError(str(error))
 if workflow.is_main_process:

@@ -7,7 +7,6 @@ The order of a set's rows is random, so its first n images are a fair sample of 
 """
 
 from functools import cache
-from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -15,10 +14,10 @@ from PIL import Image
 from sklearn.datasets import load_digits, load_sample_image
 
 from oodcert.data.imageset import ImageSet
+from oodcert.data.sources import SPLITS
 from oodcert.errors import InputError
 from oodcert.files import atomic
 
-SPLITS = Path(__file__).parents[3] / "data" / "splits" / "digits.csv"
 COLUMNS = ("set", "sample", "source", "index", "top", "left", "size")
 PHOTOS = ("china", "flower")
 

@@ -2,8 +2,6 @@
 
 from pathlib import Path
 
-import pandas as pd
-
 from oodcert.errors import InputError
 
 OVERLAPS = Path(__file__).parents[3] / "data" / "overlaps.csv"
@@ -14,6 +12,8 @@ def overlapping(outliers, inside):
 
     Of Tiny ImageNet they are wnids. They were judged by their names; the table gives the ID class as the reason.
     """
+    import pandas as pd
+
     try:
         table = pd.read_csv(OVERLAPS)
         return tuple(table[(table["outliers"] == outliers) & (table["id"] == inside)]["class"])

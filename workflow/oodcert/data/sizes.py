@@ -3,12 +3,11 @@
 import zipfile
 
 import numpy as np
-import pandas as pd
 
 from oodcert.data.folder import image_files
 from oodcert.data.noise_sets import NOISE
 from oodcert.data.registry import entry_of
-from oodcert.data.sources import BUNDLED, own_path, source_file
+from oodcert.data.sources import BUNDLED, SPLITS, own_path, source_file
 from oodcert.errors import InputError
 
 IMAGES = {  # as their authors publish them
@@ -30,7 +29,7 @@ def image_count(name, split, config):
     """
     data = config["data"]
     if (name, split) in BUNDLED:
-        from oodcert.data.bundled import SPLITS
+        import pandas as pd
 
         return int((pd.read_csv(SPLITS, usecols=["set"])["set"] == BUNDLED[name, split]).sum())
     if name in NOISE:
