@@ -1,0 +1,76 @@
+"""The manifest of a finished run: its configuration, and the checksum of every file that it made."""
+
+import hashlib
+import json
+import platform
+from importlib.metadata import version
+from pathlib import Path
+
+from oodcert.errors import InputError
+from oodcert.evidence import code_version, write_json
+from oodcert.files import sha256
+
+NAME = "manifest.json"
+DRAWING = ("matplotlib", "seaborn", "pandas", "numpy")  # on whose versions the bytes of tables and figures depend
+LOCAL = "data_mirror"  # the one setting that says nothing of what was computed, but where files lay
+
+
+def figures_of(results):
+    """The folder of a run's figures: results/digits has figures/digits, results/reference/digits likewise.
+
+    Raises InputError on a path without a folder `results`.
+    """
+    parts = list(Path(results).parts)
+    if "results" not in parts:
+        raise InputError(f"{results} is not a run's folder: give results/<profile> or results/reference/<profile>.")
+    last = len(parts) - 1 - parts[::-1].index("results")
+    return Path(*parts[:last], "figures", *parts[last + 1 :])
+
+
+def located(results, name):
+    """The path of a file that a manifest names: relative to the run's folder, but for those of figures/."""
+    inside = Path(name)
+    return figures_of(results) / inside.relative_to("figures") if inside.parts[0] == "figures" else results / inside
+
+
+def write_manifest(results, config, paths):
+    """Writes <results>/manifest.json: config, code, packages, and files, name -> SHA-256, of the paths.
+
+    paths: files of the run's folder and of its folder of figures. `digest` is the SHA-256 of all else in the manifest:
+    who publishes that one line has fixed every byte of the run.
+    """
+    results, figures = Path(results), figures_of(results)
+    names = {
+        str("figures" / path.relative_to(figures) if path.is_relative_to(figures) else path.relative_to(results)): path
+        for path in map(Path, paths)
+    }
+    manifest = {
+        "config": {key: value for key, value in config.items() if key != LOCAL},
+        **code_version(),
+        "packages": {"python": platform.python_version(), **{package: version(package) for package in DRAWING}},
+        "files": {name: sha256(names[name]) for name in sorted(names)},
+    }
+    write_json(manifest | {"digest": digest(manifest)}, results / NAME)
+
+
+def digest(manifest):
+    """The SHA-256 of a manifest without its own `digest`."""
+    content = {key: value for key, value in manifest.items() if key != "digest"}
+    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
+
+
+def read_manifest(results):
+    """The manifest of a run. Raises InputError where there is none, or where it is not JSON of that form."""
+    path = Path(results) / NAME
+    try:
+        manifest = json.loads(path.read_text())
+        complete = {"config", "files", "packages", "commit", "dirty", "digest"} <= set(manifest)
+    except FileNotFoundError as error:
+        raise InputError(
+            f"{path} does not exist, so nothing says what belongs to this run: finish it with `snakemake --cores all`."
+        ) from error
+    except (ValueError, TypeError) as error:
+        raise InputError(f"{path} is not JSON ({error}): it was changed after the run.") from error
+    if not complete:
+        raise InputError(f"{path} lacks keys of a manifest: it was changed after the run.")
+    return manifest
