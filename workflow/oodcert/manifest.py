@@ -36,16 +36,21 @@ FORM = {
 LOCAL = "data_mirror"  # the one setting that says nothing of what was computed, but where files lay
 
 
+def root_of(results):
+    """The folder that a run's folder results/… lies in. Raises InputError on a path without a folder `results`."""
+    parts = Path(results).parts
+    if "results" not in parts:
+        raise InputError(f"{results} is not a run's folder: give results/<profile> or results/reference/<profile>.")
+    return Path(*parts[: len(parts) - 1 - parts[::-1].index("results")])
+
+
 def figures_of(results):
     """The folder of a run's figures: results/digits has figures/digits, results/reference/digits likewise.
 
-    Raises InputError on a path without a folder `results`.
+    Raises InputError as root_of does.
     """
-    parts = list(Path(results).parts)
-    if "results" not in parts:
-        raise InputError(f"{results} is not a run's folder: give results/<profile> or results/reference/<profile>.")
-    last = len(parts) - 1 - parts[::-1].index("results")
-    return Path(*parts[:last], "figures", *parts[last + 1 :])
+    root = root_of(results)
+    return root / "figures" / Path(*Path(results).parts[len(root.parts) + 1 :])
 
 
 def located(results, name):

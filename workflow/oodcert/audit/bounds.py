@@ -56,7 +56,7 @@ def _certificate_rules(frame, config, _):
         yield from _of_means(rows, sigma)
         percentile = rows[rows["bound"] == "percentile"]
         if len(percentile):
-            draws = _order_statistics(percentile, n, sigma, levels[n])
+            draws = order_statistics(percentile, n, sigma, levels[n])
             yield from _of_ranks(percentile, n, sigma, levels[n])
             yield from _in_order(draws)
             yield from _within_envelopes(rows, draws, n, sigma, levels[n])
@@ -105,7 +105,7 @@ def _of_ranks(rows, n, sigma, level):
         yield problem, rows, bad, [*IMAGE, "bound", "radius", side]
 
 
-def _order_statistics(rows, n, sigma, level):
+def order_statistics(rows, n, sigma, level):
     """The known order statistics: IMAGE, rank (1 to n), value, ascending; a rank with two values has two rows."""
     lower, upper = percentile_ranks(n, sigma, rows["radius"].to_numpy(), level)
     median = np.full(len(rows), max(1, int(np.ceil(n / 2))))

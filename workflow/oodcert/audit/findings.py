@@ -19,12 +19,13 @@ class Finding:
 
 @dataclass(frozen=True)
 class Result:
-    """What one check did: how many things it compared, what it found, and what it could not check, with the reason."""
+    """What one check did: how many things it compared, what it found, what it could not check and why, and details."""
 
     check: str
     compared: int
     findings: list = field(default_factory=list)
     unchecked: list = field(default_factory=list)
+    details: list = field(default_factory=list)
 
     @property
     def status(self):

@@ -7,7 +7,7 @@ from itertools import product
 
 from oodcert.attacks import ATTACK_ALPHA, AUTOATTACK, REDUCED
 from oodcert.figures import FIGURES
-from oodcert.imports import imported, networks_of, trained
+from oodcert.imports import networks_of, trained
 from oodcert.methods import bounds_of, is_randomised, needed_parts, parts_of
 from oodcert.tables import TABLES
 from oodcert.tables.values import WORST_CASE

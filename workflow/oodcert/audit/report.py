@@ -29,6 +29,7 @@ def summary(audit):
         ],
         "not_checked": [f"{one.check}: {reason}" for one in audit.results for reason in one.unchecked],
         "findings": findings,
+        "details": [f"{one.check}: {detail}" for one in audit.results for detail in one.details],
         "digest": run.manifest["digest"] if run else None,
         "made_by": [f"{spelled(*one)}: {len(files)} files" for one, files in makers(run).items()] if run else [],
         "packages": [f"{name} ({files})" for name, files in packages(run).items()] if run else [],
@@ -43,7 +44,7 @@ def text(audit):
     parts = [tabulate(rows, ("check", "compared", "findings", "status"))]
     parts += [f"not checked: {reason}" for reason in found["not_checked"]]
     parts += [f"{one['file']}, {one['where']}: {one['problem']}. Remedy: {one['remedy']}." for one in found["findings"]]
-    parts += [found["summary"], *(f"made by {one}" for one in found["made_by"])]
+    parts += [*found["details"], found["summary"], *(f"made by {one}" for one in found["made_by"])]
     return "\n".join([parts[0], "", *parts[1:], "passed" if found["passed"] else "FAILED"])
 
 

@@ -11,7 +11,7 @@ from oodcert.evidence import write_json
 def run(options):
     """Audits options.results. Raises InputError where there is no finished run, and at the end if anything is wrong."""
     found = audit(options.results)
-    if options.spot_check:
+    if options.spot_check and found.run:
         from oodcert.audit.spot import spot_check
 
         found.results.append(spot_check(found.run, options.spot_check, options.seed))
