@@ -51,20 +51,21 @@ def _certificate_rules(frame, config, _):
     known = frame["n"].isin(list(levels))
     yield "no number of draws at which sampling stops", frame, ~known, ["n"]
     frame = frame[known].sort_values([*IMAGE, "bound", "radius"])
+    frame = frame.assign(image=frame.groupby(IMAGE).ngroup())
     yield from _within_a_bound(frame)
-    for (n, sigma, _), rows in frame.groupby(["n", "sigma", "set"]):
+    for (n, sigma), rows in frame.groupby(["n", "sigma"]):
         yield from _of_means(rows, sigma)
         percentile = rows[rows["bound"] == "percentile"]
-        if len(percentile):
-            draws = order_statistics(percentile, n, sigma, levels[n])
-            yield from _of_ranks(percentile, n, sigma, levels[n])
-            yield from _in_order(draws)
-            yield from _within_envelopes(rows, draws, n, sigma, levels[n])
+        yield from _of_ranks(percentile, n, sigma, levels[n])
+        draws = order_statistics(percentile, n, sigma, levels[n])
+        yield from _in_order(draws)
+        for _, some in rows[rows["bound"] != "percentile"].groupby("set"):
+            yield from _within_envelopes(some, draws[draws["image"].isin(some["image"])], n, sigma, levels[n])
 
 
 def _within_a_bound(frame):
     """What holds between the rows of one image and one kind of bound, whatever the kind."""
-    image = frame.groupby([*IMAGE, "bound"])
+    image = frame.groupby(["image", "bound"])
     columns = [*IMAGE, "bound", "radius", "estimate", "lower", "upper"]
     first = image[["estimate", "n"]].transform("first")
     yield "another estimate or n than at radius 0", frame, (frame[["estimate", "n"]] != first).any(axis=1), columns
@@ -74,23 +75,23 @@ def _within_a_bound(frame):
         frame["lower"] > image["lower"].shift() + ROUNDING
     )
     yield "tighter than at the next smaller radius", frame, shrinks, columns
-    several = frame.groupby(IMAGE)["n"].transform("nunique") > 1
+    several = frame.groupby("image")["n"].transform("nunique") > 1
     yield "the image's bounds are of different numbers of draws", frame, several, [*IMAGE, "n"]
 
 
 def _of_means(rows, sigma):
     """cdf, gaussian and lipschitz bounds are of one mean; the last two follow from its bounds, theirs at radius 0."""
     rows = rows[rows["bound"] != "percentile"]
-    other = rows["estimate"] != rows.groupby(IMAGE)["estimate"].transform("first")
+    other = rows["estimate"] != rows.groupby("image")["estimate"].transform("first")
     yield "another mean than with other bounds", rows, other, [*IMAGE, "bound", "estimate"]
     start = rows[(rows["bound"] != "cdf") & (rows["radius"] == 0)]
     columns = [*IMAGE, "bound", "radius", "lower", "upper"]
-    gap = (start[SIDES] - start.groupby(IMAGE)[SIDES].transform("first")).abs().max(axis=1)
+    gap = (start[SIDES] - start.groupby("image")[SIDES].transform("first")).abs().max(axis=1)
     yield "gaussian and lipschitz bounds differ at radius 0", start, gap > ROUNDING, columns
     for bound, formula in (("gaussian", gaussian_bounds), ("lipschitz", lipschitz_bounds)):
-        base = start[start["bound"] == bound].set_index(IMAGE)[SIDES]
+        base = start[start["bound"] == bound].set_index("image")[SIDES]
         for radius, found in rows[rows["bound"] == bound].groupby("radius"):
-            lower, upper = base.reindex(pd.MultiIndex.from_frame(found[IMAGE])).to_numpy().T
+            lower, upper = base.reindex(found["image"]).to_numpy().T
             expected = np.concatenate(formula(lower, upper, sigma, [radius]), axis=1)
             bad = ~(np.abs(found[SIDES].to_numpy() - expected).max(axis=1) <= ROUNDING)
             yield f"not what the {bound} bound at radius 0 gives", found, bad, columns
@@ -98,41 +99,43 @@ def _of_means(rows, sigma):
 
 def _of_ranks(rows, n, sigma, level):
     """A percentile bound is infinite where no order statistic is one, and nowhere else."""
-    ranks = percentile_ranks(n, sigma, rows["radius"].to_numpy(), level)
-    for side, rank, infinite in zip(SIDES, ranks, (-np.inf, np.inf), strict=True):
+    for side, rank, infinite in zip(SIDES, _ranks(rows, n, sigma, level), (-np.inf, np.inf), strict=True):
         bad = np.where((rank < 1) | (rank > n), rows[side] != infinite, ~np.isfinite(rows[side]))
         problem = f"{side} is finite where no order statistic is a bound, or the reverse"
         yield problem, rows, bad, [*IMAGE, "bound", "radius", side]
 
 
 def order_statistics(rows, n, sigma, level):
-    """The known order statistics: IMAGE, rank (1 to n), value, ascending; a rank with two values has two rows."""
-    lower, upper = percentile_ranks(n, sigma, rows["radius"].to_numpy(), level)
+    """The known order statistics: image, rank (1 to n), value, ascending; a rank with two values has two rows."""
+    lower, upper = _ranks(rows, n, sigma, level)
     median = np.full(len(rows), max(1, int(np.ceil(n / 2))))
     ranks = {"lower": lower, "upper": upper, "estimate": median}
-    long = pd.concat([rows[IMAGE].assign(rank=ranks[side], value=rows[side]) for side in ranks])
-    return long[long["rank"].between(1, n)].drop_duplicates([*IMAGE, "rank", "value"]).sort_values([*IMAGE, "rank"])
+    long = pd.concat([rows[["image", *IMAGE]].assign(rank=ranks[side], value=rows[side]) for side in ranks])
+    return long[long["rank"].between(1, n)].drop_duplicates(["image", "rank", "value"]).sort_values(["image", "rank"])
+
+
+def _ranks(rows, n, sigma, level):
+    """percentile_ranks at the radius of every row."""
+    radii, place = np.unique(rows["radius"], return_inverse=True)
+    return [ranks[place] for ranks in percentile_ranks(n, sigma, radii, level)]
 
 
 def _in_order(draws):
     """Each rank has one value, and a higher rank no lower one."""
-    before = draws.groupby(IMAGE)[["rank", "value"]].shift()
+    before = draws.groupby("image")[["rank", "value"]].shift()
     bad = (draws["rank"] == before["rank"]) | (draws["value"] < before["value"])
     yield "order statistics out of order, or two values of one rank", draws, bad, [*IMAGE, "rank", "value"]
 
 
 def _within_envelopes(rows, draws, n, sigma, level):
     """The mean and the cdf bound lie between those of the smallest and of the greatest draws that are possible."""
-    rows = rows[rows["bound"] != "percentile"]
-    if rows.empty:
-        return
-    known = draws.drop_duplicates([*IMAGE, "rank"]).pivot(index=IMAGE, columns="rank", values="value")
+    known = draws.drop_duplicates(["image", "rank"]).pivot(index="image", columns="rank", values="value")
     padded = np.pad(known.to_numpy(), ((0, 0), (1, 1)), constant_values=((0, 0), (0, 1)))
     ranks, every = known.columns.to_numpy(), np.arange(1, n + 1)
     least, most = padded[:, np.searchsorted(ranks, every, "right")], padded[:, np.searchsorted(ranks, every) + 1]
 
     def outside(found, column, low, high):
-        image = known.index.get_indexer(pd.MultiIndex.from_frame(found[IMAGE]))
+        image = known.index.get_indexer(found["image"])
         return ~((low[image] - ROUNDING <= found[column]) & (found[column] <= high[image] + ROUNDING))
 
     columns = [*IMAGE, "bound", "radius"]

@@ -37,7 +37,8 @@ class Result:
 
 def rows_where(file, frame, bad, columns, problem):
     """A Finding for each row of the frame that is bad (a mask, or True for all), with the values of the columns."""
-    chosen = frame.loc[np.broadcast_to(np.asarray(bad, bool), len(frame)), list(columns)]
+    bad = np.broadcast_to(np.asarray(bad, bool), len(frame))
+    chosen = frame.loc[bad, list(columns)] if bad.any() else frame.head(0)
     return [
         Finding(file, f"row {index}", f"{problem}: " + ", ".join(f"{one} = {row[one]}" for one in columns))
         for index, row in chosen.iterrows()

@@ -167,7 +167,7 @@ def _row_p_value(rows, draws, config):
     """The least p-value of what one row recorded, times their number."""
     settings = config["evaluation"]["certify_l2"]
     levels = dict(zip(*plan_stages(settings["sampling"], settings["n"], settings["alpha"]), strict=True))
-    percentile, others = rows[rows["bound"] == "percentile"], rows[rows["bound"] != "percentile"]
+    percentile, others = rows[rows["bound"] == "percentile"].assign(image=0), rows[rows["bound"] != "percentile"]
     known = order_statistics(percentile, len(draws), rows["sigma"].iloc[0], levels[len(draws)])
     found = [rank_p_value(value, rank, draws) for rank, value in zip(known["rank"], known["value"], strict=True)]
     found += [mean_p_value(others["estimate"].iloc[0], draws)] if len(others) else []

@@ -18,7 +18,7 @@ SCORES = {  # columns that hold scores of the method
     "sanity": ["clean", "attacked", "white_box", "square"],
     "attack_l2": ["median", "mean"],
 }
-ID_LABELS = ["id", "id_more"]
+ID_SETS = ["id", "id_more"]
 
 
 def check_values(run):
@@ -54,8 +54,9 @@ def _rules(evaluation, name, frame, config):
             bad = ~values.between(1 / classes - ROUNDING, 1 + ROUNDING)
             yield f"not a maximum of {classes} probabilities", [column], bad
     if "label" in frame:
-        inside = frame["set"].isin(ID_LABELS)
-        yield "not a label", ["set", "label"], ~frame["label"].between(np.where(inside, 0, -1), classes - 1)
+        inside, label = frame["set"].isin(ID_SETS), frame["label"]
+        bad = np.where(inside, ~label.between(0, classes - 1), label != -1)
+        yield "not a label", ["set", "label"], bad
     if "prediction" in frame:
         least = -1 if evaluation == "certify_id" else 0
         yield "not a prediction", ["prediction"], ~frame["prediction"].between(least, classes - 1)
