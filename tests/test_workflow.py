@@ -23,7 +23,8 @@ TEN = tuple(read_config()["methods"])
 EVALUATIONS = ("clean", "guarantee_linf", "attack_linf", "sanity", "certify_l2", "attack_l2", "certify_id", "attack_id")
 PARTS = ("discriminator", "prood", "denoiser")  # of distro
 SHARED = ("data/", "results/tiny/models/", "results/tiny/evidence/")  # files that no other method has a part in
-WRITTEN = {"check", "write_tables", "draw_figures", "tables", "figures"}
+AUDITED = {"manifest", "audit"}
+WRITTEN = {"check", "write_tables", "draw_figures", "tables", "figures", *AUDITED}
 
 
 def tiny(*methods):
@@ -86,6 +87,7 @@ def test_every_output_is_there_and_nothing_half_written(finished):
         assert {f"results/tiny/tables/{table}.{kind}" for kind in ("csv", "md", "tex")} <= found
     for figure in FIGURES:
         assert {f"figures/tiny/{figure}.{kind}" for kind in ("pdf", "png")} <= found
+    assert "results/tiny/audit/report.html" in found
     assert not [path for path in found if path.split("/")[-1].startswith(".")]
 
 
@@ -160,7 +162,7 @@ def test_a_killed_run_of_one_method_on_one_core_resumes_to_the_same_bits(finishe
 @pytest.mark.parametrize(
     ("change", "rules"),
     [
-        (lambda c: c["figures"].update(dpi=123), {"draw_figures", "figures"}),
+        (lambda c: c["figures"].update(dpi=123), {"draw_figures", "figures", *AUDITED}),
         (
             lambda c: c["evaluation"]["certify_l2"].update(sigmas=[0.25, 0.6]),
             {"certify_l2", "denoised_examples", *WRITTEN},

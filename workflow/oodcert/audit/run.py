@@ -93,7 +93,7 @@ def open_run(folder):
         raise InputError(f"{folder} is no finished run: it has no {NAME}. Finish it with `snakemake --cores all`.")
     try:
         manifest = read_manifest(folder)
-        config = check_config(manifest["config"] | {LOCAL: None})
+        config = _checked(manifest["config"])
     except InputError as error:
         return None, Result("manifest", 1, [Finding(NAME, "as a whole", str(error))])
     findings = []
@@ -103,6 +103,15 @@ def open_run(folder):
     if (folder / NAME).read_text(encoding="utf-8") != json_text(manifest):
         findings.append(Finding(NAME, "as a whole", "it is not written as oodcert writes it"))
     return Run(folder, manifest, config), Result("manifest", 1, findings)
+
+
+def _checked(config):
+    """The config of a manifest, if it is valid: one in which sets that can't be had are no longer among data.ood."""
+    whole = config | {LOCAL: None}
+    with suppress(KeyError, TypeError):  # check_config says what is wrong with such a config
+        whole |= {"data": config["data"] | {"ood": [*config["data"]["ood"], *config["data"]["unavailable"]]}}
+    check_config(whole)
+    return config
 
 
 def checksum(path):

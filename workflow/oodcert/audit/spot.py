@@ -71,14 +71,16 @@ def spot_check(run, count, seed=None):
 def mean_p_value(recorded, draws):
     """Of the hypothesis that `recorded` is the mean of as many independent draws in [0, 1] as `draws` [n], alike.
 
-    With s the standard deviation of the draws, the distribution's is at most s + sqrt(2 L / (n - 1)) but with
+    Twice the lesser of two. The difference of the means is above t with probability 2 exp(-n t²) (Hoeffding 1963). And
+    with s the standard deviation of the draws, the distribution's is at most s + sqrt(2 L / (n - 1)) but with
     probability exp(-L) (Maurer and Pontil 2009, Theorem 10), and by Bernstein's inequality each mean is off by more
     than that times sqrt(2 L / n), plus L / 3n, with probability 2 exp(-L): together 5 exp(-L).
     """
     n, gap = len(draws), abs(recorded - draws.mean())
     linear = 4 / np.sqrt(n * (n - 1)) + 2 / (3 * n)
     root = 2 * draws.std(ddof=1) * np.sqrt(2 / n)
-    return float(min(1, 5 * np.exp(-(((np.sqrt(root**2 + 4 * linear * gap) - root) / (2 * linear)) ** 2))))
+    bernstein = 5 * np.exp(-(((np.sqrt(root**2 + 4 * linear * gap) - root) / (2 * linear)) ** 2))
+    return float(min(1, 2 * bernstein, 4 * np.exp(-n * gap**2)))
 
 
 def rank_p_value(value, rank, draws):
