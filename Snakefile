@@ -20,6 +20,7 @@ include: "workflow/rules/certify.smk"
 include: "workflow/rules/attack.smk"
 include: "workflow/rules/tables.smk"
 include: "workflow/rules/figures.smk"
+include: "workflow/rules/audit.smk"
 
 
 localrules:
@@ -33,3 +34,4 @@ rule all:
     input:
         rules.tables.input,
         rules.figures.input,
+        rules.audit.output,

@@ -74,7 +74,12 @@ def write_evidence(frame, path, provenance, **extra):
 def write_json(record, path):
     """Writes a JSON file, whole or not at all."""
     with atomic(path) as temporary:
-        temporary.write_text(json.dumps(record, indent=1) + "\n")
+        temporary.write_text(json_text(record))
+
+
+def json_text(record):
+    """The one text of a record in a JSON file."""
+    return json.dumps(record, indent=1) + "\n"
 
 
 def read_evidence(paths):

@@ -2,11 +2,10 @@
 
 import torch
 
+from oodcert.certification import VACUOUS
 from oodcert.certification.interval import NoRule, hooked, interval_bounds, layers, logit_difference_bounds
 from oodcert.detector import SCORES, DenoisedNetwork, JointNetwork, NoisyNetwork
 from oodcert.errors import InputError
-
-VACUOUS = 1 - 1e-6  # a bound on the maximum softmax probability above this says nothing and is reported as 1
 
 
 def score_bound(network, score, images, epsilon):
