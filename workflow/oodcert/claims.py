@@ -1,7 +1,5 @@
 """Published claims: what paper/claims.yaml declares, and the verdict that a run's evidence allows."""
 
-import inspect
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -10,26 +8,19 @@ from jsonschema import Draft202012Validator
 from jsonschema.exceptions import best_match
 
 from oodcert.errors import InputError
-from oodcert.measures import QUANTITIES, NotMeasured
-from oodcert.setting import lacking
-from oodcert.tables.labels import label
 
 CLAIMS = Path(__file__).parents[2] / "paper" / "claims.yaml"
 SCHEMA = Path(__file__).parents[1] / "schemas" / "claims.schema.yaml"
-NO_SETTINGS = {"quantity", "method", "minus", "relative"}  # of a measure: the others are those of its quantity
+SETTINGS = {  # of every quantity of a measure, beside its method: those of the methods of oodcert.tables.measures
+    "detection": {"protocol", "metric"},
+    "headline": set(),
+    "guaranteed_l2": {"bound", "sigma", "radius"},
+    "accuracy": set(),
+    "adversarial_accuracy": {"epsilon"},
+    "certified_accuracy": {"sigma", "radius"},
+}
 TAIL = 0.025  # of the interval, on either side
 VERDICTS = REPRODUCED, NOT_REPRODUCED, NOT_TESTABLE = "reproduced", "not reproduced", "not testable here"
-
-
-@dataclass(frozen=True)
-class Verdict:
-    """What a run says of a claim: the measured value and the ends of its interval, in % (NaN where there is none)."""
-
-    verdict: str
-    why: str
-    measured: float = np.nan
-    lower: float = np.nan
-    upper: float = np.nan
 
 
 def read_claims(path=CLAIMS):
@@ -52,42 +43,6 @@ def read_claims(path=CLAIMS):
     for claim in found["claims"]:
         _check_settings(claim, path)
     return found["claims"]
-
-
-def judge(claim, measures, config):
-    """The Verdict on one claim of `read_claims`, by the evidence behind `measures` (`oodcert.measures.Measures`).
-
-    A claim is tested only where the run has what it needs. Then each of its methods is compared with each that it is
-    held against, and the `interval` of the least difference (the greatest, of a claim that is `below`) decides.
-    """
-    measure, expected, images = claim["measure"], claim["expected"], config["data"]["test_images"]
-    methods = _listed(measure["method"])
-    absent = {*methods, *_listed(measure.get("minus", {}).get("method", []))} - config["methods"].keys()
-    if absent:
-        return Verdict(NOT_TESTABLE, f"no {' and no '.join(label(name) for name in sorted(absent))} in this run")
-    lacks = lacking(claim.get("needs", {}), config, methods)
-    if lacks:
-        return Verdict(NOT_TESTABLE, "; ".join(lacks))
-    try:
-        pairs, values, low_known, high_known = _comparisons(measure, measures)
-    except NotMeasured as error:
-        return Verdict(NOT_TESTABLE, str(error))
-    if expected["direction"] == "below":  # the same claim of what is negated
-        measured, low, high = interval(-values, high_known, low_known, images)
-        verdict = decide(low, high, -expected["value"], expected["tolerance"])
-        measured, low, high = -measured, -high, -low
-    else:
-        measured, low, high = interval(values, low_known, high_known, images)
-        verdict = decide(low, high, expected["value"], expected["tolerance"], expected["direction"] == "near")
-    which = _named(pairs[int(np.argmin(np.abs(values[:, 0] - measured)))], measure)
-    side = border(expected)
-    if verdict != NOT_TESTABLE:
-        why = f"{'all' if verdict == REPRODUCED else 'none'} of the interval is {side}"
-    elif np.isinf([low, high]).any():
-        why = f"undecided, for an attack fails a sanity check: not all of the interval is {side}"
-    else:
-        why = f"undecided with so few images: part of the interval is {side}, part is not"
-    return Verdict(verdict, which + why, measured, low, high)
 
 
 def interval(values, low_known, high_known, images):
@@ -129,46 +84,18 @@ def border(expected):
     return f"{expected['direction']} {_number(value - tolerance if above else value + tolerance)}"
 
 
-def _comparisons(measure, measures):
-    """The pairs of methods, the differences in % [pairs, 1 + resamples], and which of their ends are known."""
-    settings = {key: value for key, value in measure.items() if key not in NO_SETTINGS}
-    quantity, minus = measure["quantity"], measure.get("minus")
-    found = []
-    for method in _listed(measure["method"]):
-        left = {**settings, "method": method}
-        value, known = measures.value(quantity, True, **left), not measures.too_favourable(quantity, **left)
-        if minus is None:
-            found.append(((method, None), value, known, True))
-            continue
-        for other in _listed(minus.get("method", method)):
-            right = {**left, **minus, "method": other}
-            subtracted = measures.value(quantity, False, **right)
-            difference = value - subtracted
-            relative = 100 * difference / subtracted if "relative" in measure else difference
-            found.append(((method, other), relative, known, not measures.too_favourable(quantity, **right)))
-    pairs, values, low_known, high_known = zip(*found, strict=True)
-    return pairs, np.array(values), np.array(low_known), np.array(high_known)
-
-
-def _named(pair, measure):
-    """Which of several comparisons decided, as the beginning of a sentence."""
-    method, other = pair
-    names = [label(method)] if isinstance(measure["method"], list) else []
-    if isinstance(measure.get("minus", {}).get("method"), list):
-        names.append(f"against {label(other)}")
-    return f"{' '.join(names)}: " if names else ""
-
-
 def _check_settings(claim, path):
     """Whether a claim's measure has the settings of its quantity, and none of another."""
     measure = claim["measure"]
-    wanted = set(inspect.signature(QUANTITIES[measure["quantity"]]).parameters) - {"self", "favoured"}
-    given = measure.keys() - NO_SETTINGS | {"method"}
-    for where, wrong in (("measure", given ^ wanted), ("measure.minus", measure.get("minus", {}).keys() - wanted)):
+    wanted, given = SETTINGS[measure["quantity"]], set(measure) - {"quantity", "method", "minus", "relative"}
+    for where, wrong in (
+        ("measure", given ^ wanted),
+        ("measure.minus", set(measure.get("minus", {})) - wanted - {"method"}),
+    ):
         if wrong:
             raise InputError(
-                f"{path}: claim {claim['id']}, {where}: {', '.join(sorted(wrong))} {'is' if len(wrong) == 1 else 'are'} "
-                f"wrong, for {measure['quantity']} takes {', '.join(sorted(wanted))}. Add or remove it."
+                f"{path}: claim {claim['id']}, {where}: {', '.join(sorted(wrong))}; "
+                f"{measure['quantity']} takes {', '.join(sorted(wanted)) or 'no settings'}. Correct it."
             )
 
 
@@ -182,7 +109,8 @@ def _where(keys, found):
     return f"claim {name}" + (f", {'.'.join(map(str, keys[2:]))}" if keys[2:] else "")
 
 
-def _listed(names):
+def listed(names):
+    """One name or several, as a list."""
     return [names] if isinstance(names, str) else list(names)
 
 

@@ -45,29 +45,25 @@ def detection_metrics(id_ranks, ood_ranks, id_drawn, ood_drawn, guaranteed=False
     id_ranks [N], ood_ranks [M]: integers ≥ 0 in the order of the scores, equal for equal ones; id_drawn [B, N],
     ood_drawn [B, M]: how often each image counts.
     """
-    levels = 1 + max(id_ranks.max(), ood_ranks.max())
-    inside, outside = _by_level(id_ranks, id_drawn, levels), _by_level(ood_ranks, ood_drawn, levels)
-    true, false = inside.cumsum(axis=1), outside.cumsum(axis=1)  # accepted down to a level
+    levels = np.arange(max(id_ranks.max(), ood_ranks.max()), -1, -1)
+    true, false = _accepted(id_ranks, id_drawn, levels), _accepted(ood_ranks, ood_drawn, levels)
+    inside, outside = (np.diff(one, axis=1, prepend=0) for one in (true, false))
     total, strange = true[:, -1], false[:, -1]
-    won = (inside * (strange[:, None] - false + 0.5 * outside)).sum(axis=1)
+    won = inside * (strange[:, None] - false + 0.5 * outside)
     if guaranteed:  # every tie against the detector: the sum of j / (j + false) over the images j of a level
         harmonic = np.concatenate([[0.0], np.cumsum(1 / np.arange(1, 1 + (total + strange).max()))])
-        precision = inside - false * (harmonic[true + false] - harmonic[true - inside + false])
+        last = (true + false).astype(np.int32)
+        precision = inside - false * (harmonic[last] - harmonic[last - inside.astype(np.int32)])
     else:
         precision = inside * true / np.maximum(true + false, 1)
-    accepted = np.ceil(0.95 * total - 1e-9)
-    threshold = (true >= accepted[:, None]).argmax(axis=1)
+    threshold = (true >= np.ceil(0.95 * total - 1e-9)[:, None]).argmax(axis=1)
     return {
-        "auc": won / (total * strange),
+        "auc": won.sum(axis=1) / (total * strange),
         "aupr": precision.sum(axis=1) / total,
         "fpr95": false[np.arange(len(false)), threshold] / strange,
     }
 
 
-def _by_level(ranks, counts, levels):
-    """Number of images at every rank, the highest first: int [B, levels]."""
-    order = np.argsort(ranks, kind="stable")
-    present, starts = np.unique(ranks[order], return_index=True)
-    found = np.zeros((len(counts), levels), np.int64)
-    found[:, present] = np.add.reduceat(counts[:, order], starts, axis=1)
-    return found[:, ::-1]
+def _accepted(ranks, counts, levels):
+    """Number of images at or above every level: whole numbers as floats [B, levels], for float products are fast."""
+    return counts.astype(np.float64) @ (ranks[:, None] >= levels).astype(np.float64)

@@ -5,8 +5,8 @@ import pandas as pd
 
 from oodcert.methods import is_randomised
 from oodcert.reported import reported
-from oodcert.setting import setting
 from oodcert.tables.labels import label
+from oodcert.tables.setting import setting
 from oodcert.tables.values import adversarial_column, certified_column, headline_table, id_table, ood_table
 
 DETECTION = {  # metric of reported.csv -> protocol and metric of ood_table
@@ -51,7 +51,7 @@ def reported_table(evidence, config):
                 "measured": measured,
                 "difference": measured - row["value"],
                 "differences": len(differing),
-                "setting": "; ".join([*differing, _here(row, config)]),
+                "setting": "; ".join([*differing, _here(row, inside, config)]),
             }
         )
     columns = [*COPIED, "reported", "measured", "difference", "differences", "setting"]
@@ -104,11 +104,12 @@ def _average(config, instead):
     return f"average of {len(config['data']['ood'])} OOD sets instead of {instead}"
 
 
-def _here(row, config):
+def _here(row, inside, config):
     """What the measured number rests on."""
     here = setting(config, row["method"])
     trained = "not trained here" if here["epochs"] is None else f"{here['epochs']} epochs"
-    texts = [label(here["network"]), trained, f"{here['images']} images"]
+    images = inside.loc[row["method"], "images"] if row["metric"] == "accuracy" else here["images"]
+    texts = [label(here["network"]), trained, f"{images} images"]
     if row["metric"].startswith("adversarial_accuracy"):
         kind = "randomised" if is_randomised(config["methods"][row["method"]]) else "deterministic"
         texts.append(f"{config['evaluation']['attack_id'][kind]['iterations']} AutoAttack iterations")

@@ -150,15 +150,14 @@ def _headline(frame, config):
 def _claims(frame, config):
     rows = []
     for _, values in frame.iterrows():
-        ends = [f"{values[end]:.1f}".replace("-", "−").replace("inf", "∞") for end in ("lower", "upper")]
-        measured = f"{values['measured']:.1f} [{', '.join(ends)}]".replace("-", "−")
+        measured, low, high = (_decimal(values[key]) for key in ("measured", "lower", "upper"))
         rows.append(
             {
                 "Claim": values["id"],
                 "Statement": values["statement"],
                 "Published": values["published"],
                 "Expected": values["expected"],
-                "Measured": "–" if np.isnan(values["measured"]) else measured,
+                "Measured": "–" if np.isnan(values["measured"]) else f"{measured} [{low}, {high}]",
                 "Verdict": values["verdict"],
                 "Why": values["why"],
             }
@@ -167,21 +166,21 @@ def _claims(frame, config):
 
 
 def _reported(frame, config):
-    turn = frame.groupby(["differences", "paper"]).cumcount()
+    turn = frame.groupby(["differences", "paper", "method"]).cumcount()
     chosen = frame.assign(turn=turn).sort_values(["differences", "turn"], kind="stable").index[:SHOWN]
     rows = []
     for _, values in frame.loc[sorted(chosen)].iterrows():
-        radius = "" if np.isnan(values["radius"]) else f" ({values['radius']:g})"
+        radius = "" if np.isnan(values["radius"]) else f" ({values['radius']:.3g})"
         rows.append(
             {
-                "Paper": values["paper"].split(" (")[0],
+                "Paper": re.split(r"[(;]", values["paper"])[0].strip(),
                 "ID": label(values["id_set"]),
                 "OOD": label(values["ood_set"]),
                 "Method": label(values["method"]),
                 "Metric": label(values["metric"]) + radius,
-                "Reported": f"{values['reported']:.1f}",
-                "Measured": f"{values['measured']:.1f}",
-                "Difference": f"{values['difference']:+.1f}".replace("-", "−"),
+                "Reported": _decimal(values["reported"]),
+                "Measured": _decimal(values["measured"]),
+                "Difference": _decimal(values["difference"], "+"),
                 "Setting": values["setting"],
             }
         )
@@ -257,6 +256,10 @@ def _columns(shown):
 
 def _levels(column):
     return [level for level in (column if isinstance(column, tuple) else (column,)) if level]
+
+
+def _decimal(value, sign="-"):
+    return f"{round(value, 1) + 0.0:{sign}.1f}".replace("-", "−").replace("inf", "∞")
 
 
 def _percent(value):

@@ -55,9 +55,7 @@ class Measures:
     def headline(self, method, favoured):
         """The mean of AUC, AUPR and 1 - FPR95 over the three protocols."""
         found = [self._detection(method, protocol, favoured) for protocol in PROTOCOLS]
-        return np.mean(
-            [1 - one[metric] if metric == "fpr95" else one[metric] for one in found for metric in METRICS], 0
-        )
+        return np.mean([(one["auc"], one["aupr"], 1 - one["fpr95"]) for one in found], axis=(0, 1))
 
     def guaranteed_l2(self, method, bound, sigma, radius, favoured):
         """Guaranteed AUC over the OOD sets in the l2 ball, by a bound on the smoothed score."""
@@ -85,9 +83,8 @@ class Measures:
         """ID accuracy under AutoAttack in the l-infinity ball of radius epsilon."""
         _require("ε", epsilon, self._config["evaluation"]["attack_id"]["epsilons"])
         rows = at(of_method(self._evidence, "attack_id", method), "attack_id", "epsilon", epsilon)
-        return self._share(
-            self._of_set(at(rows, "attack_id", "attack", WORST_CASE), "attack_id", "id")["correct"], favoured
-        )
+        rows = self._of_set(at(rows, "attack_id", "attack", WORST_CASE), "attack_id", "id")
+        return self._share(rows["correct"], favoured)
 
     def certified_accuracy(self, method, sigma, radius, favoured):
         """ID accuracy certified at an l2 radius under noise of sigma."""
