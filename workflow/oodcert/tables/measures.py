@@ -4,11 +4,11 @@ All values are in %, arrays [1 + RESAMPLES]: the first is what the tables show, 
 `oodcert.resampling`. Resamples of one set are the same for all methods and quantities, so that differences are paired.
 """
 
-from collections.abc import Callable
 from functools import cached_property
 
 import numpy as np
 
+from oodcert.claims import SETTINGS
 from oodcert.errors import InputError
 from oodcert.methods import bounds_of
 from oodcert.metrics import METRICS
@@ -17,6 +17,12 @@ from oodcert.tables.labels import label
 from oodcert.tables.sanity import sanity_table
 from oodcert.tables.select import at, of_method, of_set
 from oodcert.tables.values import PROTOCOLS, WORST_CASE
+
+OOD_SCORES = {  # protocol -> evaluation and column
+    "clean": ("clean", "score"),
+    "guaranteed": ("guarantee_linf", "upper"),
+    "adversarial": ("attack_linf", "attacked"),
+}
 
 
 class NotMeasured(Exception):
@@ -102,19 +108,16 @@ class Measures:
     def _detection(self, method, protocol, favoured):
         key = ("metrics", method, protocol, favoured)
         if key not in self._values:
-            epsilon = self._config["evaluation"]["epsilon"]
-            clean = of_method(self._evidence, "clean", method)
-            inside = self._of_set(clean, "clean", "id")["score"]
-            outside = {}
+            inside = self._of_set(of_method(self._evidence, "clean", method), "clean", "id")["score"]
+            evaluation, column = OOD_SCORES[protocol]
+            rows, outside = of_method(self._evidence, evaluation, method), {}
+            if protocol != "clean":
+                rows = at(rows, evaluation, "epsilon", self._config["evaluation"]["epsilon"])
             for name in self._config["data"]["ood"]:
-                if protocol == "clean":
-                    outside[name] = self._of_set(clean, "clean", name)["score"]
-                    continue
-                evaluation = {"guaranteed": "guarantee_linf", "adversarial": "attack_linf"}[protocol]
-                rows = at(of_method(self._evidence, evaluation, method), evaluation, "epsilon", epsilon)
-                rows = self._of_set(rows, evaluation, name)
-                vacuous = protocol == "guaranteed" and rows["vacuous"]
-                outside[name] = rows["upper"].mask(vacuous, np.inf) if protocol == "guaranteed" else rows["attacked"]
+                chosen = self._of_set(rows, evaluation, name)
+                outside[name] = chosen[column]
+                if protocol == "guaranteed":  # a vacuous bound is the worst value, also where it equals some ID score
+                    outside[name] = outside[name].mask(chosen["vacuous"], np.inf)
             self._values[key] = self._average(inside, outside, protocol == "guaranteed", favoured)
         return self._values[key]
 
@@ -153,14 +156,7 @@ class Measures:
         return rows
 
 
-QUANTITIES: dict[str, Callable] = {
-    "detection": Measures.detection,
-    "headline": Measures.headline,
-    "guaranteed_l2": Measures.guaranteed_l2,
-    "accuracy": Measures.accuracy,
-    "adversarial_accuracy": Measures.adversarial_accuracy,
-    "certified_accuracy": Measures.certified_accuracy,
-}
+QUANTITIES = {name: getattr(Measures, name) for name in SETTINGS}
 
 
 def _require(name, value, values):
