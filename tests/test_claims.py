@@ -263,7 +263,7 @@ def test_imported_networks(config):
     own = config | {"imports": {"oe": {"network": "a:b", "weights": "c"}}}
     assert lacking({"network": "resnet18", "epochs": 100}, own, ["oe"]) == [
         "own instead of ResNet-18",
-        "None epochs instead of 100",
+        "unknown epochs instead of 100",
     ]
     published_weights = config | {"weights": "published", "data": config["data"] | {"id": "cifar10"}}
     assert lacking({"network": "resnet18", "epochs": 100}, published_weights, ["oe"]) == []
@@ -466,9 +466,11 @@ def test_reported_numbers_of_the_same_sets_differ_in_fewer_settings(evidence):
     assert same["setting"].str.startswith("here CNN").all() and set(same["id_set"]) == {"cifar10"}
 
 
-def test_numbers_without_a_counterpart_are_left_out(evidence):
+def test_numbers_without_a_counterpart_are_left_out(evidence, tmp_path):
     for methods in (["prood"], ["distro"]):
         config = synthetic.config(methods=methods)
         frame = tables.reported_table(evidence, config)
         assert frame.empty
-        tables.readable("reported", frame, config)
+        shown = tables.readable("reported", frame, config)
+        tables.write_table(frame, tables.caption("reported", evidence, config), tmp_path / "reported", shown)
+        assert "| Paper" in (tmp_path / "reported.md").read_text()

@@ -172,8 +172,8 @@ def _reported(evidence, config):
         "Published numbers beside those of this run, in %, differences in points, with what differs in setting as far "
         "as paper/reported.csv knows it, and what this run's numbers rest on (here).",
         "What it lacks, networks, training and attacks among it, is in the papers, and nearly always differs.",
-        f"Of the rows in the csv file at most {SHOWN} are shown, those with the fewest known differences, from one "
-        "paper after the other.",
+        f"Of the rows in the csv file at most {SHOWN} are shown, those with the fewest known differences, the "
+        "papers and methods in turn.",
         _images(evidence, "clean", config),
         *_sets(config),
     ]

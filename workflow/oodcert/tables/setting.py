@@ -37,7 +37,7 @@ def lacking(needs, config, methods):
                 met, text = here[key] == wanted, f"{label(here[key])} instead of {label(wanted)}"
             else:
                 met = here[key] is not None and here[key] >= wanted
-                text = f"{here[key]} {key} instead of {wanted}"
+                text = f"{'unknown' if here[key] is None else here[key]} {key} instead of {wanted}"
             if not met:
                 found[text] = True
     return list(found)

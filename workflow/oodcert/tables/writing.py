@@ -184,7 +184,8 @@ def _reported(frame, config):
                 "Setting": values["setting"],
             }
         )
-    return pd.DataFrame(rows)
+    columns = ["Paper", "ID", "OOD", "Method", "Metric", "Reported", "Measured", "Difference", "Setting"]
+    return pd.DataFrame(rows, columns=columns, dtype=str)
 
 
 def _two_levels(rows):
