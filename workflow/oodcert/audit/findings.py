@@ -29,7 +29,7 @@ class Result:
 
     @property
     def status(self):
-        """ "FAILED" with any finding, "not checked" where something could not be or nothing was compared, else "ok"."""
+        """FAILED with any finding; not checked where something was not, or nothing was compared; else ok."""
         if self.findings:
             return "FAILED"
         return "ok" if self.compared and not self.unchecked else "not checked"

@@ -33,16 +33,25 @@ def names_of(config, evaluation):
     return ["linear"] if evaluation == "attack_linear" else [*config["methods"]]
 
 
+def tables_of(config):
+    """Names of the tables of a run."""
+    return [*TABLES]
+
+
+def drawings_of(config):
+    """Names of the figures of a run: learning curves only where something is trained."""
+    return [name for name in FIGURES if name != "training" or trained(config)]
+
+
 def files_of(config):
     """Names, as in a manifest, of all files that a run must have."""
     evidence = [f"evidence/{one}/{name}" for one in (*KEYS, "training") for name in names_of(config, one)]
-    figures = [name for name in FIGURES if name != "training" or trained(config)]
     return [
         "checks.csv",
         "evidence/denoised.npz",
         *(f"{stem}.{kind}" for stem in evidence for kind in ("parquet", "json")),
-        *(f"tables/{table}.{kind}" for table in TABLES for kind in ("csv", "md", "tex")),
-        *(f"figures/{name}.{kind}" for name in figures for kind in ("pdf", "png")),
+        *(f"tables/{table}.{kind}" for table in tables_of(config) for kind in ("csv", "md", "tex")),
+        *(f"figures/{name}.{kind}" for name in drawings_of(config) for kind in ("pdf", "png")),
     ]
 
 

@@ -111,12 +111,8 @@ def _configured(record, config, evaluation, name, file):
 
 
 def _seed(record, config, file):
-    found = record["settings"].get("seed")
-    return (
-        []
-        if found == config["seed"]
-        else [Finding(file, "settings.seed", f"{found}, but by the config {config['seed']}")]
-    )
+    found, seed = record["settings"].get("seed"), config["seed"]
+    return [] if found == seed else [Finding(file, "settings.seed", f"{found}, but by the config {seed}")]
 
 
 def _consistent(hashes):

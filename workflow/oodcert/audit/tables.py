@@ -6,6 +6,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from oodcert.audit.findings import Finding, Result
+from oodcert.audit.layout import tables_of
 from oodcert.tables import TABLES, caption, readable, write_table
 
 REMEDY = "write it again from the evidence: delete it and run `snakemake --cores all`"
@@ -16,8 +17,8 @@ def check_tables(run):
     compared, findings = 0, []
     with TemporaryDirectory() as folder:
         run.checks.to_csv(Path(folder) / "checks.csv", index=False)
-        for name, table in TABLES.items():
-            frame = table(run.evidence, run.config)
+        for name in tables_of(run.config):
+            frame = TABLES[name](run.evidence, run.config)
             shown = readable(name, frame, run.config)
             write_table(frame, caption(name, run.evidence, run.config), Path(folder) / "tables" / name, shown)
         for path in sorted(path for path in Path(folder).rglob("*") if path.is_file()):
