@@ -1,5 +1,14 @@
 # The order check that everything waits for, and the tables.
-TABLES = ["id", "autoattack", "ood", "l2", "sanity", "headline"]
+PUBLISHED = ["published"] if EVALUATION["published"] else []
+TABLES = [
+    "id",
+    "autoattack",
+    "ood",
+    "l2",
+    "sanity",
+    "headline",
+    *(["ablation"] if PUBLISHED else []),
+]
 
 
 rule check:
@@ -39,6 +48,7 @@ rule write_tables:
             "attack_l2",
             "certify_id",
             "attack_id",
+            *PUBLISHED,
         ),
         linear=LINEAR,
         checks=rules.check.output,
@@ -73,7 +83,15 @@ rule write_tables:
     params:
         **{
             key: config[key]
-            for key in ("seed", "data", "methods", "weights", "imports", "evaluation")
+            for key in (
+                "seed",
+                "protocol",
+                "data",
+                "methods",
+                "weights",
+                "imports",
+                "evaluation",
+            )
         },
     message:
         "Writing the tables"

@@ -71,7 +71,9 @@ def deployed(evaluation, detector, images, name, purpose="clean"):
         for index, real in chunks(ids, max(1, settings["batch_size"] // draws)):
             batch = images[index]
             if noisy_parts(detector.network):
-                noise = batch_draws(normal_draws, settings["seed"], f"{purpose}/{name}", ids[index], draws, batch.shape[1:])
+                noise = batch_draws(
+                    normal_draws, settings["seed"], f"{purpose}/{name}", ids[index], draws, batch.shape[1:]
+                )
                 outputs = replayed_logits(detector.network, batch, torch.from_numpy(noise).to(batch.device))
             else:
                 outputs = checked_logits(detector.network, batch)[None]

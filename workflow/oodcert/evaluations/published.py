@@ -20,7 +20,7 @@ from oodcert.published import networks
 from oodcert.published.attack import published_ensemble
 from oodcert.published.bounds import joined, linf_bound
 from oodcert.published.flags import LOADER_BATCH, Case, acting, protocol
-from oodcert.published.l2 import SCORE_ALPHA, certificate, own_radii
+from oodcert.published.l2 import certificate, own_radii
 from oodcert.rng import batch_draws, derive, normal_draws
 
 # flags that each quantity is measured without, one at a time; the others need no network (oodcert.tables.published)
@@ -37,7 +37,7 @@ def published(evaluation):
     switched: "" under the published protocol, or the flag that is made sound, where that may change the quantity.
     Quantities: score, attacked and bound (in the l-infinity ball); agreeing, the votes of n that voted_class has;
     voted_right, whether it is the label; one_pass, its probability; l2_bound, a sound upper bound at the own radius;
-    correct and, of randomised methods under AutoAttack, robust_<epsilon>; single_image, whether a bound of one image
+    correct and, of randomised methods under AutoAttack at its largest radius, robust; single_image, whether a bound of one image
     alone can be computed. The images of voted OOD sets are the first in the order of their source (D6).
     """
     settings = evaluation.settings
@@ -93,9 +93,7 @@ def _scores(work):
 def _bounds(work):
     settings, composition = work.settings, work.settings["composition"]
     parts = {name: deepcopy(part).double().eval() for name, part in work.parts.items() if name != "denoiser"}
-    bound = partial(
-        linf_bound, composition, parts, epsilon=settings["epsilon"], num_classes=settings["num_classes"]
-    )
+    bound = partial(linf_bound, composition, parts, epsilon=settings["epsilon"], num_classes=settings["num_classes"])
     with torch.inference_mode():
         for switched, flags in variants(BOUNDS, work):
             for name, ids in work.ood():
@@ -246,7 +244,7 @@ def _bounds_at_own_radii(work, draws, agreeing, flags):
     """Sound upper bounds on the smoothed scores [N] in the balls of the images' own radii (D2 made sound)."""
     settings = work.settings
     kind = certificate(settings["composition"], settings["bounds"])
-    own = own_radii(agreeing, settings["n"], settings["sigma"], SCORE_ALPHA, flags)
+    own = own_radii(agreeing, settings["n"], settings["sigma"], settings["alpha"], flags)
     return [
         score_bounds([kind], row, settings["sigma"], [radius], settings["alpha"])[kind][2][0]
         for row, radius in zip(draws, own, strict=True)
@@ -256,27 +254,26 @@ def _bounds_at_own_radii(work, draws, agreeing, flags):
 def _labels(work):
     """ID images under AutoAttack, judged by single passes or, made sound, as in attack_id (D18)."""
     settings, images, image_set = work.settings, work.images("id"), work.sets["id"]
-    targets = torch.from_numpy(image_set.labels).to(images.device)
-    for epsilon in settings["epsilons"]:
-        for switched, flags in variants(LABELS, work):
-            sigma = networks.label_sigma(settings["sigma"], epsilon, image_set.shape, work.parts, flags)
-            with _network(work, sigma, flags) as network:
-                found = autoattack(
-                    ClassLogits(network, settings["num_classes"]),
-                    images,
-                    targets,
-                    epsilon,
-                    **settings["autoattack"],
-                    seed=derive(settings["seed"], "autoattack", epsilon) % 2**32,
-                    batch_size=settings["batch_size"],
-                )
-                points = {attack: adversarial for attack, (adversarial, _) in found.items()}
-                right = partial(_right, work, network)
-                judged = {switched: _judged_once(right, images, points, flags)}
-                if not switched:
-                    judged["D18"] = _judged_by_means(right, images, points)
-            for key, robust in judged.items():
-                yield _rows(work, "id", key, f"robust_{epsilon:g}", robust)
+    targets, epsilon = torch.from_numpy(image_set.labels).to(images.device), max(settings["epsilons"])
+    for switched, flags in variants(LABELS, work):
+        sigma = networks.label_sigma(settings["sigma"], epsilon, image_set.shape, work.parts, flags)
+        with _network(work, sigma, flags) as network:
+            found = autoattack(
+                ClassLogits(network, settings["num_classes"]),
+                images,
+                targets,
+                epsilon,
+                **settings["autoattack"],
+                seed=derive(settings["seed"], "autoattack", epsilon) % 2**32,
+                batch_size=settings["batch_size"],
+            )
+            points = {attack: adversarial for attack, (adversarial, _) in found.items()}
+            right = partial(_right, work, network)
+            judged = {switched: _judged_once(right, images, points, flags)}
+            if not switched:
+                judged["D18"] = _judged_by_means(right, images, points)
+        for key, robust in judged.items():
+            yield _rows(work, "id", key, "robust", robust)
 
 
 def _right(work, network, images, flags, purpose):

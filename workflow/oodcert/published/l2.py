@@ -4,15 +4,15 @@ import numpy as np
 
 from oodcert.certification.bounds import vote_radius
 from oodcert.methods import bounds_of
+from oodcert.published.flags import ALPHAS
 
-SCORE_ALPHA, LABEL_ALPHA = 0.01, 0.001  # whatever the config says (D7)
 CONSTANT = np.sqrt(2 / np.pi)
 
 
 def own_radii(agreeing, n, sigma, alpha, protocol, of_labels=False):
     """The certified radius of each image's vote [N], 0 where it abstains; alpha is the config's (D7)."""
     if "D7" in protocol:
-        alpha = LABEL_ALPHA if of_labels else SCORE_ALPHA
+        alpha = ALPHAS[of_labels]
     return vote_radius(agreeing, n, sigma, alpha)
 
 

@@ -13,7 +13,7 @@ from oodcert.data.noise_sets import NOISE
 from oodcert.errors import InputError
 from oodcert.methods import is_randomised
 from oodcert.metrics import METRICS, ood_metrics
-from oodcert.published.flags import ALL, LOADER_BATCH, protocol
+from oodcert.published.flags import ALL, GROUPS, LOADER_BATCH, protocol
 from oodcert.published.l2 import certificate, l2_scores, own_radii
 from oodcert.tables.select import of_method
 from oodcert.tables.values import (
@@ -29,17 +29,19 @@ SURPLUS = 10  # ID images for each OOD image (D21)
 QUANTITIES = {"clean": "score", "guaranteed": "bound", "adversarial": "attacked"}
 
 
-def measured(evidence, config, switched=""):
+def measured(evidence, config, switched="", groups=tuple(GROUPS)):
     """A row per method x measure: method, measure, value.
 
     Measures: <clean | guaranteed | adversarial>_<auc | aupr | fpr95>, averages over the OOD sets, and headline, the mean
     of the nine (1 - FPR95); violations, the share of OOD images whose attacked score is above its bound; l2_auc_<R>,
     the guaranteed l2 AUC, NaN where nothing is certified; l2_population_<R>, the share of OOD images in it; l2_highest,
-    the highest value that counts as a confidence; id_accuracy, id_adversarial_<epsilon>, id_certified_<R>: shares of
-    the ID images, attacked ones of randomised methods alone; single_image: 1 where the bound of one image alone can be computed. All are of the images of
-    evaluation.published; "all" takes them from the evidence of the other evaluations, by the other tables' functions.
+    the highest value that counts as a confidence; id_accuracy, id_certified_<R> and, of randomised methods,
+    id_adversarial at AutoAttack's largest radius: shares of the ID images; single_image, of joint models: 1 where the
+    bound of one image alone can be computed. All are of the images of evaluation.published; "all" takes them from the
+    evidence of the other evaluations, by the functions of the other tables. groups: those of
+    oodcert.published.flags.GROUPS that are wanted, but for "all".
     """
-    return _long(_sound(evidence, config) if switched == ALL else _published(evidence, config, switched))
+    return _long(_sound(evidence, config) if switched == ALL else _published(evidence, config, switched, groups))
 
 
 def published_ood_table(evidence, config, switched=""):
@@ -85,14 +87,19 @@ class _Values:
         return self._found.get((*key, self._switched), self._found[*key, ""])
 
 
-def _published(evidence, config, switched):
-    found = _detection(published_ood_table(evidence, config, switched))
+def _published(evidence, config, switched, groups):
+    found, published = {method: {} for method in config["methods"]}, protocol(switched)
+    if "linf" in groups:
+        found = _detection(published_ood_table(evidence, config, switched))
     for method, composition in config["methods"].items():
         values = _Values(evidence, method, switched)
-        found[method] |= _violations(values, config)
-        found[method] |= _l2(values, composition, config, protocol(switched))
-        found[method] |= _labels(values, composition, config, protocol(switched))
-        if composition["discriminator"]:
+        if "linf" in groups:
+            found[method] |= _violations(values, config)
+        if "l2" in groups:
+            found[method] |= _l2(values, composition, config, published)
+        if "id" in groups:
+            found[method] |= _labels(values, composition, config, published)
+        if "single" in groups and composition["discriminator"]:
             found[method]["single_image"] = values["single_image", "id"].min()
     return found
 
@@ -114,8 +121,9 @@ def _sound(evidence, config):
         if composition["score"] not in UNBOUNDED_SCORES:
             mine["l2_highest"] = _highest_bound(few, method, sigma, bound)
         mine["id_accuracy"] = labels.loc[method, "clean_accuracy"]
-        for epsilon in _attacked_at(composition, config):
-            mine[f"id_adversarial_{epsilon:g}"] = labels.loc[method, adversarial_column(epsilon)]
+        if is_randomised(composition):
+            largest = max(config["evaluation"]["attack_id"]["epsilons"])
+            mine["id_adversarial"] = labels.loc[method, adversarial_column(largest)]
         for radius in config["evaluation"]["certify_id"]["radii"]:
             mine[f"id_certified_{radius:g}"] = labels.loc[method, certified_column(sigma, radius)]
         if composition["discriminator"]:
@@ -194,16 +202,11 @@ def _labels(values, composition, config, published):
     settings, n = config["evaluation"], config["evaluation"]["published"]["n"]
     certify = settings["certify_id"]
     found = {"id_accuracy": values["correct", "id"].mean()}
-    for epsilon in _attacked_at(composition, config):
-        found[f"id_adversarial_{epsilon:g}"] = values[f"robust_{epsilon:g}", "id"].mean()
+    if is_randomised(composition):  # no flag departs from the others' AutoAttack
+        found["id_adversarial"] = values["robust", "id"].mean()
     own = own_radii(values["agreeing", "id"], n, settings["sigma"], certify["alpha"], published, of_labels=True)
     certified = (values["voted_right", "id"].to_numpy() > 0) & (own > 0)
     return found | {f"id_certified_{radius:g}": (certified & (own >= radius)).mean() for radius in certify["radii"]}
-
-
-def _attacked_at(composition, config):
-    """The radii of AutoAttack: of a method without a denoiser it is the main evaluation's, which no flag departs from."""
-    return config["evaluation"]["attack_id"]["epsilons"] if is_randomised(composition) else []
 
 
 def _long(found):

@@ -8,6 +8,8 @@ import pandas as pd
 
 from oodcert.files import atomic
 from oodcert.metrics import METRICS
+from oodcert.published.flags import ALL
+from oodcert.tables.ablation import measure_label, shown
 from oodcert.tables.captions import points
 from oodcert.tables.labels import label, marked
 from oodcert.tables.sanity import radius_column
@@ -38,7 +40,15 @@ def readable(kind, frame, config):
 
     Columns of two levels belong together under the first. The l2 table is cut to the AUC's average over the sets.
     """
-    forms = {"id": _id, "autoattack": _autoattack, "ood": _ood, "l2": _l2, "sanity": _sanity, "headline": _headline}
+    forms = {
+        "id": _id,
+        "autoattack": _autoattack,
+        "ood": _ood,
+        "l2": _l2,
+        "sanity": _sanity,
+        "headline": _headline,
+        "ablation": _ablation,
+    }
     return forms[kind](frame, config)
 
 
@@ -135,6 +145,22 @@ def _headline(frame, config):
     return _two_levels(rows)
 
 
+def _ablation(frame, config):
+    rows = []
+    for _, values in shown(frame).iterrows():
+        rows.append(
+            {
+                "Flag": values["flag"],
+                "": values["name"] if values["flag"] != ALL else "all flags",
+                "Method": label(values["method"]),
+                "Measure": measure_label(values["measure"]),
+                **{key.capitalize(): _percent(values[key]) for key in ("published", "sound")},
+                "Effect": "–" if np.isnan(values["effect"]) else points(values["effect"]),
+            }
+        )
+    return pd.DataFrame(rows)
+
+
 def _two_levels(rows):
     frame = pd.DataFrame(rows)
     return frame.set_axis(pd.MultiIndex.from_tuples(frame.columns), axis=1)
@@ -201,4 +227,4 @@ def _levels(column):
 
 
 def _percent(value):
-    return f"{100 * value:.1f}"
+    return "–" if np.isnan(value) else f"{100 * value:.1f}"
