@@ -14,7 +14,7 @@ from oodcert.rng import batch_draws, normal_draws, uniform_draws
 MOMENTUM = 0.9
 
 
-def published_ensemble(network, score, images, ids, name, epsilon, *, protocol, apgd, pgd, draws, seed):
+def published_ensemble(network, score, images, ids, name, *, epsilon, protocol, apgd, pgd, draws, seed):
     """Images in ‖x' - x‖∞ ≤ epsilon by every attack: dict from its name to images [N, C, H, W], one batch [N] of them.
 
     Budgets and randomness as of oodcert.attacks.ood.linf_ensemble; there is no Square. Published, "apgd" leaves every

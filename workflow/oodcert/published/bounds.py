@@ -12,8 +12,8 @@ def linf_bound(composition, parts, images, epsilon, num_classes, protocol):
     """What is taken for an upper bound [N] on the scores in the ball: images [N, C, H, W] and parts in one precision.
 
     Of a general network it is the exponential of the largest softmax of upper bounds on the outputs (D10), over a box
-    that is not cut to [0, 1] (D11); where there are no interval bounds the softmax counts as 1, its worst value. A joint
-    model's bound is that of CLASSES classes (D13).
+    that is not cut to [0, 1] (D11); where there are no interval bounds the softmax counts as 1, its worst value. The
+    bound of a joint model is that of CLASSES classes (D13).
     """
     general, low, high = is_general(composition), images - epsilon, images + epsilon
     if not (general and "D11" in protocol):

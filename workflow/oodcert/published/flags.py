@@ -13,7 +13,7 @@ LOADER_BATCH = {True: 16, False: 128}  # images, of randomised methods and of th
 
 class Case(NamedTuple):
     """What decides whether a flag acts: a method's composition, and of the config the number of classes, the OOD sets,
-    the images of every set that are evaluated (evaluation.published) and that there are (data.test_images), and the α of
+    images of every set that are evaluated (evaluation.published) and that there are (data.test_images), and the α of
     scores and labels, which no network depends on."""
 
     composition: dict
@@ -103,61 +103,47 @@ GUARANTEED = ("guaranteed", "headline", "violations")
 ATTACKED = ("adversarial", "headline", "violations")
 L2 = "l2_"
 
+VIOLATED = (*LINF, "violations")
+
 FLAGS = {
-    "D1": Flag(
-        "double noise", "noise is added a second time before the denoiser", (L2, "id_certified"), _without_denoiser
-    ),
+    "D1": Flag("double noise", "the denoiser's input has noise added twice", (L2, "id_certified"), _without_denoiser),
     "D2": Flag("unsmoothed score", "the l2 bound is of one pass and has no 1/σ", ("l2_auc", "l2_highest")),
     "D3": Flag("own radius", "every score is raised by its own radius, ID ones too", ("l2_auc", "l2_highest")),
     "D4": Flag("abstain as safe", "uncertified OOD images take the score 0", ("l2_auc",)),
     "D5": Flag("dropped abstentions", "abstentions count at radius 0 alone", ("l2_auc", "l2_population")),
     "D6": Flag("first images", "the first images of an OOD set stand for it", (L2,), _all_images),
-    "D7": Flag(
-        "two alphas", "α is 0.01 for scores, 0.001 for labels, whatever is set", (L2, "id_certified"), _same_alphas
-    ),
+    "D7": Flag("two alphas", "α is 0.01 for scores, 0.001 for labels", (L2, "id_certified"), _same_alphas),
     "D8": Flag(
-        "hidden timestep",
-        "the denoiser runs at its lowest noise",
-        (*LINF, "violations", "id_accuracy"),
-        _without_denoiser,
+        "hidden timestep", "the denoiser runs at its lowest noise", (*VIOLATED, "id_accuracy"), _without_denoiser
     ),
     "D9": Flag(
         "discriminator input",
         "the discriminator sees the denoised image, its bound the raw one",
-        (*LINF, "violations", L2, "id_"),
+        (*VIOLATED, L2, "id_"),
         _without_denoised_discriminator,
     ),
-    "D10": Flag(
-        "exp of softmax", "the bound is the exponential of a softmax of upper bounds", GUARANTEED, _not_general
-    ),
+    "D10": Flag("exp of softmax", "the bound is exp of a softmax of upper bounds", GUARANTEED, _not_general),
     "D11": Flag("unclamped box", "the ball is not cut to the pixel range", GUARANTEED, _unbounded),
     "D12": Flag(
         "batch of one", "the bound of a single image loses its dimension", ("single_image",), _without_discriminator
     ),
-    "D13": Flag(
-        "10 classes", "the joint model is built for 10 classes", (*LINF, "violations", L2, "id_"), _right_classes
-    ),
+    "D13": Flag("10 classes", "the joint model is built for 10 classes", (*VIOLATED, L2, "id_"), _right_classes),
     "D14": Flag("label-gated APGD", "APGD attacks no OOD image, for none has a label", ATTACKED),
     "D17": Flag("ε as σ", "AutoAttack meets the denoiser at σ = ε√d", ("id_adversarial",), _without_denoiser),
     "D18": Flag(
         "no EOT",
         "scores and gradients are of one draw, maxima over fresh ones",
-        (*LINF, "violations", "id_accuracy", "id_adversarial"),
+        (*VIOLATED, "id_accuracy", "id_adversarial"),
         _without_denoiser,
     ),
     "D19": Flag("batch-dependent PGD", "PGD's steps are the gradient of the batch's mean", ATTACKED),
     "D20": Flag("repeated noise", "two workers draw the same noise images", LINF, _single_batch),
     "D21": Flag("unbalanced AUPR", "ten ID images stand against each OOD image", (*AUPR, "headline")),
-    "D22": Flag(
-        "energy sign",
-        "the energy is negated, and its attack raises the softmax",
-        (*LINF, "violations", L2),
-        _other_score,
-    ),
-    "D23": Flag("path contains", "a path with CIFAR10 in it, so CIFAR100 too, has 4000 steps", (), _own_schedule),
+    "D22": Flag("energy sign", "the energy is negated; its attack raises the softmax", (*VIOLATED, L2), _other_score),
+    "D23": Flag("path contains", "weights with CIFAR10 in their path, so CIFAR100, have 4000 steps", (), _own_schedule),
     "D24": Flag("no public weights", "no CIFAR-100 denoiser was published", (), _no_computation),
 }
-GROUPS = {"linf": (*LINF, "violations"), "l2": ("l2",), "id": ("id",), "single": ("single",)}
+GROUPS = {"linf": VIOLATED, "l2": ("l2",), "id": ("id",), "single": ("single",)}
 PUBLISHED, SOUND = frozenset(FLAGS), frozenset()
 ALL = "all"
 
@@ -167,6 +153,19 @@ def protocol(switched):
     return SOUND if switched == ALL else PUBLISHED - {switched}
 
 
+def case_of(method, config):
+    """The Case of a method in a config."""
+    data, settings = config["data"], config["evaluation"]
+    return Case(
+        config["methods"][method],
+        data["num_classes"],
+        tuple(data["ood"]),
+        settings["published"]["images"],
+        data["test_images"],
+        (settings["certify_l2"]["alpha"], settings["certify_id"]["alpha"]),
+    )
+
+
 def acting(flags, case):
     """Those of the flags that act in a Case."""
     return [flag for flag in flags if FLAGS[flag].idle(case) is None]
@@ -174,9 +173,8 @@ def acting(flags, case):
 
 def groups(flag):
     """The groups of measures that the flag touches, of GROUPS."""
-    return tuple(
-        group for group, members in GROUPS.items() if any(one.startswith(members) for one in FLAGS[flag].touches)
-    )
+    touched = FLAGS[flag].touches
+    return tuple(group for group, starts in GROUPS.items() if any(one.startswith(starts) for one in touched))
 
 
 def touches(flag, measure):

@@ -21,9 +21,9 @@ def l2_scores(one_pass, bound, own, radius, inside, protocol):
 
     one_pass [N]: probability of the voted class in a single pass; bound [N]: upper bounds on the smoothed score at the
     image's own radius; own [N]: those radii, 0 for an abstention; inside: whether the images are in-distribution.
-    Published: one pass (D2) plus sqrt(2/π) times the own radius (D3), 0 where the own radius is smaller than the queried
-    one (D4), and nothing where the vote abstains, except at radius 0 (D5). Sound, each by itself: the bound in place of
-    the pass; the queried radius, and none for ID images; the worst value; every image.
+    Published: one pass (D2) plus sqrt(2/π) times the own radius (D3), 0 where it is smaller than the queried (D4), and
+    nothing where the vote abstains, except at radius 0 (D5). Sound, each by itself: the bound in place of the sum; the
+    queried radius, and none for ID images; the worst value; every image.
     """
     distance = own if "D3" in protocol else 0.0 if inside else radius
     scores = one_pass + CONSTANT * distance if "D2" in protocol else bound

@@ -34,7 +34,8 @@ def network(composition, parts, sigma, num_classes, protocol, noisy):
     """A method's network under a protocol; arguments as of oodcert.methods.
 
     noisy: it adds N(0, sigma² I) noise to its own input, as it is deployed; otherwise its input is noisy already.
-    Published, the denoiser stands before the discriminator too (D9).
+    Published, the denoiser stands before the discriminator too (D9). The network is a module of its own, so that what
+    passes through it, and not through others of the same parts, can be counted.
     """
 
     def denoise(inner):
@@ -51,7 +52,7 @@ def network(composition, parts, sigma, num_classes, protocol, noisy):
         return JointNetwork(inner, parts["discriminator"], num_classes)
 
     classifier = parts[composition["classifier"]]
-    return (denoise(join(classifier)) if "D9" in protocol else join(denoise(classifier))).eval()
+    return nn.Sequential(denoise(join(classifier)) if "D9" in protocol else join(denoise(classifier))).eval()
 
 
 def detector(network, score, protocol):

@@ -3,7 +3,7 @@
 import numpy as np
 import pandas as pd
 
-from oodcert.published.flags import ALL, FLAGS, Case, acting, groups, touches
+from oodcert.published.flags import ALL, FLAGS, acting, case_of, groups, touches
 from oodcert.tables.published import measured
 
 COLUMNS = ["method", "flag", "name", "measure", "published", "sound", "effect", "note"]
@@ -33,13 +33,13 @@ def ablation_table(evidence, config):
     published, sound = _by_method(measured(evidence, config)), _by_method(measured(evidence, config, ALL))
     alone = {}
     for flag in FLAGS:
-        methods = {name: one for name, one in config["methods"].items() if acting([flag], case(name, config))}
+        methods = {name: one for name, one in config["methods"].items() if acting([flag], case_of(name, config))}
         if methods:
             alone[flag] = _by_method(measured(evidence, {**config, "methods": methods}, flag, groups(flag)))
     rows = []
     for method in config["methods"]:
         for flag in FLAGS:
-            reason = FLAGS[flag].idle(case(method, config))
+            reason = FLAGS[flag].idle(case_of(method, config))
             if reason is not None:
                 rows.append((method, flag, FLAGS[flag].name, "", np.nan, np.nan, f"no effect here: {reason}"))
                 continue
@@ -51,19 +51,6 @@ def ablation_table(evidence, config):
     return table.assign(effect=table["sound"] - table["published"])[COLUMNS]
 
 
-def case(method, config):
-    """The Case of a method in a config."""
-    data, settings = config["data"], config["evaluation"]
-    return Case(
-        config["methods"][method],
-        data["num_classes"],
-        tuple(data["ood"]),
-        settings["published"]["images"],
-        data["test_images"],
-        (settings["certify_l2"]["alpha"], settings["certify_id"]["alpha"]),
-    )
-
-
 def shown(table):
     """The table's rows for the eye: of each flag the measure that it moves most, for one method, then `all` of it.
 
@@ -73,7 +60,7 @@ def shown(table):
     acted = table[table["measure"] != ""].copy()
     acted["size"] = acted["effect"].abs().fillna(0)
     rows = []
-    for flag, part in acted[acted["flag"] != ALL].groupby("flag", sort=False):
+    for _, part in acted[acted["flag"] != ALL].groupby("flag", sort=False):
         mine = part[part["method"] == "distro"]
         one = (part if mine.empty else mine).sort_values("size", ascending=False, kind="stable")
         rows.append(one.iloc[0])

@@ -15,7 +15,7 @@ from oodcert.methods import is_randomised
 from oodcert.metrics import METRICS, ood_metrics
 from oodcert.published.flags import ALL, GROUPS, LOADER_BATCH, protocol
 from oodcert.published.l2 import certificate, l2_scores, own_radii
-from oodcert.tables.select import of_method
+from oodcert.tables.select import at, of_method
 from oodcert.tables.values import (
     PROTOCOLS,
     adversarial_column,
@@ -32,8 +32,8 @@ QUANTITIES = {"clean": "score", "guaranteed": "bound", "adversarial": "attacked"
 def measured(evidence, config, switched="", groups=tuple(GROUPS)):
     """A row per method x measure: method, measure, value.
 
-    Measures: <clean | guaranteed | adversarial>_<auc | aupr | fpr95>, averages over the OOD sets, and headline, the mean
-    of the nine (1 - FPR95); violations, the share of OOD images whose attacked score is above its bound; l2_auc_<R>,
+    Measures: <clean | guaranteed | adversarial>_<auc | aupr | fpr95>, averages over the OOD sets; headline, the mean of
+    the nine (1 - FPR95); violations, the share of OOD images whose attacked score is above its bound; l2_auc_<R>,
     the guaranteed l2 AUC, NaN where nothing is certified; l2_population_<R>, the share of OOD images in it; l2_highest,
     the highest value that counts as a confidence; id_accuracy, id_certified_<R> and, of randomised methods,
     id_adversarial at AutoAttack's largest radius: shares of the ID images; single_image, of joint models: 1 where the
@@ -52,7 +52,7 @@ def published_ood_table(evidence, config, switched=""):
         inside = np.repeat(found["score", "id"], SURPLUS if "D21" in published else 1)
         for name in config["data"]["ood"]:
             for kind in PROTOCOLS:
-                scores = found[QUANTITIES[kind], name].to_numpy()
+                scores = found[QUANTITIES[kind], name]
                 if "D20" in published and name in NOISE:
                     scores = scores[repeated(len(scores), LOADER_BATCH[composition["denoiser"]])]
                 rows.append({"method": method, "set": name, "protocol": kind, **ood_metrics(inside, scores)})
@@ -69,22 +69,21 @@ def repeated(count, batch):
 
 
 class _Values:
-    """Published evidence of one method: [quantity, set] gives values by sample, with the flag `switched` sound where
+    """Published evidence of one method: [quantity, set] gives an array of values, with the flag `switched` sound where
     that was measured apart."""
 
     def __init__(self, evidence, method, switched):
         rows = of_method(evidence, "published", method)
-        keys = ["quantity", "set", "switched"]
-        self._found = {key: part.set_index("sample")["value"] for key, part in rows.groupby(keys, sort=False)}
-        self._method, self._switched = method, switched
+        self._places = rows.groupby(["quantity", "set", "switched"], sort=False).indices
+        self._values, self._method, self._switched = rows["value"].to_numpy(), method, switched
 
     def __getitem__(self, key):
-        if (*key, "") not in self._found:
+        if (*key, "") not in self._places:
             raise InputError(
                 f"The published evidence of method {self._method!r} has no {key[0]} of the set {key[1]!r}: run that "
                 "evaluation again."
             )
-        return self._found.get((*key, self._switched), self._found[*key, ""])
+        return self._values[self._places.get((*key, self._switched), self._places[*key, ""])]
 
 
 def _published(evidence, config, switched, groups):
@@ -105,30 +104,41 @@ def _published(evidence, config, switched, groups):
 
 
 def _sound(evidence, config):
-    few, sigma = _same_images(evidence), config["evaluation"]["sigma"]
+    few, settings = _same_images(evidence), config["evaluation"]
     found = _detection(ood_table(few, config).query("set != 'average'"))
-    one = {"certify_l2": {**config["evaluation"]["certify_l2"], "sigmas": [sigma]}}
-    l2 = guaranteed_l2_table(few, {**config, "evaluation": {**config["evaluation"], **one}})
-    l2 = l2[l2["set"] == "average"].set_index(["method", "bound", "radius"])["auc"]
     labels = id_table(few, config).set_index("method")
     for method, composition in config["methods"].items():
-        bound = certificate(composition, one["certify_l2"]["bounds"])
         mine = found[method]
         attacked = of_method(few, "attack_linf", method).merge(of_method(few, "guarantee_linf", method))
         mine["violations"] = _share_above(attacked["attacked"], attacked["upper"])
-        for radius in one["certify_l2"]["radii"]:
-            mine[f"l2_auc_{radius:g}"], mine[f"l2_population_{radius:g}"] = l2[method, bound, radius], 1.0
-        if composition["score"] not in UNBOUNDED_SCORES:
-            mine["l2_highest"] = _highest_bound(few, method, sigma, bound)
+        mine |= _sound_l2(few, config, method)
         mine["id_accuracy"] = labels.loc[method, "clean_accuracy"]
         if is_randomised(composition):
-            largest = max(config["evaluation"]["attack_id"]["epsilons"])
+            largest = max(settings["attack_id"]["epsilons"])
             mine["id_adversarial"] = labels.loc[method, adversarial_column(largest)]
-        for radius in config["evaluation"]["certify_id"]["radii"]:
-            mine[f"id_certified_{radius:g}"] = labels.loc[method, certified_column(sigma, radius)]
+        for radius in settings["certify_id"]["radii"]:
+            mine[f"id_certified_{radius:g}"] = labels.loc[method, certified_column(settings["sigma"], radius)]
         if composition["discriminator"]:
             mine["single_image"] = 1.0
     return found
+
+
+def _sound_l2(evidence, config, method):
+    settings, sigma, composition = config["evaluation"], config["evaluation"]["sigma"], config["methods"][method]
+    bound = certificate(composition, settings["certify_l2"]["bounds"])
+    one = {"certify_l2": {**settings["certify_l2"], "sigmas": [sigma], "bounds": [bound]}}
+    table = guaranteed_l2_table(
+        evidence, {**config, "methods": {method: composition}, "evaluation": {**settings, **one}}
+    ).query("set == 'average'")
+    found = {}
+    for radius, auc in zip(table["radius"], table["auc"], strict=True):
+        found |= {f"l2_auc_{radius:g}": auc, f"l2_population_{radius:g}": 1.0}
+    if composition["score"] in UNBOUNDED_SCORES:
+        return found
+    rows = at(at(of_method(evidence, "certify_l2", method), "certify_l2", "sigma", sigma), "certify_l2", "bound", bound)
+    inside = rows["set"] == "id"
+    highest = max(rows.loc[inside & (rows["radius"] == 0), "lower"].max(), rows.loc[~inside, "upper"].max())
+    return found | {"l2_highest": highest}
 
 
 def _same_images(evidence):
@@ -173,7 +183,7 @@ def _l2(values, composition, config, published):
     }
 
     def scores(name, radius):
-        one_pass, bound = (values[quantity, name].to_numpy() for quantity in ("one_pass", "l2_bound"))
+        one_pass, bound = (values[quantity, name] for quantity in ("one_pass", "l2_bound"))
         return l2_scores(one_pass, bound, own[name], radius, name == "id", published)
 
     for radius in settings["radii"]:
@@ -191,13 +201,6 @@ def _l2(values, composition, config, published):
     return found if composition["score"] in UNBOUNDED_SCORES else found | {"l2_highest": highest}
 
 
-def _highest_bound(evidence, method, sigma, bound):
-    rows = of_method(evidence, "certify_l2", method)
-    rows = rows[np.isclose(rows["sigma"], sigma) & (rows["bound"] == bound)]
-    inside = rows["set"] == "id"
-    return max(rows.loc[inside & (rows["radius"] == 0), "lower"].max(), rows.loc[~inside, "upper"].max())
-
-
 def _labels(values, composition, config, published):
     settings, n = config["evaluation"], config["evaluation"]["published"]["n"]
     certify = settings["certify_id"]
@@ -205,7 +208,7 @@ def _labels(values, composition, config, published):
     if is_randomised(composition):  # no flag departs from the others' AutoAttack
         found["id_adversarial"] = values["robust", "id"].mean()
     own = own_radii(values["agreeing", "id"], n, settings["sigma"], certify["alpha"], published, of_labels=True)
-    certified = (values["voted_right", "id"].to_numpy() > 0) & (own > 0)
+    certified = (values["voted_right", "id"] > 0) & (own > 0)
     return found | {f"id_certified_{radius:g}": (certified & (own >= radius)).mean() for radius in certify["radii"]}
 
 
