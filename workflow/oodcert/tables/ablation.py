@@ -7,6 +7,7 @@ from oodcert.published.flags import ALL, FLAGS, acting, case_of, groups, touches
 from oodcert.tables.published import measured
 
 COLUMNS = ["method", "flag", "name", "measure", "published", "sound", "effect", "note"]
+NONE = "–"
 
 MEASURES = {
     "headline": "headline mean",
@@ -41,12 +42,12 @@ def ablation_table(evidence, config):
         for flag in FLAGS:
             reason = FLAGS[flag].idle(case_of(method, config))
             if reason is not None:
-                rows.append((method, flag, FLAGS[flag].name, "", np.nan, np.nan, f"no effect here: {reason}"))
+                rows.append((method, flag, FLAGS[flag].name, NONE, np.nan, np.nan, f"no effect here: {reason}"))
                 continue
             for measure, value in published[method].items():
                 if touches(flag, measure):
-                    rows.append((method, flag, FLAGS[flag].name, measure, value, alone[flag][method][measure], ""))
-        rows += [(method, ALL, ALL, key, value, sound[method][key], "") for key, value in published[method].items()]
+                    rows.append((method, flag, FLAGS[flag].name, measure, value, alone[flag][method][measure], NONE))
+        rows += [(method, ALL, ALL, key, value, sound[method][key], NONE) for key, value in published[method].items()]
     table = pd.DataFrame(rows, columns=[column for column in COLUMNS if column != "effect"])
     return table.assign(effect=table["sound"] - table["published"])[COLUMNS]
 
@@ -57,7 +58,7 @@ def shown(table):
     That method is distro where the flag acts on it, else the one with the largest effect. The rows of "all" are the
     headline of every method.
     """
-    acted = table[table["measure"] != ""].copy()
+    acted = table[table["measure"] != NONE].copy()
     acted["size"] = acted["effect"].abs().fillna(0)
     rows = []
     for _, part in acted[acted["flag"] != ALL].groupby("flag", sort=False):

@@ -7,6 +7,7 @@ import numpy as np
 from oodcert.errors import InputError
 from oodcert.imports import imported
 from oodcert.methods import bounds_of, is_randomised
+from oodcert.published.flags import FLAGS, case_of
 from oodcert.tables.labels import MARK, label
 from oodcert.tables.notes import unexpected
 from oodcert.tables.protocol import is_published, reported_headline_table
@@ -164,8 +165,17 @@ def _ablation(evidence, config):
         f"Images: {settings['published']['images']} of every set; votes of n₀ = {settings['published']['n0']} and "
         f"n = {settings['published']['n']} draws at σ = {settings['sigma']:g}. With all flags sound the values are of "
         "the same images in the evidence of the other tables, with its draws and attacks.",
+        *_without_effect(config),
         *_sets(config),
     ]
+
+
+def _without_effect(config):
+    """The flags that act on no method, and why."""
+    cases = [case_of(method, config) for method in config["methods"]]
+    reasons = {flag: dict.fromkeys(one.idle(case) for case in cases) for flag, one in FLAGS.items()}
+    texts = [f"{flag} ({'; '.join(why)})" for flag, why in reasons.items() if None not in why]
+    return [f"No effect here: {', '.join(texts)}."] if texts else []
 
 
 def _published(config):
