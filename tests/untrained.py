@@ -46,7 +46,7 @@ def published_settings(config, method):
     return {
         **evaluation["published"],
         "test_images": config["data"]["test_images"],
-        "budget": evaluation["attack_linf"],
+        "budget": {key: evaluation["attack_linf"][key] for key in ("apgd", "pgd", "draws")},
         "bounds": evaluation["certify_l2"]["bounds"],
         "alpha": evaluation["certify_l2"]["alpha"],
         "epsilons": evaluation["attack_id"]["epsilons"],

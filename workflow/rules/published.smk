@@ -27,7 +27,7 @@ rule published:
         sigma=EVALUATION["sigma"],
         epsilon=EVALUATION["epsilon"],
         draws=EVALUATION["draws"],
-        budget=EVALUATION["attack_linf"],
+        budget={key: EVALUATION["attack_linf"][key] for key in ("apgd", "pgd", "draws")},
         bounds=EVALUATION["certify_l2"]["bounds"],
         alpha=EVALUATION["certify_l2"]["alpha"],
         epsilons=EVALUATION["attack_id"]["epsilons"],

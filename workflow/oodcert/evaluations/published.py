@@ -90,11 +90,10 @@ def _can_be_joined(bound, flags):
 
 def _attacks(work):
     settings, composition = work.settings, work.settings["composition"]
-    budget = {key: settings["budget"][key] for key in ("apgd", "pgd", "draws")}
     size = LOADER_BATCH[is_randomised(composition)]
     for switched, flags in variants(work, "D8", "D9", "D13", "D14", "D18", "D19", "D22"):
         attack = partial(
-            published_ensemble, epsilon=settings["epsilon"], protocol=flags, **budget, seed=settings["seed"]
+            published_ensemble, epsilon=settings["epsilon"], protocol=flags, **settings["budget"], seed=settings["seed"]
         )
         with opened(work, networks.deployed_sigma(settings["sigma"], work.parts, flags), flags) as network:
             for name, ids in work.ood():
