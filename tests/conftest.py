@@ -61,7 +61,7 @@ def shrink(config):
     for settings in config["training"].values():
         settings.update({key: value for key, value in few.items() if key in settings})
     evaluation = config["evaluation"]
-    evaluation.update(batch_size=32, draws=4)
+    evaluation.update(batch_size=32, draws=4, sigma=0.25, published={"images": 5, "n0": 5, "n": 20})
     budget = {"iterations": 2, "restarts": 1}
     evaluation["attack_linf"] = {"apgd": budget, "pgd": {**budget}, "square": {"queries": 5}, "draws": 2}
     evaluation["sanity"].update(images=2, epsilons=[0.05, 1.0])

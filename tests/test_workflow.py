@@ -20,7 +20,17 @@ from oodcert.files import sha256
 from oodcert.tables import TABLES
 
 TEN = tuple(read_config()["methods"])
-EVALUATIONS = ("clean", "guarantee_linf", "attack_linf", "sanity", "certify_l2", "attack_l2", "certify_id", "attack_id")
+EVALUATIONS = (
+    "clean",
+    "guarantee_linf",
+    "attack_linf",
+    "sanity",
+    "certify_l2",
+    "attack_l2",
+    "certify_id",
+    "attack_id",
+    "published",
+)
 PARTS = ("discriminator", "prood", "denoiser")  # of distro
 SHARED = ("data/", "results/tiny/models/", "results/tiny/evidence/")  # files that no other method has a part in
 AUDITED = {"manifest", "audit"}
@@ -163,6 +173,8 @@ def test_a_killed_run_of_one_method_on_one_core_resumes_to_the_same_bits(finishe
     ("change", "rules"),
     [
         (lambda c: c["figures"].update(dpi=123), {"draw_figures", "figures", *AUDITED}),
+        (lambda c: c.update(protocol="published"), {"write_tables", "tables", *AUDITED}),
+        (lambda c: c["evaluation"]["published"].update(n=30), {"published", *WRITTEN} - {"check"}),
         (
             lambda c: c["evaluation"]["certify_l2"].update(sigmas=[0.25, 0.6]),
             {"certify_l2", "denoised_examples", *WRITTEN},
@@ -180,6 +192,27 @@ def test_a_changed_setting_reruns_exactly_what_it_touches(finished, change, rule
     change(config)
     code, output = snakemake(finished, "-n", "--quiet", "rules", config=config)
     assert code == 0 and planned(output) <= rules and planned(output) >= rules - {"tables", "figures"}
+
+
+def test_without_the_published_protocol_there_is_no_ablation(finished):
+    config = tiny()
+    config["evaluation"]["published"] = None
+    code, output = snakemake(finished, "-n", config=config)
+    assert code == 0 and "write_tables" in planned(output) and "ablation" not in output
+    config["protocol"] = "published"
+    code, output = snakemake(finished, "-n", config=config)
+    assert code != 0 and "needs the published protocol's evidence" in output and "Traceback" not in output
+
+
+def test_the_published_protocol_is_written_by_the_tables_alone(copy):
+    config = tiny() | {"protocol": "published"}
+    before = results(copy)
+    assert snakemake(copy, "--cores", "2", config=config)[0] == 0
+    changed = {path for path, sha in results(copy).items() if before[path] != sha}
+    assert changed == {
+        f"results/tiny/tables/{name}.{kind}" for name in ("ood", "headline") for kind in ("csv", "md", "tex")
+    }
+    assert "PUBLISHED PROTOCOL" in (copy / "results/tiny/tables/ood.md").read_text()
 
 
 def test_a_changed_method_leaves_the_others_alone(finished):

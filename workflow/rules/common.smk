@@ -100,6 +100,11 @@ def method_networks(wildcards):
     return networks(parts_of(composition(wildcards)))
 
 
+def autoattack_budget(wildcards):
+    randomised = is_randomised(composition(wildcards))
+    return EVALUATION["attack_id"]["randomised" if randomised else "deterministic"]
+
+
 LINEAR = f"{RESULTS}/evidence/attack_linear/linear.parquet"
 
 

@@ -1,4 +1,5 @@
 # The order check that everything waits for, and the tables.
+PUBLISHED = ["published"] if EVALUATION["published"] else []
 TABLES = [
     "id",
     "autoattack",
@@ -6,6 +7,7 @@ TABLES = [
     "l2",
     "sanity",
     "headline",
+    *(["ablation"] if PUBLISHED else []),
     "claims",
     "reported",
 ]
@@ -49,6 +51,7 @@ rule write_tables:
             "attack_l2",
             "certify_id",
             "attack_id",
+            *PUBLISHED,
         ),
         linear=LINEAR,
         checks=rules.check.output,
@@ -86,6 +89,7 @@ rule write_tables:
             key: config[key]
             for key in (
                 "seed",
+                "protocol",
                 "data",
                 "methods",
                 "weights",

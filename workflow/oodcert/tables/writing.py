@@ -8,6 +8,8 @@ import pandas as pd
 
 from oodcert.files import atomic
 from oodcert.metrics import METRICS
+from oodcert.published.flags import ALL
+from oodcert.tables.ablation import measure_label, shown
 from oodcert.tables.captions import SHOWN, points
 from oodcert.tables.labels import label, marked
 from oodcert.tables.sanity import radius_column
@@ -50,6 +52,7 @@ def readable(kind, frame, config):
         "headline": _headline,
         "claims": _claims,
         "reported": _reported,
+        "ablation": _ablation,
     }
     return forms[kind](frame, config)
 
@@ -145,6 +148,22 @@ def _headline(frame, config):
         row["", "Lead"] = "–" if np.isnan(values["lead"]) else points(values["lead"])
         rows.append(row)
     return _two_levels(rows)
+
+
+def _ablation(frame, config):
+    rows = []
+    for _, values in shown(frame).iterrows():
+        rows.append(
+            {
+                "Flag": values["flag"],
+                "": values["name"] if values["flag"] != ALL else "all flags",
+                "Method": label(values["method"]),
+                "Measure": measure_label(values["measure"]),
+                **{key.capitalize(): _percent(values[key]) for key in ("published", "sound")},
+                "Effect": "–" if np.isnan(values["effect"]) else points(values["effect"]),
+            }
+        )
+    return pd.DataFrame(rows)
 
 
 def _claims(frame, config):
@@ -264,4 +283,4 @@ def _decimal(value, sign="-"):
 
 
 def _percent(value):
-    return f"{100 * value:.1f}"
+    return "–" if np.isnan(value) else f"{100 * value:.1f}"
