@@ -292,18 +292,19 @@ def _published(clean, attack, guarantee, method, config, rng):
     add(few[1], shares, "attacked", flags=("D8", "D9", "D13", "D14", "D18", "D19", "D22"))
     add(few[2], shares, "bound", flags=("D10", "D11", "D13"))
     add(few[0], shares, "one_pass", "l2_bound", flags=("D1", "D9", "D13", "D22"))
-    add(few[0], lambda count: rng.integers(votes // 2, votes + 1, count), "agreeing", flags=("D1", "D9", "D13", "D22"))
+    add(few[0], lambda count: rng.integers(votes // 2, votes + 1, count), "agreeing", flags=("D1", "D9", "D13"))
     others = few[0][~ids & (few[0]["set"] != "gaussian_noise")]
     for quantity, values in (("one_pass", shares), ("l2_bound", shares), ("agreeing", lambda n: np.full(n, votes))):
         frames.append(
             others[["method", "set", "sample"]].assign(switched="D6", quantity=quantity, value=values(len(others)))
         )
-    add(few[0][ids], truths, "voted_right", flags=("D1", "D9", "D13", "D22"))
-    add(few[0][ids], truths, "correct", flags=("D8", "D9", "D13", "D18", "D22"))
+    add(few[0][ids], truths, "voted_right", flags=("D1", "D9", "D13"))
+    add(few[0][ids], truths, "correct", flags=("D8", "D9", "D13", "D18"))
     if case.composition["denoiser"]:
         add(few[0][ids], truths, "robust", flags=("D9", "D13", "D17", "D18"))
     if case.composition["discriminator"]:
-        add(few[0][ids][:1], np.zeros, "single_image", flags=("D12",))
+        one = few[0][ids][["method", "set", "sample"]][:1].assign(quantity="single_image")
+        frames += [one.assign(switched=switched, value=value) for switched, value in (("", 0.0), ("D12", 1.0))]
     return pd.concat(frames, ignore_index=True)
 
 
