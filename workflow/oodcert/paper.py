@@ -28,9 +28,10 @@ def report_data(runs, planned):
     """What the report's sources read: a dict for JSON.
 
     runs: folders of finished runs with manifest, tables and the evidence's sidecars, each named after its profile;
-    planned: the checked config of the profile whose cost is counted. `numbers` is key -> {value, text}, the text rounded
-    once and for all (see `printed`), the value that of the text; keys are <profile>/<table>/<row>/<column>. `runs` has each run's
-    manifest, labels and the rows of LISTS. Raises InputError where a table or a sidecar is missing.
+    planned: the checked config of the profile whose cost is counted. `numbers` is key -> {value, text} with keys
+    <profile>/<table>/<row>/<column>: the text is rounded here and nowhere else (`printed`), the value is that of the
+    text. `runs` has each run's config, labels, digest and the rows of LISTS. Raises InputError where a table or a
+    sidecar is missing.
     """
     numbers, described = {}, {}
     for run in map(Path, runs):
@@ -140,4 +141,3 @@ def _read(run, table):
         return pd.read_csv(path)
     except (OSError, ValueError) as error:
         raise InputError(f"{path} cannot be read ({error}): finish that run with `snakemake --cores all`.") from error
-

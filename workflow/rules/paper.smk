@@ -1,0 +1,99 @@
+# What is made of finished runs: the report, the analysis notebook, and the run as a research object.
+REFERENCES = ["digits", "cifar-lite"]  # the committed runs that the report is about
+REPORT_TABLES = ["id", "ood", "l2", "headline", "ablation", "claims", "reported"]
+REPORT_FIGURES = ["l2_bracket", "id_certified", "ablation"]
+EXPORTS = f"exports/{PROFILE}"
+
+
+rule paper:
+    input:
+        sources=[
+            "paper/report.typ",
+            "paper/lib.typ",
+            "paper/tables.typ",
+            "paper/references.bib",
+            *sorted(map(str, Path("paper/sections").glob("*.typ"))),
+        ],
+        manifests=expand("results/reference/{run}/manifest.json", run=REFERENCES),
+        tables=expand(
+            "results/reference/{run}/tables/{table}.csv",
+            run=REFERENCES,
+            table=REPORT_TABLES,
+        ),
+        figures=expand(
+            "figures/reference/{run}/{figure}.pdf",
+            run=REFERENCES,
+            figure=REPORT_FIGURES,
+        ),
+        planned="config/paper.yaml",
+    output:
+        report="paper/report.pdf",
+        numbers="paper/numbers.json",
+    log:
+        "logs/paper.log",
+    benchmark:
+        "logs/benchmarks/paper.tsv"
+    conda:
+        ENVIRONMENT
+    threads: 1
+    resources:
+        mem_mb=2000,
+        runtime=10,
+    message:
+        "Writing the report"
+    script:
+        "../scripts/paper.py"
+
+
+rule notebook:
+    input:
+        source=f"{workflow.basedir}/workflow/notebooks/analysis.ipynb",
+        manifest=f"{RESULTS}/manifest.json",
+    output:
+        notebook=f"{EXPORTS}/analysis.ipynb",
+        page=report(
+            f"{EXPORTS}/analysis.html",
+            caption="../report/notebook.rst",
+            category="Notebook",
+        ),
+    log:
+        f"{LOGS}/notebook.log",
+    benchmark:
+        f"{LOGS}/benchmarks/notebook.tsv"
+    conda:
+        ENVIRONMENT
+    threads: 1
+    resources:
+        mem_mb=4000,
+        runtime=30,
+    params:
+        parameters=dict(
+            bound=EVALUATION["certify_l2"]["bounds"][0],
+            sigma=EVALUATION["certify_l2"]["sigmas"][0],
+            radius=EVALUATION["certify_l2"]["radii"][-1],
+        ),
+    message:
+        "Running the analysis notebook on {config[profile]}"
+    script:
+        "../scripts/notebook.py"
+
+
+rule crate:
+    input:
+        manifest=f"{RESULTS}/manifest.json",
+    output:
+        f"{EXPORTS}/crate.zip",
+    log:
+        f"{LOGS}/crate.log",
+    benchmark:
+        f"{LOGS}/benchmarks/crate.tsv"
+    conda:
+        ENVIRONMENT
+    threads: 1
+    resources:
+        mem_mb=2000,
+        runtime=30,
+    message:
+        "Packing the run of {config[profile]}"
+    script:
+        "../scripts/crate.py"
