@@ -21,7 +21,8 @@ KEYS = {  # table -> the columns that name a row; every other column is a number
     "headline": ["method"],
 }
 LISTS = ("ablation", "claims", "reported")  # tables that the report shows row by row
-SIGNED = ("lead",)  # columns whose sign is printed
+SIGNED = ("lead", "difference", "effect")  # columns whose sign is printed
+PERCENT = ("measured", "lower", "upper", "reported", "difference")  # of LISTS, columns that are in % or points already
 
 
 def report_data(runs, planned):
@@ -49,8 +50,14 @@ def printed(value, column=""):
         return {"value": value, "text": "yes" if value else "no"}
     if isinstance(value, int):
         return {"value": value, "text": f"{value:,}"}
-    text = f"{100 * value:{'+' if column in SIGNED else ''}.1f}"
-    return {"value": float(text), "text": text.replace("-", "−")}
+    text = decimal(100 * value, column)
+    return {"value": float(text.replace("−", "-")), "text": text}
+
+
+def decimal(value, column=""):
+    """A value of a column, in % or points, as it is printed: one decimal, a minus sign, a plus only in SIGNED."""
+    text = f"{value:{'+' if column in SIGNED else ''}.1f}".replace("inf", "∞")
+    return "0.0" if text in ("-0.0", "+0.0") else text.replace("-", "−")
 
 
 def build_report(source, pdf):
@@ -132,7 +139,14 @@ def _described(run, manifest):
 
 
 def _texts(table):
-    return table.astype(object).where(table.notna(), None).to_dict("records")
+    """The rows of a table: what is missing as None, what is in % as it is printed."""
+    return [{key: _cell(value, key) for key, value in row.items()} for row in table.to_dict("records")]
+
+
+def _cell(value, column):
+    if not isinstance(value, str) and pd.isna(value):
+        return None
+    return decimal(value, column) if column in PERCENT else value
 
 
 def _read(run, table):
