@@ -22,7 +22,8 @@ KEYS = {  # table -> the columns that name a row; every other column is a number
 }
 LISTS = ("ablation", "claims", "reported")  # tables that the report shows row by row
 SIGNED = ("lead", "difference", "effect")  # columns whose sign is printed
-PERCENT = ("measured", "lower", "upper", "reported", "difference")  # of LISTS, columns that are in % or points already
+PERCENT = ("measured", "lower", "upper", "reported", "difference")  # of LISTS, in % or points already
+SHARES = ("published", "sound", "effect")  # of LISTS, as fractions
 
 
 def report_data(runs, planned):
@@ -30,9 +31,8 @@ def report_data(runs, planned):
 
     runs: folders of finished runs with manifest, tables and the evidence's sidecars, each named after its profile;
     planned: the checked config of the profile whose cost is counted. `numbers` is key -> {value, text} with keys
-    <profile>/<table>/<row>/<column>: the text is rounded here and nowhere else (`printed`), the value is that of the
-    text. `runs` has each run's config, labels, digest and the rows of LISTS. Raises InputError where a table or a
-    sidecar is missing.
+    <profile>/<table>/<row>/<column>, the text rounded for print (`printed`). `runs` has each run's config, labels,
+    digest and the rows of LISTS. Raises InputError where a table or a sidecar is missing.
     """
     numbers, described = {}, {}
     for run in map(Path, runs):
@@ -45,13 +45,12 @@ def report_data(runs, planned):
 
 
 def printed(value, column=""):
-    """{"value", "text"} of one number: counts in full, shares in % with one decimal; the value is that of the text."""
+    """{"value", "text"} of one number: counts in full, shares in %, the text with one decimal, the value unrounded."""
     if isinstance(value, bool):
         return {"value": value, "text": "yes" if value else "no"}
     if isinstance(value, int):
         return {"value": value, "text": f"{value:,}"}
-    text = decimal(100 * value, column)
-    return {"value": float(text.replace("−", "-")), "text": text}
+    return {"value": 100 * value, "text": decimal(100 * value, column)}
 
 
 def decimal(value, column=""):
@@ -139,13 +138,15 @@ def _described(run, manifest):
 
 
 def _texts(table):
-    """The rows of a table: what is missing as None, what is in % as it is printed."""
+    """The rows of a table: what is missing as None, numbers as they are printed, those of SHARES with their value."""
     return [{key: _cell(value, key) for key, value in row.items()} for row in table.to_dict("records")]
 
 
 def _cell(value, column):
     if not isinstance(value, str) and pd.isna(value):
         return None
+    if column in SHARES and not isinstance(value, str):
+        return printed(value, column)
     return decimal(value, column) if column in PERCENT else value
 
 
