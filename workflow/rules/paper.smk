@@ -55,6 +55,7 @@ rule notebook:
             f"{EXPORTS}/analysis.html",
             caption="../report/notebook.rst",
             category="Notebook",
+            labels={"notebook": "analysis"},
         ),
     log:
         f"{LOGS}/notebook.log",
@@ -69,8 +70,8 @@ rule notebook:
     params:
         parameters=dict(
             bound=EVALUATION["certify_l2"]["bounds"][0],
-            sigma=EVALUATION["certify_l2"]["sigmas"][0],
-            radius=EVALUATION["certify_l2"]["radii"][-1],
+            sigma=EVALUATION["attack_l2"]["sigmas"][0],
+            radius=EVALUATION["attack_l2"]["sigmas"][0],
         ),
     message:
         "Running the analysis notebook on {config[profile]}"
