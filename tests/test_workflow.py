@@ -17,6 +17,7 @@ import yaml
 from conftest import ROOT, read_config, shrink
 from oodcert.figures import FIGURES
 from oodcert.files import sha256
+from oodcert.manifest import write_manifest
 from oodcert.tables import TABLES
 
 TEN = tuple(read_config()["methods"])
@@ -241,7 +242,8 @@ def test_the_report_shows_every_table_and_figure_under_its_caption(finished):
     text = (finished / "report.html").read_text()
     assert "A replication of DISTRO" in text
     shown, categories = (
-        json.loads(re.search(rf"^ *var {name} = (.*);$", text, re.MULTILINE)[1]) for name in ("results", "categories")
+        json.loads(re.search(rf"^ *var {name} = ({{.*}});$", text, re.MULTILINE)[1])
+        for name in ("results", "categories")
     )
     tables = {f"results/tiny/tables/{table}.{kind}": table for table in TABLES for kind in ("csv", "md")}
     figures = {f"figures/tiny/{figure}.png": figure for figure in FIGURES}
@@ -255,3 +257,11 @@ def test_the_report_shows_every_table_and_figure_under_its_caption(finished):
             words = max(plain.split("@"), key=len).split()
             assert " ".join(words[1:-1]) in " ".join(re.sub("<[^>]*>", "", shown[path]["caption"]).split())
             assert "Seed 0" in shown[path]["caption"] and "{{" not in shown[path]["caption"]
+
+
+def test_a_finished_run_is_shown_in_the_notebook_and_packed(copy):
+    found = [path for name in ("evidence", "tables") for path in (copy / f"results/tiny/{name}").rglob("*.*")]
+    write_manifest(copy / "results/tiny", tiny(), [*found, *(copy / "figures/tiny").iterdir()])
+    code, output = snakemake(copy, "--cores", "1", "notebook", "crate")
+    assert code == 0, output
+    assert {path.name for path in (copy / "exports/tiny").iterdir()} == {"analysis.ipynb", "analysis.html", "crate.zip"}
