@@ -47,8 +47,10 @@ reference: $(READY) # a run from nothing, kept as the committed reference; make 
 	rm -rf results/$(PROFILE) figures/$(PROFILE) data/$(PROFILE) results/reference/$(PROFILE) figures/reference/$(PROFILE)
 	$(BIN)/snakemake --cores all --configfile $(CONFIG) $(if $(MIRROR),--config data_mirror=$(MIRROR))
 	mkdir -p results/reference figures/reference
-	cp -r results/$(PROFILE) results/reference/$(PROFILE) && rm -r results/reference/$(PROFILE)/models
+	cp -r results/$(PROFILE) results/reference/$(PROFILE)
+	rm -r results/reference/$(PROFILE)/models results/reference/$(PROFILE)/audit
 	cp -r figures/$(PROFILE) figures/reference/$(PROFILE)
+	$(BIN)/oodcert audit results/reference/$(PROFILE)
 
 docs: $(READY) # the figure and the table of docs/certificates.md
 	$(BIN)/python docs/bounds.py

@@ -18,8 +18,10 @@ include: "workflow/rules/train.smk"
 include: "workflow/rules/score.smk"
 include: "workflow/rules/certify.smk"
 include: "workflow/rules/attack.smk"
+include: "workflow/rules/published.smk"
 include: "workflow/rules/tables.smk"
 include: "workflow/rules/figures.smk"
+include: "workflow/rules/audit.smk"
 include: "workflow/rules/paper.smk"
 
 
@@ -34,3 +36,4 @@ rule all:
     input:
         rules.tables.input,
         rules.figures.input,
+        rules.audit.output,

@@ -29,7 +29,7 @@ def one_thread():
 @pytest.fixture
 def clone(tmp_path):
     """A copy of the workflow that a test may change, and run in."""
-    for name in ("workflow", "config", "envs", "data/splits"):
+    for name in ("workflow", "config", "envs", "paper", "data/splits"):
         shutil.copytree(ROOT / name, tmp_path / name, ignore=shutil.ignore_patterns("__pycache__"))
     for path in (ROOT / "data").glob("*.csv"):
         shutil.copy(path, tmp_path / "data")
@@ -62,7 +62,7 @@ def shrink(config):
     for settings in config["training"].values():
         settings.update({key: value for key, value in few.items() if key in settings})
     evaluation = config["evaluation"]
-    evaluation.update(batch_size=32, draws=4)
+    evaluation.update(batch_size=32, draws=4, sigma=0.25, published={"images": 5, "n0": 5, "n": 20})
     budget = {"iterations": 2, "restarts": 1}
     evaluation["attack_linf"] = {"apgd": budget, "pgd": {**budget}, "square": {"queries": 5}, "draws": 2}
     evaluation["sanity"].update(images=2, epsilons=[0.05, 1.0])

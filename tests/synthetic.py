@@ -9,19 +9,24 @@ from scipy.stats import norm
 
 from conftest import read_config
 from oodcert.methods import bounds_of, is_randomised, trained_parts
+from oodcert.published.flags import acting, case_of
 
-TEN, RECIPES = (read_config()[key] for key in ("methods", "training"))
+TEN, RECIPES, NETWORKS = (read_config()[key] for key in ("methods", "training", "networks"))
 CONFIG = {
     "seed": 7,
+    "protocol": "sound",
     "data": {
         "id": "digits",
         "num_classes": 8,
         "unavailable": {},
         "jpeg_quality": None,
         "ood": ["held_out_digits", "photo_crops", "photo_patches", "gaussian_noise"],
+        "test_images": 40,
     },
     "weights": "train",
     "imports": {},
+    "networks": NETWORKS,
+    "training": RECIPES,
     "methods": ["plain", "oe", "vos", "prood", "distro"],
     "evaluation": {
         "sigma": 0.12,
@@ -45,7 +50,13 @@ CONFIG = {
             "n": 1000,
             "alpha": 0.001,
         },
-        "attack_id": {"epsilons": [0.00784, 0.03137]},
+        "attack_linf": {"apgd": {"iterations": 100, "restarts": 1}},
+        "attack_id": {
+            "epsilons": [0.00784, 0.03137],
+            "deterministic": {"iterations": 100},
+            "randomised": {"iterations": 30},
+        },
+        "published": {"images": 18, "n0": 100, "n": 800},
     },
     "figures": {"context": "paper", "palette": "colorblind", "dpi": 200},
 }
@@ -187,6 +198,7 @@ def _method(method, config, images, rng):
             )
             for name, robust in withstood.items()
         ]
+    published = _published(clean, attack, guarantee, method, config, np.random.default_rng(len(method)))
     bounds = bounds_of(composition, settings["certify_l2"]["bounds"])
     smoothed = clean.assign(score=clean_score)  # in [0, 1]; what they are of an unbounded score comes at the end
     return {
@@ -198,6 +210,7 @@ def _method(method, config, images, rng):
         "attack_l2": _attack_l2(smoothed[~is_id], settings, spread, unbounded),
         "certify_id": _certify_id(one, correct, settings["certify_id"], rng),
         "attack_id": pd.concat(attack_id, ignore_index=True),
+        "published": published,
     }
 
 
@@ -254,6 +267,43 @@ def _certify_id(one, correct, settings, rng):
                 alpha=settings["alpha"],
             )
         )
+    return pd.concat(frames, ignore_index=True)
+
+
+def _published(clean, attack, guarantee, method, config, rng):
+    """Of the first images, every quantity under the published protocol, and with each flag that acts made sound."""
+    case, votes = case_of(method, config), config["evaluation"]["published"]["n"]
+    few = [table[table["sample"] < case.images] for table in (clean, attack, guarantee)]
+    ids = few[0]["set"] == "id"
+    frames = []
+
+    def add(rows, values, *quantities, flags=()):
+        for switched, quantity in product(["", *acting(flags, case)], quantities):
+            keys = rows[["method", "set", "sample"]].assign(switched=switched, quantity=quantity)
+            frames.append(keys.assign(value=values(len(rows)).astype(float)))
+
+    def shares(count):
+        return rng.uniform(1 / 8, 1, count)
+
+    def truths(count):
+        return rng.uniform(size=count) < 0.9
+
+    add(few[0], shares, "score", flags=("D8", "D9", "D13", "D18", "D22"))
+    add(few[1], shares, "attacked", flags=("D8", "D9", "D13", "D14", "D18", "D19", "D22"))
+    add(few[2], shares, "bound", flags=("D10", "D11", "D13"))
+    add(few[0], shares, "one_pass", "l2_bound", flags=("D1", "D9", "D13", "D22"))
+    add(few[0], lambda count: rng.integers(votes // 2, votes + 1, count), "agreeing", flags=("D1", "D9", "D13", "D22"))
+    others = few[0][~ids & (few[0]["set"] != "gaussian_noise")]
+    for quantity, values in (("one_pass", shares), ("l2_bound", shares), ("agreeing", lambda n: np.full(n, votes))):
+        frames.append(
+            others[["method", "set", "sample"]].assign(switched="D6", quantity=quantity, value=values(len(others)))
+        )
+    add(few[0][ids], truths, "voted_right", flags=("D1", "D9", "D13", "D22"))
+    add(few[0][ids], truths, "correct", flags=("D8", "D9", "D13", "D18", "D22"))
+    if case.composition["denoiser"]:
+        add(few[0][ids], truths, "robust", flags=("D9", "D13", "D17", "D18"))
+    if case.composition["discriminator"]:
+        add(few[0][ids][:1], np.zeros, "single_image", flags=("D12",))
     return pd.concat(frames, ignore_index=True)
 
 

@@ -28,7 +28,9 @@ def test_five_lines_certify_a_network():
     assert result.columns.tolist() == ["bound", "radius", "auc", "aupr", "fpr95"] and len(result) == 12
 
 
-@pytest.mark.parametrize("module", ["config", "methods", "evidence", "metrics", "checks", "tables", "figures", "jobs"])
+@pytest.mark.parametrize(
+    "module", ["config", "methods", "evidence", "metrics", "checks", "tables", "figures", "jobs", "audit"]
+)
 def test_what_follows_the_evidence_imports_no_torch(module):
     code = f"import sys, oodcert.{module}; sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code]).returncode == 0

@@ -6,7 +6,8 @@ from pyautoattack import AutoAttack
 from pyautoattack.autopgd_base import APGDAttack
 from torch import nn
 
-from oodcert.attacks.autoattack import ATTACKS, autoattack
+from oodcert.attacks import AUTOATTACK
+from oodcert.attacks.autoattack import autoattack
 from oodcert.detector import NoisyNetwork, replayed_logits
 from oodcert.errors import InputError
 from oodcert.rng import batch_draws, normal_draws
@@ -38,7 +39,7 @@ def standard(victim):
 def test_every_attack_equals_the_package_called_directly(victim, standard):
     network, labels = victim
     expected = package(network).run_standard_evaluation_individual(IMAGES, labels, batch_size=4)
-    assert tuple(standard) == tuple(expected) == ATTACKS["standard"]
+    assert tuple(standard) == tuple(expected) == AUTOATTACK["standard"]
     for name, (points, broken) in standard.items():
         assert torch.equal(points, expected[name][0]) and torch.equal(broken, expected[name][1] != labels)
         assert (points - IMAGES).abs().max() <= EPSILON + 1e-6
@@ -66,7 +67,7 @@ def test_a_misclassified_image_is_broken_as_it_is(victim):
 def test_a_randomised_network_equals_the_package_at_the_same_torch_seed(victim, iterations):
     network = NoisyNetwork(victim[0], 0.1)
     found = autoattack(network, IMAGES, victim[1], 0.1, **{**RAND, "iterations": iterations, "eot": 4}, batch_size=6)
-    assert tuple(found) == ATTACKS["rand"]
+    assert tuple(found) == AUTOATTACK["rand"]
     for name, (points, broken) in found.items():
         torch.manual_seed(0)
         direct = APGDAttack(network, n_iter=iterations, eps=0.1, loss=name[5:], eot_iter=4, device="cpu")

@@ -24,11 +24,11 @@ from oodcert.data.sets import id_sets, outlier_sets
 from oodcert.data.sizes import image_count
 from oodcert.data.sources import available
 from oodcert.errors import InputError
-from oodcert.evaluations import clean, l2, labels, linf, sanity
+from oodcert.evaluations import clean, l2, labels, linf, published, sanity
 from oodcert.footprint import PROGRAM, disk, memory, parts, weight_bytes
 from oodcert.parts import known_parts
 from oodcert.training import train_part
-from untrained import SETTINGS, evaluation
+from untrained import SETTINGS, evaluation, published_settings
 
 CONFIGS = {path.stem: [path] for path in sorted((ROOT / "config").glob("*.yaml"))}
 CONFIGS["paper-cifar100"] = [*CONFIGS["paper"], *CONFIGS["paper-cifar100"]]  # which changes the other
@@ -42,6 +42,7 @@ FUNCTIONS = {
     "attack_l2": l2.attack_l2,
     "certify_id": labels.certify_id,
     "attack_id": labels.attack_id,
+    "published": published.published,
 }
 
 
@@ -75,23 +76,24 @@ def test_the_rows_of_learning_curves_are_those_of_the_reference_run(digits):
 
 
 class Passed:
-    """Counts images forward and backward through parts, by their first convolution; interval bounds count twice."""
+    """Counts images forward and backward through parts and copies of them, by their first convolution; interval bounds
+    count twice."""
 
     def __init__(self, monkeypatch):
-        self.names, self.forward, self.backward, plain = {}, Counter(), Counter(), nn.Conv2d.forward
+        self.forward, self.backward, plain = Counter(), Counter(), nn.Conv2d.forward
 
         def forward(layer, images):
             output = plain(layer, images)
-            if layer in self.names:
+            if hasattr(layer, "watched"):
                 ends = (output.lower, output.upper) if isinstance(output, Interval) else (output,)
                 for end in ends:
-                    self.count(self.names[layer], end)
+                    self.count(layer.watched, end)
             return output
 
         monkeypatch.setattr(nn.Conv2d, "forward", forward)
 
     def watch(self, name, module):
-        self.names[next(layer for layer in module.modules() if isinstance(layer, nn.Conv2d))] = name
+        next(layer for layer in module.modules() if isinstance(layer, nn.Conv2d)).watched = name
 
     def count(self, name, output):
         self.forward[name] += len(output)
@@ -128,6 +130,7 @@ def test_training_passes_as_many_images_as_predicted(part, monkeypatch):
 CASES = [
     *(("distro", rule, "fixed") for rule in FUNCTIONS),
     *((method, rule, "fixed") for method in ("atom", "prood") for rule in ("attack_linf", "sanity", "attack_id")),
+    *((method, "published", "fixed") for method in ("atom", "vos", "good", "prood", "diffusion")),
     *(("distro", rule, "adaptive") for rule in ("certify_l2", "certify_id")),
 ]
 
@@ -147,6 +150,8 @@ def test_evaluations_pass_as_many_images_through_every_part_as_predicted(method,
     if rule == "attack_id":
         kind = "randomised" if config["methods"][method]["denoiser"] else "deterministic"
         own = {"epsilons": own["epsilons"], "budget": own[kind]}
+    if rule == "published":
+        own = published_settings(config, method)
     work, passed = evaluation(method, **{**SETTINGS, **own}), Passed(monkeypatch)
     for name, module in work.parts.items():
         passed.watch(name, module)
@@ -192,7 +197,7 @@ def test_twice_the_draws_are_twice_the_passes(config):
 
 
 def test_twice_the_images_are_twice_the_passes_and_rows(config):
-    data, rules = config["data"], [rule for rule in EVALUATIONS if rule != "sanity"]
+    data, rules = config["data"], [rule for rule in EVALUATIONS if rule not in ("sanity", "published")]
     data.update(test_images=200, accuracy_images=200)
     small = evidence(jobs(config)).set_index(["rule", "job"])["rows"]
     before = {rule: forward(config, rule) for rule in rules}
@@ -363,7 +368,7 @@ def test_networks_of_ones_own_are_weighed_and_measured(tiny, tmp_path, capsys):
 
 def test_memory_grows_with_batches_and_training_sets(config, monkeypatch):
     found = memory(config, jobs(config)).set_index(["rule", "job"])["total"]
-    assert (found > PROGRAM).all() and len(found) == len(known_parts()) + 8 * len(config["methods"])
+    assert (found > PROGRAM).all() and len(found) == len(known_parts()) + 9 * len(config["methods"])
     config["evaluation"]["batch_size"] *= 2
     larger = memory(config, jobs(config)).set_index(["rule", "job"])["total"]
     assert (larger["attack_linf"] > found["attack_linf"]).all() and (larger["train"] == found["train"]).all()

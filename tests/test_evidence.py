@@ -1,9 +1,14 @@
 import json
+import os
+import shutil
+import subprocess
+import sys
 
 import numpy as np
 import pandas as pd
 import pytest
 
+from conftest import ROOT
 from oodcert.errors import InputError
 from oodcert.evidence import Provenance, read_evaluations, read_evidence, sidecar, write_evidence
 from oodcert.files import sha256
@@ -54,3 +59,28 @@ def test_missing_and_corrupt_evidence_is_named(tmp_path):
     path.write_bytes(path.read_bytes()[:-20])
     with pytest.raises(InputError, match=r"plain\.parquet is not a readable parquet"):
         read_evidence([path])
+
+
+def test_results_that_are_written_anew_leave_the_code_as_it_was(tmp_path):
+    def git(*command):
+        identity = ["-c", "user.name=test", "-c", "user.email=test@localhost"]
+        subprocess.run(["git", *identity, *command], cwd=tmp_path, check=True, capture_output=True)
+
+    def dirty():
+        code = "from oodcert.evidence import code_version; print(code_version()['dirty'])"
+        environment = os.environ | {"PYTHONPATH": str(tmp_path / "workflow")}
+        return subprocess.check_output([sys.executable, "-c", code], text=True, env=environment).strip()
+
+    ignore = shutil.ignore_patterns("__pycache__")
+    shutil.copytree(ROOT / "workflow" / "oodcert", tmp_path / "workflow" / "oodcert", ignore=ignore)
+    for name in ("results/reference/x.csv", "figures/reference/x.png", "Snakefile"):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_text("1")
+    git("init", "--quiet")
+    git("add", ".")
+    git("commit", "--quiet", "-m", "all")
+    shutil.rmtree(tmp_path / "results")
+    shutil.rmtree(tmp_path / "figures")
+    assert dirty() == "False"
+    (tmp_path / "Snakefile").write_text("2")
+    assert dirty() == "True"

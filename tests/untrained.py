@@ -38,3 +38,17 @@ def evaluation(method, sets=None, **settings):
     return Evaluation(
         str(method), parts, image_sets() if sets is None else sets, {**SETTINGS, "composition": composition, **settings}
     )
+
+
+def published_settings(config, method):
+    """What the evaluation `published` needs of a config beside the settings of all evaluations."""
+    evaluation, composition = config["evaluation"], config["methods"][method]
+    return {
+        **evaluation["published"],
+        "test_images": config["data"]["test_images"],
+        "budget": {key: evaluation["attack_linf"][key] for key in ("apgd", "pgd", "draws")},
+        "bounds": evaluation["certify_l2"]["bounds"],
+        "alpha": evaluation["certify_l2"]["alpha"],
+        "epsilons": evaluation["attack_id"]["epsilons"],
+        "autoattack": evaluation["attack_id"]["randomised" if composition["denoiser"] else "deterministic"],
+    }

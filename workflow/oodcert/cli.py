@@ -26,6 +26,15 @@ COST_EXAMPLE = """example:
 
 Nothing is trained, downloaded or written, but for --csv."""
 
+AUDIT = """Recomputes every table and figure of a finished run from its evidence, and checks the evidence itself:
+hashes, settings, seeds, samples, missing and duplicate rows, the order guaranteed ≥ attacked ≥ clean, and all bounds
+against the order statistics of their draws. It needs no network connection, no GPU and no weights. docs/audit.md says
+what each check compares, and what no audit can find."""
+AUDIT_EXAMPLE = """example:
+  oodcert audit results/reference/digits --html audit.html
+
+exit codes: 0 nothing is wrong, 1 findings, or no finished run, 2 wrong usage."""
+
 
 def main(argv=None):
     """Runs one command. Returns 0 when done, 1 after InputError or OSError, 130 after Ctrl-C; wrong usage exits 2."""
@@ -68,6 +77,7 @@ def parser():
     certify.add_argument("--dry-run", action="store_true", help="print the amount of work and its time, write nothing")
     _add_data(commands)
     _add_cost(commands)
+    _add_audit(commands)
     return top
 
 
@@ -121,6 +131,27 @@ def _add_cost(commands):
     rates("--measure", action="store_true", help="measure these rates on the config's device, here")
     add("--gpus", type=POSITIVE_INT, default=1, metavar="N", help="devices that share the hours")
     add("--csv", metavar="FILE", help="write the table of passes, a row per job and network part")
+
+
+def _add_audit(commands):
+    command = commands.add_parser(
+        "audit",
+        help="check a finished run against its own evidence",
+        description=AUDIT,
+        epilog=AUDIT_EXAMPLE,
+        formatter_class=_Help,
+    )
+    add = command.add_argument
+    add("results", nargs="?", default="results/digits", help="folder of the run")
+    add("--json", metavar="FILE", help="write the report as JSON")
+    add("--html", metavar="FILE", help="write the report as one HTML page")
+    add(
+        "--spot-check",
+        type=POSITIVE_INT,
+        metavar="K",
+        help="also certify K random rows anew from the weights (results/<profile>/models) and images (data/<profile>)",
+    )
+    add("--seed", type=int, metavar="S", help="of the rows and the noise of --spot-check (default: from the digest)")
 
 
 def _add_inputs(command):

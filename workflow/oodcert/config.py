@@ -77,6 +77,7 @@ def check_config(config):
             f"those of evaluation.certify_l2, {certify['sigmas']}: attack where there is a certificate to compare with."
         )
     _check_images(config["data"])
+    _check_published(config)
     _check_sanity(config["evaluation"])
     _check_denoiser(config)
     return config
@@ -206,6 +207,30 @@ def _check_sanity(evaluation):
             f"Config key evaluation.sanity.epsilons = {epsilons}: let them rise, with evaluation.epsilon = {epsilon} "
             "among them and with 1.0, at which a perturbation can reach any image, as the last."
         )
+
+
+def _check_published(config):
+    """Whether the published protocol can be evaluated, and compared with the sound one on the same images."""
+    evaluation = config["evaluation"]
+    settings, sigma = evaluation["published"], evaluation["sigma"]
+    if settings is None:
+        if config["protocol"] == "published":
+            raise InputError(
+                "Config key protocol = 'published' needs the published protocol's evidence: give evaluation.published "
+                "its settings, such as {images: 20, n0: 100, n: 800}, or set protocol to sound."
+            )
+        return
+    if settings["images"] > config["data"]["test_images"]:
+        raise InputError(
+            f"Config key evaluation.published.images = {settings['images']}: there are {config['data']['test_images']} "
+            "of every set (data.test_images). Lower it."
+        )
+    for key in ("certify_l2", "certify_id"):
+        if sigma not in evaluation[key]["sigmas"]:
+            raise InputError(
+                f"Config key evaluation.{key}.sigmas lacks evaluation.sigma = {sigma}, at which the published protocol "
+                "is compared with the sound one: add it, or set evaluation.published to null."
+            )
 
 
 def _check_denoiser(config):

@@ -16,7 +16,9 @@ from oodcert.data.sizes import image_count
 from oodcert.errors import InputError
 from oodcert.imports import imported
 from oodcert.methods import bounds_of, is_randomised, parts_of, trained_parts
+from oodcert.padding import filled
 from oodcert.parts import declared
+from oodcert.published.cost import cost as published_cost
 
 EXACT, AT_MOST, ESTIMATE = COUNTS = ("exact", "at most", "estimate")  # how sure a count is, worse and worse
 UNKNOWN_SIZE = 50_000  # images of a set that nobody has counted: as many as CIFAR-10 has for training
@@ -44,6 +46,7 @@ BYTES_PER_ROW = {  # of the evidence files of the committed digits run, whose la
     "attack_l2": 33,
     "certify_id": 30,
     "attack_id": 13,
+    "published": 4,
     "attack_linear": 30,
     "train": 29,
 }
@@ -71,7 +74,7 @@ def jobs(config):
     imports, sizes = imported(config), set_sizes(config)
     trained = dict.fromkeys([*trained_parts(config["methods"], config["training"], imports), "denoiser"])
     found = [_training(config, sizes, part) for part in trained if part not in imports]
-    for rule, evaluation in EVALUATIONS.items():
+    for rule, evaluation in evaluations(config).items():
         found += [
             Job(rule, method, *evaluation(config, composition)) for method, composition in config["methods"].items()
         ]
@@ -80,6 +83,11 @@ def jobs(config):
     found.append(Job("attack_linear", "linear", outside, outside, EXACT, {}))
     found.append(Job("denoised_examples", "examples", shown, 0, EXACT, {"denoiser": (shown * len(sigmas), 0)}))
     return found
+
+
+def evaluations(config):
+    """Those of EVALUATIONS that the config wants."""
+    return {rule: one for rule, one in EVALUATIONS.items() if rule != "published" or config["evaluation"]["published"]}
 
 
 def passes(jobs):
@@ -209,7 +217,7 @@ def _attack_l2(config, composition):
     images, settings = config["data"]["test_images"], config["evaluation"]["attack_l2"]
     radii = {0.0, *config["evaluation"]["certify_l2"]["radii"]}
     times = len(settings["sigmas"]) * len(config["data"]["ood"])
-    padded = _padded(images, max(1, config["evaluation"]["batch_size"] // settings["draws"]))
+    padded = filled(images, max(1, config["evaluation"]["batch_size"] // settings["draws"]))
     gradients = 2 * (1 + settings["restarts"]) * (1 + settings["iterations"])  # of two attacks
     backward = times * (len(radii) - 1) * padded * settings["draws"] * gradients
     forward = backward + times * len(radii) * _sampled(config, images, [settings["n"]])
@@ -247,6 +255,11 @@ def _attack_id(config, composition):
     return images, rows, count, _through(composition, calls, times * images * backward)
 
 
+def _published(config, composition):
+    images, rows, passes = published_cost(config, composition)
+    return images, rows, EXACT, passes
+
+
 EVALUATIONS = {  # rule -> function of (config, composition): images, rows, count, passes of the Job
     "clean": _clean,
     "guarantee_linf": _guarantee_linf,
@@ -256,13 +269,14 @@ EVALUATIONS = {  # rule -> function of (config, composition): images, rows, coun
     "attack_l2": _attack_l2,
     "certify_id": _certify_id,
     "attack_id": _attack_id,
+    "published": _published,
 }
 
 
 def _ensemble(config, composition, images, budget, batch_size):
     """Passes of attack_linf on one OOD set: (forward, backward, those of the discriminator alone)."""
     joint, draws = composition["discriminator"], _draws(composition, budget)
-    padded = _padded(images, max(1, batch_size // draws))
+    padded = filled(images, max(1, batch_size // draws))
     starts = 1 + 2 * budget["pgd"]["restarts"] + joint  # decontrast, uniform and gaussian, and the discriminator's
     gradients = budget["apgd"]["restarts"] * (1 + budget["apgd"]["iterations"])
     gradients += starts * (1 + budget["pgd"]["iterations"])
@@ -276,7 +290,7 @@ def _deployed(config, composition, images, batch_size=None):
     """Passes of the deployed method's scores of one set."""
     draws = _draws(composition, config["evaluation"])
     size = max(1, (batch_size or config["evaluation"]["batch_size"]) // draws)
-    return draws * _padded(images, size)
+    return draws * filled(images, size)
 
 
 def _sampled(config, images, stages):
@@ -301,10 +315,6 @@ def _draws(composition, settings):
 
 def _outside(config):
     return len(config["data"]["ood"]) * config["data"]["test_images"]
-
-
-def _padded(images, size):
-    return -(-images // size) * size
 
 
 def _share(count):

@@ -64,8 +64,14 @@ class JointNetwork(nn.Module):
                 f"The joint network was built for {self.num_classes} classes, its classifier gives "
                 f"{logits.shape[1]} logits: pass num_classes={logits.shape[1]}, or the classifier that belongs to it."
             )
-        known = logits.log_softmax(1) + logsigmoid(inside)
-        return torch.logaddexp(known, logsigmoid(-inside) - log(self.num_classes))
+        return joint_log_probabilities(logits, inside, self.num_classes)
+
+
+def joint_log_probabilities(logits, inside, num_classes):
+    """log p(y|x) [N, K] of JointNetwork from logits [N, K] and the discriminator's [N, 1]; the mass of the second term
+    is spread over num_classes."""
+    known = logits.log_softmax(1) + logsigmoid(inside)
+    return torch.logaddexp(known, logsigmoid(-inside) - log(num_classes))
 
 
 class ClassLogits(nn.Module):

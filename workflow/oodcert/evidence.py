@@ -17,6 +17,8 @@ from oodcert.files import atomic, sha256
 
 PACKAGES = ("oodcert", "torch", "diffusers", "pyautoattack", "numpy", "scipy", "scikit-learn", "pandas", "pyarrow")
 
+NO_CODE = ("results", "figures")
+
 
 class Provenance:
     """Collects where a result comes from; `record` gives it as a dict for the sidecar.
@@ -41,14 +43,18 @@ class Provenance:
 
 
 def code_version():
-    """{"commit", "dirty"} of the library's own checkout; None for both outside a git checkout."""
+    """{"commit", "dirty"} of the library's own checkout; None for both outside a git checkout.
+
+    dirty: whether anything but the committed results and figures differs from the commit.
+    """
     here = Path(__file__).parent
 
     def git(*command):
         return subprocess.run(["git", "-C", str(here), *command], capture_output=True, text=True, check=True).stdout
 
     try:
-        return {"commit": git("rev-parse", "HEAD").strip(), "dirty": bool(git("status", "--porcelain", "-uno").strip())}
+        changed = git("status", "--porcelain", "-uno", "--", ":/", *(f":(top,exclude){one}" for one in NO_CODE))
+        return {"commit": git("rev-parse", "HEAD").strip(), "dirty": bool(changed.strip())}
     except (OSError, subprocess.CalledProcessError):
         return {"commit": None, "dirty": None}
 
@@ -74,7 +80,12 @@ def write_evidence(frame, path, provenance, **extra):
 def write_json(record, path):
     """Writes a JSON file, whole or not at all."""
     with atomic(path) as temporary:
-        temporary.write_text(json.dumps(record, indent=1) + "\n")
+        temporary.write_text(json_text(record))
+
+
+def json_text(record):
+    """The one text of a record in a JSON file."""
+    return json.dumps(record, indent=1) + "\n"
 
 
 def read_evidence(paths):

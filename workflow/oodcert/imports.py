@@ -6,7 +6,7 @@ from pathlib import Path
 
 from oodcert.data.registry import read_rows, registry
 from oodcert.data.sources import DOWNLOADS
-from oodcert.methods import parts_of
+from oodcert.methods import parts_of, trained_parts
 
 WEIGHTS = Path(__file__).parents[2] / "data" / "weights.csv"
 
@@ -60,6 +60,21 @@ def imported(config):
         elif weights and config["weights"] == "published":
             found[name] = Import({"name": "published", "format": weights.format}, DOWNLOADS / weights.file)
     return found
+
+
+def trained(config):
+    """Names of the parts that are trained, each after those that it needs: the methods', and the denoiser, examples of
+    which are shown whether or not a method uses it."""
+    imports = imported(config)
+    parts = [*trained_parts(config["methods"], config["training"], imports), "denoiser"]
+    return [part for part in dict.fromkeys(parts) if part not in imports]
+
+
+def networks_of(parts, config):
+    """The config's networks, and those of imports, that these parts are built from."""
+    specs = config["networks"] | {name: one.network for name, one in imported(config).items()}
+    names = {part if part in specs else "classifier" for part in parts}
+    return {name: specs[name] for name in sorted(names)}
 
 
 def remote_files():

@@ -6,25 +6,51 @@ import platform
 from importlib.metadata import version
 from pathlib import Path
 
+from jsonschema import Draft202012Validator
+from jsonschema.exceptions import best_match
+
 from oodcert.errors import InputError
 from oodcert.evidence import code_version, write_json
 from oodcert.files import sha256
 
 NAME = "manifest.json"
-DRAWING = ("matplotlib", "seaborn", "pandas", "numpy")  # on whose versions the bytes of tables and figures depend
+DRAWING = ("matplotlib", "seaborn", "pillow", "pandas", "numpy")  # on whose versions the bytes of figures depend
+HASH, NAMES = "^[0-9a-f]{64}$", r"^[^./\\][^/\\]*(/[^./\\][^/\\]*)*$"  # relative paths that lead nowhere else
+FORM = {
+    "type": "object",
+    "required": ["config", "commit", "dirty", "packages", "files", "digest"],
+    "properties": {
+        "config": {"type": "object"},
+        "commit": {"type": ["string", "null"]},
+        "dirty": {"type": ["boolean", "null"]},
+        "packages": {"type": "object", "additionalProperties": {"type": "string"}},
+        "files": {
+            "type": "object",
+            "propertyNames": {"pattern": NAMES},
+            "additionalProperties": {"type": "string", "pattern": HASH},
+        },
+        "digest": {"type": "string", "pattern": HASH},
+    },
+    "additionalProperties": False,
+}
 LOCAL = "data_mirror"  # the one setting that says nothing of what was computed, but where files lay
+
+
+def root_of(results):
+    """The folder that a run's folder results/… lies in. Raises InputError on a path without a folder `results`."""
+    parts = Path(results).parts
+    if "results" not in parts:
+        raise InputError(f"{results} is not a run's folder: give results/<profile> or results/reference/<profile>.")
+    return Path(*parts[: len(parts) - 1 - parts[::-1].index("results")])
 
 
 def figures_of(results):
     """The folder of a run's figures: results/digits has figures/digits, results/reference/digits likewise.
 
-    Raises InputError on a path without a folder `results`.
+    Raises InputError as root_of does.
     """
-    parts = list(Path(results).parts)
-    if "results" not in parts:
-        raise InputError(f"{results} is not a run's folder: give results/<profile> or results/reference/<profile>.")
-    last = len(parts) - 1 - parts[::-1].index("results")
-    return Path(*parts[:last], "figures", *parts[last + 1 :])
+    root = root_of(results)
+    return root / "figures" / Path(*Path(results).parts[len(root.parts) + 1 :])
 
 
 def located(results, name):
@@ -47,10 +73,15 @@ def write_manifest(results, config, paths):
     manifest = {
         "config": {key: value for key, value in config.items() if key != LOCAL},
         **code_version(),
-        "packages": {"python": platform.python_version(), **{package: version(package) for package in DRAWING}},
+        "packages": drawing_packages(),
         "files": {name: sha256(names[name]) for name in sorted(names)},
     }
     write_json(manifest | {"digest": digest(manifest)}, results / NAME)
+
+
+def drawing_packages():
+    """What the bytes of a figure depend on, beside evidence and config: name -> version."""
+    return {"machine": platform.machine(), **{package: version(package) for package in DRAWING}}
 
 
 def digest(manifest):
@@ -63,14 +94,14 @@ def read_manifest(results):
     """The manifest of a run. Raises InputError where there is none, or where it is not JSON of that form."""
     path = Path(results) / NAME
     try:
-        manifest = json.loads(path.read_text())
-        complete = {"config", "files", "packages", "commit", "dirty", "digest"} <= set(manifest)
+        manifest = json.loads(path.read_text(encoding="utf-8"))
+        fault = best_match(Draft202012Validator(FORM).iter_errors(manifest))
     except FileNotFoundError as error:
         raise InputError(
             f"{path} does not exist, so nothing says what belongs to this run: finish it with `snakemake --cores all`."
         ) from error
-    except (ValueError, TypeError) as error:
+    except ValueError as error:
         raise InputError(f"{path} is not JSON ({error}): it was changed after the run.") from error
-    if not complete:
-        raise InputError(f"{path} lacks keys of a manifest: it was changed after the run.")
+    if fault is not None:
+        raise InputError(f"{path} is no manifest ({fault.message}): it was changed after the run.")
     return manifest

@@ -145,9 +145,7 @@ rule attack_id:
     params:
         **EVALUATION_JOB,
         epsilons=EVALUATION["attack_id"]["epsilons"],
-        budget=lambda wildcards: EVALUATION["attack_id"][
-            "randomised" if is_randomised(composition(wildcards)) else "deterministic"
-        ],
+        budget=autoattack_budget,
         composition=composition,
         networks=method_networks,
         sigma=EVALUATION["sigma"],

@@ -25,18 +25,14 @@ from oodcert.data.sources import (
     outlier_files,
 )
 from oodcert.errors import InputError
-from oodcert.imports import imported, remote_files
-from oodcert.methods import is_randomised, needed_parts, parts_of, trained_parts
+from oodcert.imports import imported, networks_of, remote_files, trained
+from oodcert.methods import is_randomised, needed_parts, parts_of
 from oodcert.parts import known_parts
 
 try:
     check_config(config)
     IMPORTS = imported(config)
-    # examples of the denoiser are shown whether or not a method uses it
-    trained = trained_parts(config["methods"], config["training"], IMPORTS)
-    TRAINED = [
-        part for part in dict.fromkeys([*trained, "denoiser"]) if part not in IMPORTS
-    ]
+    TRAINED = trained(config)
     config = available(config, trains=bool(TRAINED))
     if workflow.is_main_process:
         check_counts(config)
@@ -89,10 +85,7 @@ def weights(parts):
 
 
 def networks(parts):
-    """The config's networks that these parts are built from."""
-    specs = config["networks"] | {name: one.network for name, one in IMPORTS.items()}
-    names = {part if part in specs else "classifier" for part in parts}
-    return {name: specs[name] for name in sorted(names)}
+    return networks_of(parts, config)
 
 
 def composition(wildcards):
@@ -105,6 +98,11 @@ def method_weights(wildcards):
 
 def method_networks(wildcards):
     return networks(parts_of(composition(wildcards)))
+
+
+def autoattack_budget(wildcards):
+    randomised = is_randomised(composition(wildcards))
+    return EVALUATION["attack_id"]["randomised" if randomised else "deterministic"]
 
 
 LINEAR = f"{RESULTS}/evidence/attack_linear/linear.parquet"

@@ -6,6 +6,7 @@ FIGURE_NAMES = [
     "id_certified",
     "denoised",
     "headline",
+    *(["ablation"] if PUBLISHED else []),
 ]
 
 
@@ -46,6 +47,8 @@ rule draw_figures:
             "certify_l2",
             "attack_l2",
             "certify_id",
+            "attack_id",
+            *PUBLISHED,
         ),
         training=expand(f"{RESULTS}/evidence/training/{{part}}.parquet", part=TRAINED),
         denoised=rules.denoised_examples.output,

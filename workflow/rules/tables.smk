@@ -1,5 +1,17 @@
 # The order check that everything waits for, and the tables.
-TABLES = ["id", "autoattack", "ood", "l2", "sanity", "headline"]
+PUBLISHED = ["published"] if EVALUATION["published"] else []
+TABLES = [
+    "id",
+    "autoattack",
+    "ood",
+    "l2",
+    "sanity",
+    "headline",
+    *(["ablation"] if PUBLISHED else []),
+    "claims",
+    "reported",
+]
+PAPER = Path(workflow.basedir) / "paper"
 
 
 rule check:
@@ -39,9 +51,11 @@ rule write_tables:
             "attack_l2",
             "certify_id",
             "attack_id",
+            *PUBLISHED,
         ),
         linear=LINEAR,
         checks=rules.check.output,
+        published=[PAPER / "claims.yaml", PAPER / "reported.csv"],
     output:
         expand(f"{RESULTS}/tables/{{table}}.tex", table=TABLES),
         [
@@ -75,7 +89,17 @@ rule write_tables:
     params:
         **{
             key: config[key]
-            for key in ("seed", "data", "methods", "weights", "imports", "evaluation")
+            for key in (
+                "seed",
+                "protocol",
+                "data",
+                "methods",
+                "weights",
+                "imports",
+                "networks",
+                "training",
+                "evaluation",
+            )
         },
     message:
         "Writing the tables"

@@ -7,7 +7,7 @@ from oodcert.tables import TABLES, caption, readable, write_table
 with job(snakemake):
     config = dict(snakemake.params.items())
     evidence = read_evaluations([*snakemake.input.evidence, snakemake.input.linear])
-    for name, table in TABLES.items():
-        stem = Path(snakemake.output[name]).with_suffix("")
-        frame = table(evidence, config)
+    for name, path in snakemake.output.items():
+        stem = Path(path).with_suffix("")
+        frame = TABLES[name](evidence, config)
         write_table(frame, caption(name, evidence, config), stem, readable(name, frame, config))

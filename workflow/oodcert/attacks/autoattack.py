@@ -2,9 +2,9 @@
 
 import torch
 
+from oodcert.attacks import AUTOATTACK
 from oodcert.errors import InputError
 
-ATTACKS = {"standard": ("apgd-ce", "apgd-t", "fab-t", "square"), "rand": ("apgd-ce", "apgd-dlr")}
 LEAST_CLASSES = {"standard": 4, "rand": 3}  # for the targeted and the plain DLR loss
 
 
@@ -47,7 +47,7 @@ def autoattack(network, images, labels, epsilon, *, version, iterations, queries
         found = attack.run_standard_evaluation_individual(images, labels, batch_size=batch_size)
         return {name: (points, predictions != labels) for name, (points, predictions) in found.items()}
     results = {}
-    for name in ATTACKS[version]:
+    for name in AUTOATTACK[version]:
         torch.manual_seed(seed)
         attack.apgd.loss = name.removeprefix("apgd-")
         batches = zip(images.split(batch_size), labels.split(batch_size), strict=True)

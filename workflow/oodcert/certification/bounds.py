@@ -25,14 +25,19 @@ def percentile_bounds(ordered, sigma, radii, alpha, p=0.5):
     s(x + δ); each of those is bounded by the order statistic whose rank a binomial tail gives. -inf or +inf where no
     order statistic qualifies.
     """
-    n = ordered.shape[-1]
-    shift = np.asarray(radii, np.float64) / sigma
-    upper_rank = _upper_rank(n, tuple(ndtr(ndtri(p) + shift)), alpha)
-    lower_rank = n + 1 - _upper_rank(n, tuple(ndtr(ndtri(1 - p) + shift)), alpha)
+    below, above = percentile_ranks(ordered.shape[-1], sigma, radii, alpha, p)
     padded = np.concatenate(
         [np.full((*ordered.shape[:-1], 1), -np.inf), ordered, np.full((*ordered.shape[:-1], 1), np.inf)], axis=-1
     )
-    return padded[..., lower_rank], padded[..., upper_rank]
+    return padded[..., below], padded[..., above]
+
+
+def percentile_ranks(n, sigma, radii, alpha, p=0.5):
+    """Ranks (lower, upper) [R] of the order statistics that percentile_bounds takes, 1 to n; 0 or n + 1 for none."""
+    shift = np.asarray(radii, np.float64) / sigma
+    upper = _upper_rank(n, tuple(ndtr(ndtri(p) + shift)), alpha)
+    lower = n + 1 - _upper_rank(n, tuple(ndtr(ndtri(1 - p) + shift)), alpha)
+    return lower, upper
 
 
 @lru_cache(maxsize=64)

@@ -2,11 +2,10 @@
 
 import torch
 
+from oodcert.certification import VACUOUS
 from oodcert.certification.interval import NoRule, hooked, interval_bounds, layers, logit_difference_bounds
 from oodcert.detector import SCORES, DenoisedNetwork, JointNetwork, NoisyNetwork
 from oodcert.errors import InputError
-
-VACUOUS = 1 - 1e-6  # a bound on the maximum softmax probability above this says nothing and is reported as 1
 
 
 def score_bound(network, score, images, epsilon):
@@ -23,14 +22,18 @@ def score_bound(network, score, images, epsilon):
     draws noise in a way of its own is not recognised: bounds are of deterministic networks.
     Raises InputError on other scores and on layers in training mode.
     """
+    return box_bound(network, score, (images - epsilon).clamp(min=0), (images + epsilon).clamp(max=1))
+
+
+def box_bound(network, score, lower, upper):
+    """The same over any box of images, lower and upper [N, C, H, W]."""
     if score not in SCORES:
         raise InputError(f"No bound on the score {score!r}: use one of {', '.join(SCORES)}.")
-    lower, upper = (images - epsilon).clamp(min=0), (images + epsilon).clamp(max=1)
     limit, worst = (VACUOUS, 1.0) if score == "msp" else (torch.inf, torch.inf)
     try:
         bound = _bound(network, score, lower, upper)
     except NoRule:
-        return images.new_full((len(images),), worst)
+        return lower.new_full((len(lower),), worst)
     return torch.where(bound <= limit, bound, worst)  # NaN included
 
 

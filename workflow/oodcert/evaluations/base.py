@@ -59,8 +59,11 @@ class Evaluation:
         self.calls += len(inputs[0])
 
 
-def deployed(evaluation, detector, images, name):
-    """Scores [m, N] of the deployed detector and predictions [N]; m noise draws for a randomised method, else 1."""
+def deployed(evaluation, detector, images, name, purpose="clean"):
+    """Scores [m, N] of the deployed detector and predictions [N]; m noise draws for a randomised method, else 1.
+
+    purpose: keys the noise; scores that are to be compared have the same.
+    """
     settings, ids = evaluation.settings, evaluation.sets[name].ids
     draws = settings["draws"] if noisy_parts(detector.network) else 1
     scores, predictions = [], []
@@ -68,7 +71,9 @@ def deployed(evaluation, detector, images, name):
         for index, real in chunks(ids, max(1, settings["batch_size"] // draws)):
             batch = images[index]
             if noisy_parts(detector.network):
-                noise = batch_draws(normal_draws, settings["seed"], f"clean/{name}", ids[index], draws, batch.shape[1:])
+                noise = batch_draws(
+                    normal_draws, settings["seed"], f"{purpose}/{name}", ids[index], draws, batch.shape[1:]
+                )
                 outputs = replayed_logits(detector.network, batch, torch.from_numpy(noise).to(batch.device))
             else:
                 outputs = checked_logits(detector.network, batch)[None]

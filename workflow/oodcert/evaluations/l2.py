@@ -4,6 +4,7 @@ import numpy as np
 import pandas as pd
 import torch
 
+from oodcert.attacks import ATTACK_ALPHA
 from oodcert.attacks.ood import smoothed_l2_attack
 from oodcert.certification.bounds import percentile_bounds
 from oodcert.certification.means import betting_bounds
@@ -14,7 +15,6 @@ from oodcert.methods import bounds_of, smoothed_network
 from oodcert.metrics import tpr_threshold
 
 ID_WIDTH = 0.002  # adaptive sampling: how far an ID bound may be from what all draws would give, in score units
-ATTACK_ALPHA = 1e-7  # error probability of an l2 attack's lower bounds: many are compared with certificates
 
 
 def certify_l2(evaluation):

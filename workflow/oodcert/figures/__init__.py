@@ -1,5 +1,6 @@
 """Figures as pure functions of (evidence, config), drawn without a display."""
 
+from oodcert.figures.ablation import ablation
 from oodcert.figures.denoised import denoised, read_examples
 from oodcert.figures.headline import headline
 from oodcert.figures.id_certified import id_certified
@@ -15,10 +16,12 @@ FIGURES = {
     "denoised": denoised,
     "training": training,
     "headline": headline,
+    "ablation": ablation,
 }
 
 __all__ = [
     "FIGURES",
+    "ablation",
     "colours",
     "denoised",
     "headline",

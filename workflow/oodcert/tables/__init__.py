@@ -1,7 +1,11 @@
 """Tables as pure functions of evidence: values, captions, and the files they are written to."""
 
+from oodcert.tables.ablation import ablation_table
 from oodcert.tables.captions import caption
+from oodcert.tables.claims import claims_table
 from oodcert.tables.labels import label
+from oodcert.tables.protocol import reported_headline_table, reported_ood_table
+from oodcert.tables.reported import reported_table
 from oodcert.tables.sanity import sanity_table
 from oodcert.tables.values import (
     attacked_l2_table,
@@ -17,17 +21,22 @@ from oodcert.tables.writing import readable, write_table
 TABLES = {
     "id": id_table,
     "autoattack": autoattack_table,
-    "ood": ood_table,
+    "ood": reported_ood_table,
     "l2": l2_table,
     "sanity": sanity_table,
-    "headline": headline_table,
+    "headline": reported_headline_table,
+    "ablation": ablation_table,
+    "claims": claims_table,
+    "reported": reported_table,
 }
 
 __all__ = [
     "TABLES",
+    "ablation_table",
     "attacked_l2_table",
     "autoattack_table",
     "caption",
+    "claims_table",
     "guaranteed_l2_table",
     "headline_table",
     "id_table",
@@ -35,6 +44,7 @@ __all__ = [
     "label",
     "ood_table",
     "readable",
+    "reported_table",
     "sanity_table",
     "write_table",
 ]

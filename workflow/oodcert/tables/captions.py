@@ -7,11 +7,13 @@ import numpy as np
 from oodcert.errors import InputError
 from oodcert.imports import imported
 from oodcert.methods import bounds_of, is_randomised
+from oodcert.published.flags import FLAGS, case_of
+from oodcert.resampling import RESAMPLES
 from oodcert.tables.labels import MARK, label
 from oodcert.tables.notes import unexpected
+from oodcert.tables.protocol import is_published, reported_headline_table
 from oodcert.tables.sanity import SLACK, WINS, sanity_table
 from oodcert.tables.select import of_method, of_set
-from oodcert.tables.values import headline_table
 
 # An attack with less than this is called reduced: AutoAttack's own settings, and the APGD and monotone PGD of ProoD
 # and DISTRO on OOD images, with AutoAttack's numbers of Square queries and, for the randomised methods, of noise draws,
@@ -25,6 +27,7 @@ OOD_ATTACK = {
     "queries": 5000,
     "draws": 20,
 }
+SHOWN = 40  # rows of published numbers in a table for people
 L2_ATTACK = {"iterations": 100, "restarts": 1, "draws": 20}
 UNITS = {
     "iterations": "iteration",
@@ -44,7 +47,17 @@ def caption(kind, evidence, config):
 
     Raises InputError where evidence is missing, or where methods were evaluated on different numbers of images.
     """
-    captions = {"id": _id, "autoattack": _autoattack, "ood": _ood, "l2": _l2, "sanity": _sanity, "headline": _headline}
+    captions = {
+        "id": _id,
+        "autoattack": _autoattack,
+        "ood": _ood,
+        "l2": _l2,
+        "sanity": _sanity,
+        "headline": _headline,
+        "claims": _claims,
+        "reported": _reported,
+        "ablation": _ablation,
+    }
     sentences = captions[kind](evidence, config)
     return " ".join([*sentences, f"Seed {config['seed']}."])
 
@@ -125,7 +138,7 @@ def _ood(evidence, config):
         f"Detection of {len(config['data']['ood'])} OOD sets and their average: AUC, AUPR and FPR at 95 % TPR, "
         "in %, in-distribution positive.",
         *_sets(config),
-        *_protocols(evidence, config),
+        *(_published(config) if is_published(config) else _protocols(evidence, config)),
     ]
 
 
@@ -136,7 +149,77 @@ def _headline(evidence, config):
         "Lead: a method's mean minus the best mean among the others, in points.",
         *_distro_lead(evidence, config),
         *_sets(config),
-        *_protocols(evidence, config),
+        *(_published(config) if is_published(config) else _protocols(evidence, config)),
+    ]
+
+
+def _ablation(evidence, config):
+    settings = config["evaluation"]
+    return [
+        "The published protocol, which is what the public code of the paper's authors computes, on the models of this "
+        "run, and the effect of each of its flags (docs/defects.md): the value with all flags published, and with the "
+        "one flag made sound, in %; effect: sound minus published, in points.",
+        "Of each flag the measure that it moves most, for DISTRO, or where the flag does not act on it for the method "
+        "on which it has the largest effect; all measures of all methods, and why a flag does not act, are in the csv "
+        "file. Last, the headline mean of every method with all flags made sound.",
+        "Guaranteed, adversarial, clean: averages over the OOD sets; above the bound: OOD images whose attacked score "
+        "is above their guaranteed bound; population: OOD images that enter the AUC at R; highest: the largest value "
+        "that counts as a confidence; a single image: whether its bound can be computed. A dash: no value, for nothing "
+        "is certified.",
+        f"Images: {settings['published']['images']} of every set; votes of n₀ = {settings['published']['n0']} and "
+        f"n = {settings['published']['n']} draws at σ = {settings['sigma']:g}. With all flags sound the values are of "
+        "the same images in the evidence of the other tables, with its draws and attacks.",
+        *_without_effect(config),
+        *_sets(config),
+    ]
+
+
+def _without_effect(config):
+    """The flags that act on no method, and why."""
+    cases = [case_of(method, config) for method in config["methods"]]
+    reasons = {flag: dict.fromkeys(one.idle(case) for case in cases) for flag, one in FLAGS.items()}
+    texts = [f"{flag} ({'; '.join(why)})" for flag, why in reasons.items() if None not in why]
+    return [f"No effect here: {', '.join(texts)}."] if texts else []
+
+
+def _published(config):
+    """What numbers of the published protocol are, and are not."""
+    settings = config["evaluation"]
+    return [
+        "PUBLISHED PROTOCOL: what the public code of the paper's authors computes, with all its departures from the "
+        "mathematics (docs/defects.md and table ablation). These numbers are not sound: a guaranteed one guarantees "
+        "nothing. `protocol: sound` in the config gives those that are.",
+        f"Images: {settings['published']['images']} of every set; for AUPR each ID image counts ten times, "
+        f"ID:OOD = 10:1. Guaranteed and adversarial: in the ℓ∞ ball of radius ε = {settings['epsilon']:g}.",
+        f"{MARK}, on every method: no check of its attack was made.",
+    ]
+
+
+def _claims(evidence, config):
+    return [
+        f"Published claims of DISTRO and of methods that it builds on, held against this run on "
+        f"{label(config['data']['id'])}; values in %, differences in points.",
+        "Expected: a border declared, with its tolerance, in paper/claims.yaml.",
+        "Measured: of the comparisons that a claim makes the least favourable one, named under Why, with a 95 % "
+        f"interval by a paired bootstrap over images ({RESAMPLES} resamples). How other trainings, stronger attacks or "
+        "other noise draws would change it is not in the interval.",
+        "Reproduced: all of the interval is as expected; not reproduced: none of it; not testable here: part of it, or "
+        "the run lacks what the claim needs.",
+        "The adversarial value of a method whose attack fails a sanity check may be anything lower.",
+        _images(evidence, "clean", config),
+        *_sets(config),
+    ]
+
+
+def _reported(evidence, config):
+    return [
+        "Published numbers beside those of this run, in %, differences in points, with what differs in setting as far "
+        "as paper/reported.csv knows it, and what this run's numbers rest on (here).",
+        "What it lacks, networks, training and attacks among it, is in the papers, and nearly always differs.",
+        f"Of the rows in the csv file at most {SHOWN} are shown, those with the fewest known differences, the "
+        "papers and methods in turn.",
+        _images(evidence, "clean", config),
+        *_sets(config),
     ]
 
 
@@ -215,7 +298,7 @@ def _without_range(config):
 
 
 def _distro_lead(evidence, config):
-    table = headline_table(evidence, config).set_index("method")
+    table = reported_headline_table(evidence, config).set_index("method")
     if "distro" not in table.index:
         return []
     earlier = [method for method in table.index if not is_randomised(config["methods"][method])]

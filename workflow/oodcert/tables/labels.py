@@ -1,4 +1,4 @@
-"""How methods, sets and bounds are spelled where people read them."""
+"""How methods, sets, bounds, metrics and networks are spelled where people read them."""
 
 MARK = "†"  # of a method whose attack is not reliable
 
@@ -30,11 +30,24 @@ SPELLING = {
     "random_images": "300K random images",
     "tiny_imagenet": "Tiny ImageNet",
     "lsun_resize": "LSUN resize",
+    "mnist": "MNIST",
+    "imagenet": "ImageNet",
+    "auc": "AUC",
+    "fpr95": "FPR95",
+    "adversarial_auc": "adversarial AUC",
+    "adversarial_fpr95": "adversarial FPR95",
+    "guaranteed_auc": "guaranteed AUC",
+    "cnn": "CNN",
+    "resnet18": "ResNet-18",
+    "patch_resnet": "patch ResNet",
+    "wideresnet": "WideResNet",
+    "densenet": "DenseNet",
+    "ibp_cnn_xl": "IBP CNN XL",
 }
 
 
 def label(name):
-    """The readable form of a method's, set's or bound's name; without a spelling of its own, underscores go."""
+    """The readable form of such a name; without a spelling of its own, underscores go."""
     return SPELLING.get(name, name.replace("_", " "))
 
 

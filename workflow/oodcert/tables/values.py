@@ -88,11 +88,17 @@ def ood_table(evidence, config):
                 what, worst = f"{protocol} scores of {method} on {name}", protocol == "guaranteed"
                 values = _metrics(what, id_scores, scores[protocol], worst)
                 rows.append({"method": method, "set": name, "protocol": protocol, **values})
-    table = _with_average(pd.DataFrame(rows), ["method", "protocol"])
+    table = with_all_sets(pd.DataFrame(rows), config)
+    return table.merge(sanity_table(evidence, config)[["method", "reliable"]], on="method", how="left")
+
+
+def with_all_sets(table, config):
+    """Rows by method, set and protocol with, after them, the average over the sets and the sets that can't be had."""
+    table = _with_average(table, ["method", "protocol"])
     lacking = [*product(config["methods"], config["data"]["unavailable"], PROTOCOLS)]
     if lacking:
         table = pd.concat([table, pd.DataFrame(lacking, columns=["method", "set", "protocol"])], ignore_index=True)
-    return table.merge(sanity_table(evidence, config)[["method", "reliable"]], on="method", how="left")
+    return table
 
 
 def l2_table(evidence, config):
@@ -146,7 +152,11 @@ def headline_table(evidence, config):
 
     lead: this method's mean minus the best mean among the other methods (NaN for a method on its own).
     """
-    table = ood_table(evidence, config)
+    return headline_of(ood_table(evidence, config), config)
+
+
+def headline_of(table, config):
+    """The headline table of an ood table."""
     reliable = table.groupby("method")["reliable"].first()
     averages = table.query("set == 'average'").assign(**{"1-fpr95": lambda t: 1 - t["fpr95"]})
     wide = averages.pivot(index="method", columns="protocol", values=list(INGREDIENTS)).loc[[*config["methods"]]]

@@ -8,7 +8,9 @@ import pandas as pd
 
 from oodcert.files import atomic
 from oodcert.metrics import METRICS
-from oodcert.tables.captions import points
+from oodcert.published.flags import ALL
+from oodcert.tables.ablation import measure_label, shown
+from oodcert.tables.captions import SHOWN, points
 from oodcert.tables.labels import label, marked
 from oodcert.tables.sanity import radius_column
 from oodcert.tables.values import INGREDIENTS, PROTOCOLS, WORST_CASE, adversarial_column, certified_column
@@ -20,6 +22,7 @@ TEX = {
     "^": r"\textasciicircum{}",
     "ℓ∞": r"$\ell_\infty$",
     "ℓ₂": r"$\ell_2$",
+    "∞": r"$\infty$",
     "n₀": "$n_0$",
     "σ": r"$\sigma$",
     "ε": r"$\varepsilon$",
@@ -31,14 +34,26 @@ TEX = {
     "–": "--",
 }
 LONGEST_FLOAT = 40  # rows; longer tables may break over pages
+LONGEST_LINE = 40  # characters of a cell
 
 
 def readable(kind, frame, config):
     """What a reader is shown of one of oodcert.tables.TABLES: labelled strings, values in %.
 
-    Columns of two levels belong together under the first. The l2 table is cut to the AUC's average over the sets.
+    Columns of two levels belong together under the first. The l2 table is cut to the AUC's average over the sets, that
+    of published numbers to SHOWN rows.
     """
-    forms = {"id": _id, "autoattack": _autoattack, "ood": _ood, "l2": _l2, "sanity": _sanity, "headline": _headline}
+    forms = {
+        "id": _id,
+        "autoattack": _autoattack,
+        "ood": _ood,
+        "l2": _l2,
+        "sanity": _sanity,
+        "headline": _headline,
+        "claims": _claims,
+        "reported": _reported,
+        "ablation": _ablation,
+    }
     return forms[kind](frame, config)
 
 
@@ -135,6 +150,63 @@ def _headline(frame, config):
     return _two_levels(rows)
 
 
+def _ablation(frame, config):
+    rows = []
+    for _, values in shown(frame).iterrows():
+        rows.append(
+            {
+                "Flag": values["flag"],
+                "": values["name"] if values["flag"] != ALL else "all flags",
+                "Method": label(values["method"]),
+                "Measure": measure_label(values["measure"]),
+                **{key.capitalize(): _percent(values[key]) for key in ("published", "sound")},
+                "Effect": "–" if np.isnan(values["effect"]) else points(values["effect"]),
+            }
+        )
+    return pd.DataFrame(rows)
+
+
+def _claims(frame, config):
+    rows = []
+    for _, values in frame.iterrows():
+        measured, low, high = (_decimal(values[key]) for key in ("measured", "lower", "upper"))
+        rows.append(
+            {
+                "Claim": values["id"],
+                "Statement": values["statement"],
+                "Published": values["published"],
+                "Expected": values["expected"],
+                "Measured": "–" if np.isnan(values["measured"]) else f"{measured} [{low}, {high}]",
+                "Verdict": values["verdict"],
+                "Why": values["why"],
+            }
+        )
+    return pd.DataFrame(rows)
+
+
+def _reported(frame, config):
+    turn = frame.groupby(["differences", "paper", "method"]).cumcount()
+    chosen = frame.assign(turn=turn).sort_values(["differences", "turn"], kind="stable").index[:SHOWN]
+    rows = []
+    for _, values in frame.loc[sorted(chosen)].iterrows():
+        radius = "" if np.isnan(values["radius"]) else f" ({values['radius']:.3g})"
+        rows.append(
+            {
+                "Paper": re.split(r"[(;]", values["paper"])[0].strip(),
+                "ID": label(values["id_set"]),
+                "OOD": label(values["ood_set"]),
+                "Method": label(values["method"]),
+                "Metric": label(values["metric"]) + radius,
+                "Reported": _decimal(values["reported"]),
+                "Measured": _decimal(values["measured"]),
+                "Difference": _decimal(values["difference"], "+"),
+                "Setting": values["setting"],
+            }
+        )
+    columns = ["Paper", "ID", "OOD", "Method", "Metric", "Reported", "Measured", "Difference", "Setting"]
+    return pd.DataFrame(rows, columns=columns, dtype=str)
+
+
 def _two_levels(rows):
     frame = pd.DataFrame(rows)
     return frame.set_axis(pd.MultiIndex.from_tuples(frame.columns), axis=1)
@@ -178,7 +250,7 @@ def _latex(shown, caption, name):
         hrules=True,
         caption=tex(caption),
         label=f"tab:{name}",
-        column_format="".join(_sides(shown)),
+        column_format="".join(_columns(shown)),
         multicol_align="c",
         environment="longtable" if long else "table",
         position_float=None if long else "centering",
@@ -196,9 +268,19 @@ def _sides(shown):
     return ["r" if all(number.fullmatch(cell) for cell in shown[column]) else "l" for column in shown.columns]
 
 
+def _columns(shown):
+    """LaTeX's column types: the sides, but columns of long texts break their lines."""
+    long = [shown[column].str.len().max() > LONGEST_LINE for column in shown.columns]
+    return [r"p{0.25\linewidth}" if wide else side for wide, side in zip(long, _sides(shown), strict=True)]
+
+
 def _levels(column):
     return [level for level in (column if isinstance(column, tuple) else (column,)) if level]
 
 
+def _decimal(value, sign="-"):
+    return f"{round(value, 1) + 0.0:{sign}.1f}".replace("-", "−").replace("inf", "∞")
+
+
 def _percent(value):
-    return f"{100 * value:.1f}"
+    return "–" if np.isnan(value) else f"{100 * value:.1f}"

@@ -1,0 +1,64 @@
+"""The audit of a finished run: everything it reports, computed again from its evidence. Imports no torch."""
+
+from dataclasses import dataclass
+
+from oodcert.audit.bounds import check_attacked, check_certificates, check_radii
+from oodcert.audit.figures import check_figures
+from oodcert.audit.files import check_files
+from oodcert.audit.findings import Finding, Result
+from oodcert.audit.order import check_inequalities
+from oodcert.audit.records import check_code, check_records
+from oodcert.audit.rows import check_rows
+from oodcert.audit.run import Run, open_run
+from oodcert.audit.tables import check_tables
+from oodcert.audit.values import check_values
+from oodcert.errors import InputError
+
+CHECKS = {
+    "files": check_files,
+    "sidecars": check_records,
+    "code": check_code,
+    "rows": check_rows,
+    "values": check_values,
+    "order": check_inequalities,
+    "l2 certificates": check_certificates,
+    "certified radii": check_radii,
+    "l2 attacks": check_attacked,
+    "tables": check_tables,
+    "figures": check_figures,
+}
+
+
+@dataclass(frozen=True)
+class Audit:
+    """The run, None where its manifest can't be used, and the result of every check."""
+
+    run: Run | None
+    results: list
+
+    @property
+    def passed(self):
+        return not any(result.findings for result in self.results)
+
+
+def audit(folder):
+    """Audits the run in a folder, results/<profile> or results/reference/<profile>, by all CHECKS: an Audit.
+
+    Nothing is written there. Raises InputError on a folder that holds no finished run; whatever is wrong with a run's
+    files is a finding.
+    """
+    run, manifest = open_run(folder)
+    if run is None:
+        return Audit(None, [manifest, *(Result(name, 0, [], ["the manifest can't be used"]) for name in CHECKS)])
+    return Audit(run, [manifest, *(carried_out(name, run) for name in CHECKS)])
+
+
+def carried_out(name, run):
+    """The Result of one of CHECKS. Evidence on which it breaks down is a finding, for the run may hold anything."""
+    try:
+        return CHECKS[name](run)
+    except InputError as error:
+        problem = str(error)
+    except Exception as error:
+        problem = f"{type(error).__name__}: {error}"
+    return Result(name, 0, [Finding("evidence", "as a whole", f"the check could not be carried out: {problem}")])

@@ -1,0 +1,18 @@
+"""The order guaranteed ≥ attacked ≥ clean, per sample and per cell of the tables."""
+
+from oodcert.audit.findings import Finding, Result
+
+
+def check_inequalities(run):
+    """Whether every comparison of oodcert.checks holds on the evidence as it is now."""
+    checks = run.checks
+    failed = checks[(checks["violations"] > 0) | (checks["compared"] == 0)]
+    findings = [
+        Finding(
+            "evidence",
+            row.check,
+            f"{row.violations} of {row.compared} violate it or lack one side (smallest margin {row.slack:.3g})",
+        )
+        for row in failed.itertuples()
+    ]
+    return Result("order", int(checks["compared"].sum()), findings)

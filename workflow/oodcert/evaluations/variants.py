@@ -1,0 +1,33 @@
+"""What the parts of the published evaluation share: the variants of a quantity, their networks, and their rows."""
+
+from functools import partial
+
+import numpy as np
+import pandas as pd
+
+from oodcert.published import networks
+from oodcert.published.flags import Case, acting, protocol
+
+
+def variants(work, *flags):
+    """(switched, protocol) under the published protocol, and with each of the flags that act made sound."""
+    return [("", protocol("")), *made_sound(work, *flags)]
+
+
+def made_sound(work, *flags):
+    """(switched, protocol) with each of the flags that act made sound."""
+    settings, ood = work.settings, tuple(name for name, _ in work.ood())
+    case = Case(settings["composition"], settings["num_classes"], ood, settings["images"], settings["test_images"])
+    return [(flag, protocol(flag)) for flag in acting(flags, case)]
+
+
+def opened(work, sigma, flags, noisy=True):
+    """The context of the method's network under a protocol; the images that pass through it are counted."""
+    return work.network(partial(networks.network, protocol=flags, noisy=noisy), sigma)
+
+
+def rows(work, name, switched, quantity, values, ids=None):
+    """Rows of one quantity of one set, by default of the images of `work`."""
+    ids = work.sets[name].ids if ids is None else ids
+    columns = {"sample": ids, "switched": switched, "quantity": quantity, "value": np.asarray(values, np.float64)}
+    return pd.DataFrame({"method": work.method, "set": name, **columns})

@@ -1,0 +1,113 @@
+"""The votes and scores behind the l2 certificates of the published protocol."""
+
+from contextlib import ExitStack
+
+import numpy as np
+import torch
+
+from oodcert.certification.bounds import score_bounds
+from oodcert.certification.sampling import sample, shared_denoising
+from oodcert.data.noise_sets import NOISE
+from oodcert.detector import checked_logits, replayed_logits
+from oodcert.evaluations.variants import made_sound, opened, rows, variants
+from oodcert.methods import is_randomised
+from oodcert.published.l2 import certificate, own_radii
+from oodcert.published.networks import detector
+from oodcert.rng import batch_draws, normal_draws
+
+
+def votes(work, pool):
+    """Rows of agreeing, voted_right, one_pass and l2_bound; pool: the sets whose first images are those of `work`.
+
+    Published, the images of an OOD set are its first in the order of the source, as far as the pool has them (D6).
+    """
+    count = work.settings["images"]
+    first = {name: one.chosen(np.argsort(one.ids)[:count]) for name, one in pool.items() if name != "id"}
+    yield from _voted(work, {"id": work.sets["id"], **first}, variants(work, "D9", "D13", "D22"))
+    yield from _voted(work, {"id": work.sets["id"], **first}, made_sound(work, "D1"))
+    others = {name: one for name, one in work.sets.items() if name not in ("id", *NOISE)}
+    yield from _voted(work, others, made_sound(work, "D6"))
+
+
+def _voted(work, sets, protocols):
+    """Rows of protocols that see the same noise, through one pass of the denoiser."""
+    settings, composition = work.settings, work.settings["composition"]
+    with ExitStack() as stack:
+        noisy, clean = (
+            [stack.enter_context(opened(work, settings["sigma"], flags, adds_noise)) for _, flags in protocols]
+            for adds_noise in (False, True)
+        )
+        stack.enter_context(shared_denoising(noisy))
+        detectors = [detector(*pair) for pair in _with_scores(noisy, composition, protocols)]
+        for name, image_set in sets.items() if protocols else ():
+            images = torch.from_numpy(image_set.floats()).to(work.device)
+            draws = _draws(work, detectors, images, image_set.ids, name, protocols[0][1])
+            for index, (switched, flags) in enumerate(protocols):
+                classes, scores = draws[:, :, index, 0].astype(int), draws[:, settings["n0"] :, index, 1]
+                winners = np.array([np.bincount(one[: settings["n0"]]).argmax() for one in classes])
+                agreeing = (classes[:, settings["n0"] :] == winners[:, None]).sum(1)
+                found = {
+                    "agreeing": agreeing,
+                    "one_pass": _one_pass(work, clean[index], flags, images, image_set.ids, name, winners),
+                    "l2_bound": _bounds_at_own_radii(work, scores, agreeing, flags),
+                }
+                if name == "id":
+                    found["voted_right"] = winners == image_set.labels
+                for quantity, values in found.items():
+                    yield rows(work, name, switched, quantity, values, image_set.ids)
+
+
+def _with_scores(networks, composition, protocols):
+    return [(network, composition["score"], flags) for network, (_, flags) in zip(networks, protocols, strict=True)]
+
+
+def _draws(work, detectors, images, ids, name, flags):
+    """Class and score of every draw: [N, n0 + n, detectors, 2]."""
+    settings = work.settings
+
+    def evaluate(batch):
+        found = []
+        for one in detectors:
+            logits = checked_logits(one.network, batch).double()
+            found.append(torch.stack([logits[:, : settings["num_classes"]].argmax(1), one.score_of(logits)], 1))
+        return torch.stack(found, 1)
+
+    twice = is_randomised(settings["composition"]) and "D1" in flags
+    drawn = sample(
+        evaluate,
+        images,
+        ids,
+        f"published/votes/{name}",
+        sigma=settings["sigma"] * (2**0.5 if twice else 1),
+        stages=[settings["n0"] + settings["n"]],
+        seed=settings["seed"],
+        batch_size=settings["batch_size"],
+        progress=f"votes, {name}",
+    )
+    return np.stack([draws for _, draws in drawn])
+
+
+def _one_pass(work, network, flags, images, ids, name, winners):
+    """A single pass: the probability of each image's voted class or, of a score that is no probability, the score."""
+    settings = work.settings
+    with torch.inference_mode():
+        if is_randomised(settings["composition"]):
+            key = f"published/one_pass/{name}"
+            noise = batch_draws(normal_draws, settings["seed"], key, ids, 1, images.shape[1:])
+            logits = replayed_logits(network, images, torch.from_numpy(noise).to(work.device))[0].double()
+        else:
+            logits = checked_logits(network, images).double()
+    if settings["composition"]["score"] == "msp":
+        return logits.softmax(1).cpu().numpy()[np.arange(len(ids)), winners]
+    return detector(network, settings["composition"]["score"], flags).score_of(logits).cpu().numpy()
+
+
+def _bounds_at_own_radii(work, draws, agreeing, flags):
+    """Sound upper bounds on the smoothed scores [N] in the balls of the images' own radii (D2)."""
+    settings = work.settings
+    kind = certificate(settings["composition"], settings["bounds"])
+    own = own_radii(agreeing, settings["n"], settings["sigma"], settings["alpha"], flags)
+    return [
+        score_bounds([kind], row, settings["sigma"], [radius], settings["alpha"])[kind][2][0]
+        for row, radius in zip(draws, own, strict=True)
+    ]

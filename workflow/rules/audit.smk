@@ -1,0 +1,70 @@
+# The manifest of all files of the run, and the audit that recomputes everything from them.
+EVIDENCE = [
+    *evidence(
+        "clean",
+        "guarantee_linf",
+        "attack_linf",
+        "sanity",
+        "certify_l2",
+        "attack_l2",
+        "certify_id",
+        "attack_id",
+    ),
+    *rules.draw_figures.input.training,
+    LINEAR,
+]
+
+
+rule manifest:
+    input:
+        EVIDENCE,
+        [path.replace(".parquet", ".json") for path in EVIDENCE],
+        rules.denoised_examples.output,
+        rules.check.output,
+        rules.write_tables.output,
+        rules.draw_figures.output,
+    output:
+        f"{RESULTS}/manifest.json",
+    log:
+        f"{LOGS}/manifest.log",
+    benchmark:
+        f"{LOGS}/benchmarks/manifest.tsv"
+    conda:
+        ENVIRONMENT
+    threads: 1
+    resources:
+        mem_mb=500,
+        runtime=10,
+    params:
+        # where the image sets lay says nothing of what was computed
+        config={key: config[key] for key in config if key != "data_mirror"},
+    message:
+        "Writing the manifest of {config[profile]}"
+    script:
+        "../scripts/manifest.py"
+
+
+rule audit:
+    input:
+        rules.manifest.output,
+    output:
+        json=f"{RESULTS}/audit/report.json",
+        html=report(
+            f"{RESULTS}/audit/report.html",
+            caption="../report/audit.rst",
+            category="Audit",
+        ),
+    log:
+        f"{LOGS}/audit.log",
+    benchmark:
+        f"{LOGS}/benchmarks/audit.tsv"
+    conda:
+        ENVIRONMENT
+    threads: 1
+    resources:
+        mem_mb=8000,
+        runtime=60,
+    message:
+        "Auditing the run of {config[profile]}"
+    script:
+        "../scripts/audit.py"

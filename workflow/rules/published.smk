@@ -1,0 +1,38 @@
+# The published protocol: what the authors' code computes, and each of its departures made sound by itself.
+
+
+rule published:
+    input:
+        sets=[ID_TEST, *OOD_TESTS],
+        parts=method_weights,
+    output:
+        rows=f"{RESULTS}/evidence/published/{{method}}.parquet",
+        record=f"{RESULTS}/evidence/published/{{method}}.json",
+    log:
+        f"{LOGS}/published/{{method}}.log",
+    benchmark:
+        f"{LOGS}/benchmarks/published/{{method}}.tsv"
+    conda:
+        ENVIRONMENT
+    threads: config["threads"]
+    resources:
+        mem_mb=2000,
+        runtime=1440,
+        gpu=GPU,
+    params:
+        **EVALUATION_JOB,
+        **(EVALUATION["published"] or {}),
+        composition=composition,
+        networks=method_networks,
+        sigma=EVALUATION["sigma"],
+        epsilon=EVALUATION["epsilon"],
+        draws=EVALUATION["draws"],
+        budget={key: EVALUATION["attack_linf"][key] for key in ("apgd", "pgd", "draws")},
+        bounds=EVALUATION["certify_l2"]["bounds"],
+        alpha=EVALUATION["certify_l2"]["alpha"],
+        epsilons=EVALUATION["attack_id"]["epsilons"],
+        autoattack=autoattack_budget,
+    message:
+        "Evaluating {wildcards.method} as the published code does"
+    script:
+        "../scripts/published.py"

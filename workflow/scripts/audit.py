@@ -1,0 +1,9 @@
+from pathlib import Path
+
+from oodcert.audit import audit
+from oodcert.commands.audit import report
+from oodcert.jobs import job
+
+with job(snakemake):
+    folder = Path(snakemake.input[0]).parent
+    report(audit(folder), folder, snakemake.output.json, snakemake.output.html)

@@ -1,0 +1,3 @@
+from oodcert.jobs import run_evaluation
+
+run_evaluation(snakemake, "published.published")
