@@ -12,6 +12,7 @@ from oodcert.errors import InputError
 from oodcert.evidence import write_json
 from oodcert.files import atomic
 from oodcert.manifest import read_manifest
+from oodcert.tables.ablation import measure_label, shown
 from oodcert.tables.labels import label, marked
 
 KEYS = {  # table -> the columns that name a row; every other column is a number of the report
@@ -20,10 +21,10 @@ KEYS = {  # table -> the columns that name a row; every other column is a number
     "l2": ["set", "method", "sigma", "bound", "radius"],
     "headline": ["method"],
 }
-LISTS = ("ablation", "claims", "reported")  # tables that the report shows row by row
+LISTS = ("claims", "reported")  # tables that the report shows row by row
 SIGNED = ("lead", "difference", "effect")  # columns whose sign is printed
 PERCENT = ("measured", "lower", "upper", "reported", "difference")  # of LISTS, in % or points already
-SHARES = ("published", "sound", "effect")  # of LISTS, as fractions
+SHARES = ("published", "sound", "effect")  # of the ablation, as fractions
 
 
 def report_data(runs, planned):
@@ -32,7 +33,7 @@ def report_data(runs, planned):
     runs: folders of finished runs with manifest, tables and the evidence's sidecars, each named after its profile;
     planned: the checked config of the profile whose cost is counted. `numbers` is key -> {value, text} with keys
     <profile>/<table>/<row>/<column>, the text rounded for print (`printed`). `runs` has each run's config, labels,
-    digest and the rows of LISTS. Raises InputError where a table or a sidecar is missing.
+    digest and the rows of LISTS and of the ablation. Raises InputError where a table or a sidecar is missing.
     """
     numbers, described = {}, {}
     for run in map(Path, runs):
@@ -134,7 +135,16 @@ def _described(run, manifest):
         "labels": {name: label(name) for name in (*config["methods"], *config["data"]["ood"], config["data"]["id"])},
         "figures": f"/figures/reference/{run.name}",
         **{table: _texts(_read(run, table)) for table in LISTS},
+        **_ablation(_read(run, "ablation")),
     }
+
+
+def _ablation(table):
+    """The rows of the ablation for the eye, and the flags that act on no method, with the reason for the first."""
+    rows = shown(table)
+    rows = rows.assign(measure=rows["measure"].map(measure_label))
+    idle = table[~table["flag"].isin(rows["flag"])].drop_duplicates("flag")
+    return {"ablation": _texts(rows), "idle": _texts(idle.assign(note=idle["note"].str.split(": ").str[-1]))}
 
 
 def _texts(table):
