@@ -9,6 +9,7 @@ EVIDENCE = [
         "attack_l2",
         "certify_id",
         "attack_id",
+        *PUBLISHED,
     ),
     *rules.draw_figures.input.training,
     LINEAR,

@@ -22,6 +22,7 @@ KEYS = {  # columns that, beside set and sample, tell the rows of an evaluation 
     "certify_id": ("sigma",),
     "attack_id": ("epsilon", "attack"),
     "attack_linear": ("epsilon",),
+    "published": ("switched", "quantity"),
 }
 ID_ONLY, OOD_ONLY = ("certify_id", "attack_id"), ("guarantee_linf", "attack_linf", "sanity", "attack_l2")
 
@@ -30,17 +31,20 @@ def names_of(config, evaluation):
     """Names of an evaluation's files: methods, parts, or the linear score, in the order of the tables and figures."""
     if evaluation == "training":
         return trained(config)
+    if evaluation == "published" and not config["evaluation"]["published"]:
+        return []
     return ["linear"] if evaluation == "attack_linear" else [*config["methods"]]
 
 
 def tables_of(config):
-    """Names of the tables of a run."""
-    return [*TABLES]
+    """Names of the tables of a run: the ablation only where the published protocol is evaluated."""
+    return [name for name in TABLES if name != "ablation" or config["evaluation"]["published"]]
 
 
 def drawings_of(config):
-    """Names of the figures of a run: learning curves only where something is trained."""
-    return [name for name in FIGURES if name != "training" or trained(config)]
+    """Names of the figures of a run: learning curves only where something is trained, and the ablation likewise."""
+    absent = {"training": not trained(config), "ablation": not config["evaluation"]["published"]}
+    return [name for name in FIGURES if not absent.get(name)]
 
 
 def files_of(config):
@@ -80,6 +84,15 @@ def settings_of(config, evaluation, name):
             "epsilons": whole["attack_id"]["epsilons"],
             "budget": _autoattack(whole, composition),
         },
+        "published": {
+            **deployed,
+            **(whole["published"] or {}),
+            "epsilon": whole["epsilon"],
+            "budget": {key: whole["attack_linf"][key] for key in ("apgd", "pgd", "draws")},
+            **{key: whole["certify_l2"][key] for key in ("bounds", "alpha")},
+            "epsilons": whole["attack_id"]["epsilons"],
+            "autoattack": _autoattack(whole, composition),
+        },
     }
     common = {"test_images": data["test_images"], "batch_size": whole["batch_size"], "composition": composition}
     return settings | common | {"networks": networks_of(parts_of(composition), config)} | own[evaluation]
@@ -99,7 +112,8 @@ def inputs_of(config, evaluation, name):
 
 
 def rows_of(config, evaluation, name):
-    """(set, first, last, rows) of every image set: its images first .. last - 1 have these rows each.
+    """(set, first, last, rows) of every image set: its images first .. last - 1 have these rows each; not of the
+    evaluation published (see oodcert.audit.published).
 
     rows: list of dicts, the KEYS of the evaluation and every other column that the config fixes. first and last count
     the images that are evaluated, those of "id_more" after those of "id".

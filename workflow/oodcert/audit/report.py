@@ -2,6 +2,7 @@
 
 from dataclasses import asdict
 from pathlib import Path
+from textwrap import wrap
 
 from tabulate import tabulate
 
@@ -45,7 +46,8 @@ def text(audit):
     parts += [f"not checked: {reason}" for reason in found["not_checked"]]
     parts += [f"{one['file']}, {one['where']}: {one['problem']}. Remedy: {one['remedy']}." for one in found["findings"]]
     parts += [*found["details"], found["summary"], *(f"made by {one}" for one in found["made_by"])]
-    return "\n".join([parts[0], "", *parts[1:], "passed" if found["passed"] else "FAILED"])
+    parts += ["", *wrap(f"What an audit can't find: {found['limits']}", 120), "passed" if found["passed"] else "FAILED"]
+    return "\n".join([parts[0], "", *parts[1:]])
 
 
 def write_html(audit, folder, path):

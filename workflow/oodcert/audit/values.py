@@ -123,7 +123,22 @@ def _linear(frame, _):
     yield "the attack lost", ["clean", "attacked"], frame["attacked"] < frame["clean"]
 
 
+def _published(frame, composition):
+    value, quantity = frame["value"], frame["quantity"]
+    whether = quantity.isin(["correct", "voted_right", "robust", "single_image"])
+    yield "neither 0 nor 1", ["quantity", "value"], whether & ~value.isin([0, 1])
+    count = quantity == "agreeing"
+    yield "not a number of votes", ["quantity", "value"], count & ((value < 0) | (value % 1 != 0))
+    ends = {"bound", "l2_bound"} if composition["score"] in UNBOUNDED_SCORES else set()
+    possible = np.isfinite(value) | (quantity.isin(ends) & (value == np.inf))
+    yield "not a score", ["quantity", "value"], ~possible
+    if composition["score"] == "msp":
+        share = quantity.isin(["score", "attacked", "one_pass", "l2_bound"])
+        yield "not a probability", ["quantity", "value"], share & ~value.between(0, 1 + ROUNDING)
+
+
 OWN = {
+    "published": _published,
     "attack_linf": _attacked,
     "sanity": _attacked,
     "guarantee_linf": _guaranteed,

@@ -41,7 +41,7 @@ def _voted(work, sets, protocols):
         detectors = [detector(*pair) for pair in _with_scores(noisy, composition, protocols)]
         for name, image_set in sets.items() if protocols else ():
             images = torch.from_numpy(image_set.floats()).to(work.device)
-            draws = _draws(work, detectors, images, image_set.ids, name, protocols[0][1])
+            draws = noisy_draws(work, detectors, images, image_set.ids, name, protocols[0][1])
             for index, (switched, flags) in enumerate(protocols):
                 classes, scores = draws[:, :, index, 0].astype(int), draws[:, settings["n0"] :, index, 1]
                 winners = np.array([np.bincount(one[: settings["n0"]]).argmax() for one in classes])
@@ -61,7 +61,7 @@ def _with_scores(networks, composition, protocols):
     return [(network, composition["score"], flags) for network, (_, flags) in zip(networks, protocols, strict=True)]
 
 
-def _draws(work, detectors, images, ids, name, flags):
+def noisy_draws(work, detectors, images, ids, name, flags):
     """Class and score of every draw: [N, n0 + n, detectors, 2]."""
     settings = work.settings
 
