@@ -135,7 +135,7 @@ def _described(run, manifest):
         "labels": {name: label(name) for name in (*config["methods"], *config["data"]["ood"], config["data"]["id"])},
         "figures": f"/figures/reference/{run.name}",
         **{table: _texts(_read(run, table)) for table in LISTS},
-        **_ablation(_read(run, "ablation")),
+        **(_ablation(_read(run, "ablation")) if config["evaluation"]["published"] else {}),
     }
 
 

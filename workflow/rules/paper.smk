@@ -1,7 +1,5 @@
 # What is made of finished runs: the report, the analysis notebook, and the run as a research object.
 REFERENCES = ["digits", "cifar-lite"]  # the committed runs that the report is about
-REPORT_TABLES = ["id", "ood", "l2", "headline", "ablation", "claims", "reported"]
-REPORT_FIGURES = ["l2_bracket", "id_certified", "ablation"]
 EXPORTS = f"exports/{PROFILE}"
 
 
@@ -14,17 +12,8 @@ rule paper:
             "paper/references.bib",
             *sorted(map(str, Path("paper/sections").glob("*.typ"))),
         ],
+        # which change with every file of their runs
         manifests=expand("results/reference/{run}/manifest.json", run=REFERENCES),
-        tables=expand(
-            "results/reference/{run}/tables/{table}.csv",
-            run=REFERENCES,
-            table=REPORT_TABLES,
-        ),
-        figures=expand(
-            "figures/reference/{run}/{figure}.pdf",
-            run=REFERENCES,
-            figure=REPORT_FIGURES,
-        ),
         planned="config/paper.yaml",
     output:
         report="paper/report.pdf",
