@@ -1,10 +1,10 @@
-# make: set up and run the main job · make test: set up and test · make env, lint, lock, report, docs, bench, clean
+# make: set up and run the main job · make test: set up and test · make env, lint, lock, report, paper, docs, bench, clean
 PYTHON ?= $(shell command -v python3.11 || command -v python3)
 BIN := .venv/bin
 READY := .venv/.ready
 
 .DEFAULT_GOAL := main
-.PHONY: main env test lint lock report reference docs bench clean
+.PHONY: main env test lint lock report paper reference docs bench clean
 
 main: $(READY)
 	$(BIN)/snakemake --cores all
@@ -37,6 +37,9 @@ lock: # needs uv; envs/requirements.lock keeps its pins unless deleted first
 report: main
 	$(BIN)/snakemake --report report.html
 
+paper: $(READY) # paper/report.pdf, from the committed references
+	$(BIN)/snakemake --cores 1 paper
+
 PROFILE ?= digits
 CONFIG = config/$(if $(filter digits,$(PROFILE)),config,$(PROFILE)).yaml
 
@@ -58,5 +61,6 @@ bench: $(READY) # needs a finished digits run: make
 	$(BIN)/python benchmarks/attack.py
 
 clean: # removes everything that is computed, and the environment; downloads stay
-	rm -rf .venv .snakemake logs report.html $(filter-out results/reference,$(wildcard results/*)) \
+	rm -rf .venv .snakemake logs exports report.html paper/report.pdf paper/numbers.json \
+	  $(filter-out results/reference,$(wildcard results/*)) \
 	  $(filter-out figures/reference,$(wildcard figures/*)) $(filter-out %.csv data/splits data/downloads,$(wildcard data/*))

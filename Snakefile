@@ -22,6 +22,7 @@ include: "workflow/rules/published.smk"
 include: "workflow/rules/tables.smk"
 include: "workflow/rules/figures.smk"
 include: "workflow/rules/audit.smk"
+include: "workflow/rules/paper.smk"
 
 
 localrules:

@@ -7,6 +7,7 @@ import pytest
 import torch
 
 from oodcert.config import read_configs
+from oodcert.manifest import NAME, write_manifest
 
 ROOT = Path(__file__).parents[1]
 RECIPE = {  # of a training on toy images
@@ -72,3 +73,15 @@ def shrink(config):
     for budget in (evaluation["attack_id"]["deterministic"], evaluation["attack_id"]["randomised"]):
         budget.update(iterations=3, queries=5, eot=1)
     return config
+
+
+@pytest.fixture(scope="session")
+def reference(tmp_path_factory):
+    """A copy of the committed digits run, with a manifest: the path of its results."""
+    folder = tmp_path_factory.mktemp("reference")
+    results, figures = folder / "results/digits", folder / "figures/digits"
+    shutil.copytree(ROOT / "results/reference/digits", results)
+    shutil.copytree(ROOT / "figures/reference/digits", figures)
+    paths = [path for path in (*results.rglob("*"), *figures.rglob("*")) if path.is_file() and path.name != NAME]
+    write_manifest(results, read_config(), paths)
+    return results

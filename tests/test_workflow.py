@@ -17,6 +17,7 @@ import yaml
 from conftest import ROOT, read_config, shrink
 from oodcert.figures import FIGURES
 from oodcert.files import sha256
+from oodcert.manifest import write_manifest
 from oodcert.tables import TABLES
 
 TEN = tuple(read_config()["methods"])
@@ -270,8 +271,32 @@ def test_a_corrupt_file_stops_the_run_and_is_named(copy, path, content, message)
     assert {file for file in left if "tables" in file} <= before
 
 
-def test_the_report_is_built_with_every_caption(finished):
+def test_the_report_shows_every_table_and_figure_under_its_caption(finished):
     code, output = snakemake(finished, "--report", "report.html")
     assert code == 0, output
     text = (finished / "report.html").read_text()
-    assert "A replication of DISTRO" in text and "Seed 0" in text
+    assert "A replication of DISTRO" in text
+    shown, categories = (
+        json.loads(re.search(rf"^ *var {name} = ({{.*}});$", text, re.MULTILINE)[1])
+        for name in ("results", "categories")
+    )
+    tables = {f"results/tiny/tables/{table}.{kind}": table for table in TABLES for kind in ("csv", "md")}
+    figures = {f"figures/tiny/{figure}.png": figure for figure in FIGURES}
+    for category, kind, paths in (("Tables", "table", tables), ("Figures", "figure", figures)):
+        listed = [path for group in categories[category].values() for path in group]
+        assert sorted(listed) == sorted(paths)
+        for path, name in paths.items():
+            assert shown[path]["labels"][kind] == name
+            template = (ROOT / f"workflow/report/{kind}_{name}.rst").read_text()
+            plain = re.sub(r"{%.*?%}|{{.*?}}|[^\w\s]", "@", template, flags=re.DOTALL)
+            words = max(plain.split("@"), key=len).split()
+            assert " ".join(words[1:-1]) in " ".join(re.sub("<[^>]*>", "", shown[path]["caption"]).split())
+            assert "Seed 0" in shown[path]["caption"] and "{{" not in shown[path]["caption"]
+
+
+def test_a_finished_run_is_shown_in_the_notebook_and_packed(copy):
+    found = [path for name in ("evidence", "tables") for path in (copy / f"results/tiny/{name}").rglob("*.*")]
+    write_manifest(copy / "results/tiny", tiny(), [*found, *(copy / "figures/tiny").iterdir()])
+    code, output = snakemake(copy, "--cores", "1", "notebook", "crate")
+    assert code == 0, output
+    assert {path.name for path in (copy / "exports/tiny").iterdir()} == {"analysis.ipynb", "analysis.html", "crate.zip"}

@@ -60,6 +60,7 @@ rule draw_figures:
                 f"{FIGURES}/{figure}.png",
                 caption=f"../report/figure_{figure}.rst",
                 category="Figures",
+                labels={"figure": figure},
             )
             for figure in FIGURE_NAMES
         },

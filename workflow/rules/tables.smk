@@ -63,6 +63,7 @@ rule write_tables:
                 f"{RESULTS}/tables/{table}.md",
                 caption=f"../report/table_{table}.rst",
                 category="Tables",
+                labels={"table": table, "format": "md"},
             )
             for table in TABLES
         ],
@@ -71,6 +72,7 @@ rule write_tables:
                 f"{RESULTS}/tables/{table}.csv",
                 caption=f"../report/table_{table}.rst",
                 category="Tables",
+                labels={"table": table, "format": "csv"},
             )
             for table in TABLES
         },

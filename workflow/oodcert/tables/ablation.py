@@ -59,7 +59,7 @@ def shown(table):
     headline of every method.
     """
     acted = table[table["measure"] != NONE].copy()
-    acted["size"] = acted["effect"].abs().fillna(0)
+    acted["size"] = acted["effect"].abs().fillna(0).round(6)  # as in the csv file, so that ties are ties there too
     rows = []
     for _, part in acted[acted["flag"] != ALL].groupby("flag", sort=False):
         mine = part[part["method"] == "distro"]

@@ -1,0 +1,10 @@
+from pathlib import Path
+
+from oodcert.config import read_configs
+from oodcert.jobs import job
+from oodcert.paper import build_report, report_data, write_report_data
+
+with job(snakemake):
+    runs = [Path(path).parent for path in snakemake.input.manifests]
+    write_report_data(report_data(runs, read_configs([snakemake.input.planned])), snakemake.output.numbers)
+    build_report(snakemake.input.sources[0], snakemake.output.report)
