@@ -18,11 +18,16 @@ include: "workflow/rules/train.smk"
 include: "workflow/rules/score.smk"
 include: "workflow/rules/certify.smk"
 include: "workflow/rules/attack.smk"
-include: "workflow/rules/published.smk"
 include: "workflow/rules/tables.smk"
 include: "workflow/rules/figures.smk"
 include: "workflow/rules/audit.smk"
 include: "workflow/rules/paper.smk"
+
+
+if EVALUATION["published"]:
+
+    include: "workflow/rules/published.smk"
+
 
 
 localrules:

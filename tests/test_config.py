@@ -126,6 +126,14 @@ def test_the_committed_configs_are_valid():
         ),
         ("networks.good.name", "cnn", "networks.good.name = 'cnn'.*without batch norm"),
         ("figures.palette", "viridis", "figures.palette = 'viridis'.*qualitative"),
+        ("protocol", "unsound", "protocol = 'unsound'.*sound, or published"),
+        ("evaluation.published", {}, "lacks images, n, n0 at evaluation.published"),
+        ("evaluation.published.images", 101, "published.images = 101: there are 100 of every set"),
+        (
+            "evaluation.certify_id.sigmas",
+            [0.25],
+            "certify_id.sigmas lacks evaluation.sigma = 0.12.*or set evaluation.pub",
+        ),
     ],
 )
 def test_a_bad_key_or_value_is_named_with_a_remedy(path, value, message):
@@ -152,6 +160,15 @@ def test_a_bad_key_or_value_is_named_with_a_remedy(path, value, message):
 )
 def test_other_settings_and_methods_are_valid(path, value):
     check_config(changed(path, value))
+
+
+def test_the_published_protocol_needs_its_evidence():
+    config = changed("protocol", "published")
+    check_config(config)
+    config["evaluation"]["published"] = None
+    with pytest.raises(InputError, match=r"protocol = 'published' needs.*evaluation\.published its settings"):
+        check_config(config)
+    check_config(config | {"protocol": "sound"})
 
 
 def test_a_part_is_needed_by_its_methods_alone():

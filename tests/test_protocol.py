@@ -118,6 +118,8 @@ def test_flags_that_do_not_act_say_why(evidence, config):
     assert FLAGS["D13"].idle(case_of("prood", ten)) == "K = 10" and ("prood", "D13") not in idle
     whole = {**config, "data": {**config["data"], "test_images": 18}}
     assert FLAGS["D6"].idle(case_of("plain", whole)) == "all images are evaluated"
+    acting = table[(table["measure"] != "–") & (table["flag"] != ALL)]
+    assert (acting["note"] == acting["flag"].map(lambda flag: FLAGS[flag].title)).all()
     caption = tables.caption("ablation", evidence, config)
     assert "No effect here: D7 (the config's α are these), D23 (" in caption and "D24 (no computation" in caption
 

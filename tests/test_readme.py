@@ -7,6 +7,7 @@ import subprocess
 import sys
 from functools import cache
 
+import pandas as pd
 import pytest
 import torch
 import torchvision
@@ -39,6 +40,23 @@ def config(profile):
 def test_the_headline_table_is_the_reference_runs(profile):
     table = (REFERENCES / profile / "tables" / "headline.md").read_text().split("\n\n", 1)[1].strip()
     assert table in (ROOT / "README.md").read_text()
+
+
+def test_the_verdicts_are_those_of_the_reference_runs():
+    runs = [pd.read_csv(REFERENCES / profile / "tables" / "claims.csv").set_index("id") for profile in CONFIGS]
+    of_paper = [one for one in runs[0].index if re.fullmatch(r"C\d.", one)]
+    told = [one for one in of_paper if any(run.notna().loc[one, "measured"] for run in runs)]
+    text = (ROOT / "README.md").read_text()
+    assert re.findall(r"^\| (C\d.) \|", text, re.MULTILINE) == told and {"C1a", "C2a", "C3a", "C4a"} <= set(told)
+    for one in told:
+        cells = [one, *runs[0].loc[one, ["statement", "expected"]], *(_verdict(run.loc[one]) for run in runs)]
+        assert f"| {' | '.join(cells)} |" in text
+
+
+def _verdict(row):
+    verdict = "undecided" if row["verdict"] == "not testable here" else row["verdict"]
+    measured, lower, upper = (f"{row[key]:.1f}".replace("-", "−") for key in ("measured", "lower", "upper"))
+    return f"{verdict}: {measured} [{lower}, {upper}]".replace("−0.0", "0.0")
 
 
 def test_the_files_it_links_to_are_committed():

@@ -21,7 +21,7 @@ rule published:
         gpu=GPU,
     params:
         **EVALUATION_JOB,
-        **(EVALUATION["published"] or {}),
+        **EVALUATION["published"],
         composition=composition,
         networks=method_networks,
         sigma=EVALUATION["sigma"],

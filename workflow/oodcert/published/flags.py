@@ -102,7 +102,6 @@ AUPR = tuple(f"{kind}_aupr" for kind in LINF[:3])
 GUARANTEED = ("guaranteed", "headline", "violations")
 ATTACKED = ("adversarial", "headline", "violations")
 L2 = "l2_"
-
 VIOLATED = (*LINF, "violations")
 
 FLAGS = {

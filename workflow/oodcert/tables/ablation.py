@@ -28,8 +28,8 @@ def ablation_table(evidence, config):
     """A row per method x flag x measure that the flag may change, then a row per measure with the flag "all".
 
     published: the measure under the published protocol; sound: the same with this flag alone made sound, or with "all";
-    effect: sound - published; NaN where there is no value. A flag that does not act on a method has one row, whose note
-    says why. Measures and their units: oodcert.tables.published.measured.
+    effect: sound - published; NaN where there is no value; note: what the published code does. A flag that does not act
+    on a method has one row, whose note says why. Measures and their units: oodcert.tables.published.measured.
     """
     published, sound = _by_method(measured(evidence, config)), _by_method(measured(evidence, config, ALL))
     alone = {}
@@ -46,7 +46,17 @@ def ablation_table(evidence, config):
                 continue
             for measure, value in published[method].items():
                 if touches(flag, measure):
-                    rows.append((method, flag, FLAGS[flag].name, measure, value, alone[flag][method][measure], NONE))
+                    rows.append(
+                        (
+                            method,
+                            flag,
+                            FLAGS[flag].name,
+                            measure,
+                            value,
+                            alone[flag][method][measure],
+                            FLAGS[flag].title,
+                        )
+                    )
         rows += [(method, ALL, ALL, key, value, sound[method][key], NONE) for key, value in published[method].items()]
     table = pd.DataFrame(rows, columns=[column for column in COLUMNS if column != "effect"])
     return table.assign(effect=table["sound"] - table["published"])[COLUMNS]
