@@ -29,7 +29,7 @@ from oodcert.claims import (
 from oodcert.errors import InputError
 from oodcert.evidence import read_evaluations
 from oodcert.reported import published
-from oodcert.resampling import ADDED, detection_metrics, drawn, with_added
+from oodcert.resampling import detection_metrics, drawn, with_added
 from oodcert.tables.claims import judge
 from oodcert.tables.measures import QUANTITIES, Measures
 from oodcert.tables.setting import lacking, setting
@@ -164,7 +164,7 @@ def test_accuracies_are_compared_image_by_image(right, verdict, config):
 def test_methods_that_are_equal_in_truth_are_rarely_told_apart(separation, of_scores):
     """Correlated detectors, equally good, on many samples of 40 images: 2.5 % of the verdicts on either side."""
     generator, known, found = np.random.default_rng(0), np.array([True]), []
-    id_drawn, ood_drawn = drawn(0, "id", 40, ADDED)[:501], drawn(0, "far", 40)[:501]
+    id_drawn, ood_drawn = drawn(0, "id", 40)[:501], drawn(0, "far", 40)[:501]
     for _ in range(150):
         inside, outside = (generator.multivariate_normal([0, 0], [[1, 0.7], [0.7, 1]], size=40).T for _ in range(2))
         inside += separation
@@ -181,6 +181,19 @@ def test_methods_that_are_equal_in_truth_are_rarely_told_apart(separation, of_sc
 
 
 @pytest.mark.parametrize("tolerance", [0, 1])
+def test_a_few_ood_images_are_not_certainly_better():
+    """Four of 40, all of one sign, can be chance, as on the ID side."""
+    inside, known = np.arange(40) / 40 + 1, np.array([True])
+    draws = drawn(0, "id", 40), drawn(0, "far", 40)
+    worse = np.where(np.arange(40) < 4, 3.0, 0.0)
+    values = [
+        detection_metrics(*with_added(inside, outside, favoured), *draws)["auc"]
+        for outside, favoured in ((np.zeros(40), True), (worse, False))
+    ]
+    measured, low, high = interval(100 * (values[0] - values[1])[None], known, known, 40)
+    assert measured == pytest.approx(10) and decide(low, high, 0, 0) == NOT_TESTABLE
+
+
 def test_perfect_accuracies_of_few_images_are_not_certainly_alike(tolerance, config):
     one = claim(expected=expected(tolerance=tolerance))
     assert judge(one, images({"plain": 40, "oe": 40}, config, count=40), config).verdict == NOT_TESTABLE

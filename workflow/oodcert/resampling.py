@@ -1,10 +1,10 @@
 """The paired bootstrap over images: how often every image is drawn, and the metrics of such a resample.
 
-Two images are added to the ID images before they are resampled: one on which whatever a claim is about does best and
-what it is compared with does worst, and one the other way round. Without them a difference that rests on a handful of
-images, all of one sign, would look certain. On a difference of paired proportions this is the adjustment of Bonett and
-Price (2012, Journal of Educational and Behavioral Statistics 37), who add one to both counts of discordant pairs; of
-scores, best and worst are the highest and the lowest of the ID images.
+Two images are added to those of every set before they are resampled: one on which whatever a claim is about does best
+and what it is compared with does worst, and one the other way round. Without them a difference that rests on a handful
+of images, all of one sign, would look certain. On a difference of paired proportions this is the adjustment of Bonett
+and Price (2012, Journal of Educational and Behavioral Statistics 37), who add one to both counts of discordant pairs.
+Of scores, best and worst are the highest and the lowest of the ID images, the lowest and the highest of OOD images.
 """
 
 import numpy as np
@@ -15,13 +15,13 @@ RESAMPLES = 2000
 ADDED = 2
 
 
-def drawn(seed, name, images, added=0):
-    """How often each image of a set is drawn: int [1 + RESAMPLES, images + added]. Equal arguments give equal draws.
+def drawn(seed, name, images):
+    """How often each image of a set is drawn: int [1 + RESAMPLES, images + ADDED]. Equal arguments give equal draws.
 
     The first row is the set itself, every image once and none of those added; the others are resamples, with
     replacement, of as many images as there are columns.
     """
-    columns = images + added
+    columns = images + ADDED
     generator = np.random.default_rng(derive(seed, "bootstrap", name, images))
     counts = generator.multinomial(columns, np.full(columns, 1 / columns), size=RESAMPLES)
     itself = np.arange(columns) < images
@@ -29,14 +29,15 @@ def drawn(seed, name, images, added=0):
 
 
 def with_added(id_scores, ood_scores, favoured):
-    """Ranks of the scores: int [N + ADDED], [M]. The images added rank with the highest and the lowest ID score.
+    """Ranks of the scores: int [N + ADDED], [M + ADDED]; the images added rank with the extremes of their side.
 
-    favoured: whether the highest is the first or the second of them.
+    favoured: whether the best of them is the first or the second.
     """
     ranks = np.unique(np.concatenate([id_scores, ood_scores]), return_inverse=True)[1]
     inside, outside = ranks[: len(id_scores)], ranks[len(id_scores) :]
-    best, worst = inside.max(), inside.min()
-    return np.append(inside, (best, worst) if favoured else (worst, best)), outside
+    order = 1 if favoured else -1
+    added = (inside.max(), inside.min()), (outside.min(), outside.max())
+    return np.append(inside, added[0][::order]), np.append(outside, added[1][::order])
 
 
 def detection_metrics(id_ranks, ood_ranks, id_drawn, ood_drawn, guaranteed=False):

@@ -128,20 +128,20 @@ class Measures:
             if np.isnan(inside).any() or np.isnan(scores).any():
                 raise InputError(f"Scores of ID images or of {name} are NaN: run the evaluation again.")
             ranks = with_added(inside.to_numpy(), scores.to_numpy(), favoured)
-            draws = self._draws("id", len(inside), ADDED), self._draws(name, len(scores))
+            draws = self._draws("id", len(inside)), self._draws(name, len(scores))
             found.append(detection_metrics(*ranks, *draws, guaranteed))
         return {metric: np.mean([one[metric] for one in found], axis=0) for metric in METRICS}
 
     def _share(self, right, favoured):
         """The share of images for which something holds, [1 + RESAMPLES]."""
         right = np.append(right.to_numpy(), (True, False) if favoured else (False, True)).astype(np.int64)
-        draws = self._draws("id", len(right) - ADDED, ADDED)
+        draws = self._draws("id", len(right) - ADDED)
         return draws @ right / draws.sum(axis=1)
 
-    def _draws(self, name, images, added=0):
+    def _draws(self, name, images):
         key = (name, images)
         if key not in self._drawn:
-            self._drawn[key] = drawn(self._config["seed"], name, images, added)
+            self._drawn[key] = drawn(self._config["seed"], name, images)
         return self._drawn[key]
 
     def _of_set(self, rows, evaluation, name):
