@@ -151,7 +151,12 @@ def _add_audit(commands):
         metavar="K",
         help="also certify K random rows anew from the weights (results/<profile>/models) and images (data/<profile>)",
     )
-    add("--seed", type=int, metavar="S", help="of the rows and the noise of --spot-check (default: from the digest)")
+    add(
+        "--seed",
+        type=int,
+        metavar="S",
+        help="of the rows and the noise of --spot-check (default: a random one, which the report names)",
+    )
 
 
 def _add_inputs(command):

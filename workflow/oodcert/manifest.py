@@ -18,12 +18,13 @@ DRAWING = ("matplotlib", "seaborn", "pillow", "pandas", "numpy")  # on whose ver
 HASH, NAMES = "^[0-9a-f]{64}$", r"^[^./\\][^/\\]*(/[^./\\][^/\\]*)*$"  # relative paths that lead nowhere else
 FORM = {
     "type": "object",
-    "required": ["config", "commit", "dirty", "packages", "files", "digest"],
+    "required": ["config", "commit", "dirty", "packages", "sources", "files", "digest"],
     "properties": {
         "config": {"type": "object"},
         "commit": {"type": ["string", "null"]},
         "dirty": {"type": ["boolean", "null"]},
         "packages": {"type": "object", "additionalProperties": {"type": "string"}},
+        "sources": {"type": "object", "additionalProperties": {"type": "string", "pattern": HASH}},
         "files": {
             "type": "object",
             "propertyNames": {"pattern": NAMES},
@@ -33,6 +34,8 @@ FORM = {
     },
     "additionalProperties": False,
 }
+ROOT = Path(__file__).parents[2]
+SOURCES = ("paper/claims.yaml", "paper/reported.csv")  # of the repository, from which tables are made beside evidence
 LOCAL = "data_mirror"  # the one setting that says nothing of what was computed, but where files lay
 
 
@@ -60,7 +63,7 @@ def located(results, name):
 
 
 def write_manifest(results, config, paths):
-    """Writes <results>/manifest.json: config, code, packages, and files, name -> SHA-256, of the paths.
+    """Writes <results>/manifest.json: config, code, packages, sources, and files, name -> SHA-256, of the paths.
 
     paths: files of the run's folder and of its folder of figures. `digest` is the SHA-256 of all else in the manifest:
     who publishes that one line has fixed every byte of the run.
@@ -74,6 +77,7 @@ def write_manifest(results, config, paths):
         "config": {key: value for key, value in config.items() if key != LOCAL},
         **code_version(),
         "packages": drawing_packages(),
+        "sources": source_checksums(),
         "files": {name: sha256(names[name]) for name in sorted(names)},
     }
     write_json(manifest | {"digest": digest(manifest)}, results / NAME)
@@ -82,6 +86,11 @@ def write_manifest(results, config, paths):
 def drawing_packages():
     """What the bytes of a figure depend on, beside evidence and config: name -> version."""
     return {"machine": platform.machine(), **{package: version(package) for package in DRAWING}}
+
+
+def source_checksums():
+    """The SHA-256 of the SOURCES as they are here."""
+    return {name: sha256(ROOT / name) for name in SOURCES}
 
 
 def digest(manifest):

@@ -16,7 +16,7 @@ rule published:
         ENVIRONMENT
     threads: config["threads"]
     resources:
-        mem_mb=2000,
+        mem_mb=8000,
         runtime=1440,
         gpu=GPU,
     params:

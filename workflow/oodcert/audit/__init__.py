@@ -55,8 +55,13 @@ def audit(folder):
 
 def carried_out(name, run):
     """The Result of one of CHECKS. Evidence on which it breaks down is a finding, for the run may hold anything."""
+    return guarded(name, CHECKS[name], run)
+
+
+def guarded(name, check, run):
+    """The Result of a function of the run; what it raises is a finding."""
     try:
-        return CHECKS[name](run)
+        return check(run)
     except InputError as error:
         problem = str(error)
     except Exception as error:

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import re
 from collections import Counter
 
 from oodcert.audit.findings import Finding, Result
@@ -10,6 +11,7 @@ from oodcert.manifest import NAME
 
 NEEDED = {"settings": dict, "settings_sha256": str, "inputs": dict, "commit": str | None, "dirty": bool | None}
 NEEDED |= {"packages": dict, "rows": int, "sha256": str}
+COMMIT = re.compile("[0-9a-f]{40}")
 
 
 def check_records(run):
@@ -40,7 +42,13 @@ def check_code(run):
         for version, files in makers(run).items()
         if version[0] is None or version[1]
     ]
-    return Result("code", len(run.records) + 1, [], unchecked)
+    findings = [
+        Finding(file, "commit", f"{commit!r} is no commit")
+        for (commit, _), files in makers(run).items()
+        for file in files
+        if commit is not None and not COMMIT.fullmatch(commit)
+    ]
+    return Result("code", len(run.records) + 1, findings, unchecked)
 
 
 def makers(run):

@@ -1,5 +1,6 @@
-"""Random rows of a run certified anew from the weights, with fresh noise, and compared with what it recorded."""
+"""Random rows of a run certified anew from the weights, with its own noise and with fresh noise."""
 
+import secrets
 from collections import Counter
 
 import numpy as np
@@ -13,6 +14,7 @@ from oodcert.audit.run import checksum
 from oodcert.certification.bounds import percentile_bounds
 from oodcert.certification.means import betting_bounds
 from oodcert.certification.sampling import sample
+from oodcert.certification.scores import certify
 from oodcert.certification.stages import plan_stages
 from oodcert.checks import ROUNDING
 from oodcert.detector import checked_logits
@@ -21,10 +23,11 @@ from oodcert.evaluations.base import Evaluation
 from oodcert.evaluations.clean import clean
 from oodcert.jobs import evaluated, load_parts, load_sets, prepare_torch
 from oodcert.manifest import root_of
-from oodcert.methods import smoothed_network
+from oodcert.methods import bounds_of, smoothed_network
 from oodcert.rng import derive
 
 LEVEL = 1e-3  # probability of calling anything in an honest run wrong
+AGAIN = 1e-4  # what float rounding may change of a bound: its formula can magnify that of the scores
 SURE = 1e-7  # error probability of the fresh bounds that recorded ones are held against
 REMEDY = "evidence and weights do not belong together: run again, and compare"
 ROW = ["method", "set", "sample", "sigma", "n"]
@@ -33,15 +36,19 @@ ROW = ["method", "set", "sample", "sigma", "n"]
 def spot_check(run, count, seed=None):
     """The Result of certifying `count` random rows of certify_l2 (a method, image and sigma each) anew.
 
-    Each row gets as many fresh draws as it had, by other noise. Where both are draws of one distribution, the number of
-    fresh ones below a recorded order statistic is beta-binomial and the means differ by no more than mean_p_value
-    allows; the row's p-value is the least of them, times their number. The intervals recorded at radius 0 contradict
-    the fresh draws as often as their alpha explains. Holm's procedure over all these at LEVEL gives the findings. Clean
-    scores of the same images, computed again with the recorded noise, must be the recorded ones up to ROUNDING.
-    seed: of rows and noise; by default the manifest's digest, which nobody can choose. Where sampling was adaptive the
-    numbers of draws depend on the draws, and the p-values hold approximately.
+    With the recorded noise every bound must be the recorded one up to AGAIN, but where sampling was adaptive, whose end
+    depends on all images. With fresh noise each row gets as many draws as it had. Where both are draws of one
+    distribution, the number of fresh ones below a recorded order statistic is beta-binomial and the means differ by no
+    more than mean_p_value allows; the row's p-value is the least of them, times their number. The intervals recorded at
+    radius 0 contradict the fresh draws as often as their alpha explains. Holm's procedure over all these at LEVEL gives
+    the findings. Clean scores of the same images, computed again with the recorded noise, must be the recorded ones up
+    to ROUNDING.
+
+    seed: of rows and noise; by default a random one, which nobody can foresee; the details name it. Where sampling was
+    adaptive the numbers of draws depend on the draws, and the p-values hold approximately.
     """
-    source = run.manifest["digest"] if seed is None else seed
+    torch.backends.cudnn.allow_tf32 = False  # whose rounding is coarser than what is compared
+    source = secrets.randbits(32) if seed is None else seed
     chosen = _choose(run, count, np.random.default_rng(derive(source, "spot check")))
     findings = [finding for method in chosen["method"].unique() for finding in _other_inputs(run, method)]
     if findings:
@@ -49,6 +56,7 @@ def spot_check(run, count, seed=None):
     tests, contradicted = [], Counter()
     for (method, name, sigma, n), group in chosen.groupby(["method", "set", "sigma", "n"]):
         findings += _clean_findings(run, method, name, group["sample"])
+        findings += _bound_findings(run, method, name, group["sample"], sigma)
         fresh = _draws(run, method, name, group["sample"], sigma, n, derive(source, "fresh noise"))
         for one, draws in fresh.items():
             rows = run.frames["certify_l2", method].query("set == @name and sample == @one and sigma == @sigma")
@@ -65,7 +73,9 @@ def spot_check(run, count, seed=None):
             problem = f"fresh draws are this far off by chance with probability {p:.2g} at most"
             findings.append(Finding(file, where, problem, REMEDY))
     details = [f"{file}, {where}: p = {p:.3g}" for file, where, p in tests]
-    return Result("spot check", len(chosen), findings, [], details)
+    adaptive = run.config["evaluation"]["certify_l2"]["sampling"] == "adaptive"
+    unchecked = ["bounds with the recorded noise, for sampling was adaptive"] if adaptive else []
+    return Result("spot check", len(chosen), findings, unchecked, [f"seed = {source}", *details])
 
 
 def mean_p_value(recorded, draws):
@@ -144,6 +154,33 @@ def _clean_findings(run, method, name, samples):
     off = (both["score"] - both["score_again"]).abs() > ROUNDING * both["score"].abs().clip(lower=1)
     file = f"evidence/clean/{method}.parquet"
     return rows_where(file, both, off, ["set", "sample", "score", "score_again"], "another clean score")
+
+
+def _bound_findings(run, method, name, samples, sigma):
+    """Findings where bounds, computed again with the recorded noise, are not the recorded ones."""
+    settings = run.records["certify_l2", method]["settings"]
+    if settings["sampling"] != "fixed":
+        return []
+    evaluation = _evaluation(run, "certify_l2", method, name, samples)
+    with evaluation.network(smoothed_network, sigma) as network:
+        again = certify(
+            evaluation.detector(network),
+            evaluation.images(name),
+            sigma,
+            settings["radii"],
+            **{key: settings[key] for key in ("n", "alpha", "seed", "batch_size")},
+            bounds=bounds_of(settings["composition"], settings["bounds"]),
+            ids=evaluation.sets[name].ids,
+            name=f"certify/{name}",
+        )
+    key, values = ["sample", "bound", "radius"], ["estimate", "lower", "upper"]
+    frame = run.frames["certify_l2", method].query("set == @name and sigma == @sigma").reset_index(names="row")
+    both = again.rename(columns={"image": "sample"})[key + values].merge(frame, on=key, suffixes=("_again", ""))
+    both = both.set_index("row")
+    recorded, computed = (both[[f"{one}{suffix}" for one in values]].to_numpy() for suffix in ("", "_again"))
+    off = ~np.isclose(recorded, computed, rtol=AGAIN, atol=AGAIN).all(axis=1)
+    shown = [*key, *values, *(f"{one}_again" for one in values)]
+    return rows_where(f"evidence/certify_l2/{method}.parquet", both, off, shown, "other bounds than of the same draws")
 
 
 def _draws(run, method, name, samples, sigma, n, seed):

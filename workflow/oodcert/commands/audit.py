@@ -1,8 +1,9 @@
 """`oodcert audit`: recomputes what a finished run reports, and says what does not agree."""
 
+from functools import partial
 from pathlib import Path
 
-from oodcert.audit import audit
+from oodcert.audit import audit, guarded
 from oodcert.audit.report import summary, text, write_html
 from oodcert.errors import InputError
 from oodcert.evidence import write_json
@@ -14,7 +15,8 @@ def run(options):
     if options.spot_check and found.run:
         from oodcert.audit.spot import spot_check
 
-        found.results.append(spot_check(found.run, options.spot_check, options.seed))
+        check = partial(spot_check, count=options.spot_check, seed=options.seed)
+        found.results.append(guarded("spot check", check, found.run))
     print(text(found))
     report(found, options.results, options.json, options.html)
 

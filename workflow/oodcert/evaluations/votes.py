@@ -89,17 +89,25 @@ def noisy_draws(work, detectors, images, ids, name, flags):
 
 def _one_pass(work, network, flags, images, ids, name, winners):
     """A single pass: the probability of each image's voted class or, of a score that is no probability, the score."""
-    settings = work.settings
+    settings, found = work.settings, []
     with torch.inference_mode():
-        if is_randomised(settings["composition"]):
-            key = f"published/one_pass/{name}"
-            noise = batch_draws(normal_draws, settings["seed"], key, ids, 1, images.shape[1:])
-            logits = replayed_logits(network, images, torch.from_numpy(noise).to(work.device))[0].double()
-        else:
-            logits = checked_logits(network, images).double()
+        for batch, chosen in zip(
+            images.split(settings["batch_size"]), _split(ids, settings["batch_size"]), strict=True
+        ):
+            if is_randomised(settings["composition"]):
+                key = f"published/one_pass/{name}"
+                noise = batch_draws(normal_draws, settings["seed"], key, chosen, 1, batch.shape[1:])
+                found.append(replayed_logits(network, batch, torch.from_numpy(noise).to(work.device))[0].double())
+            else:
+                found.append(checked_logits(network, batch).double())
+    logits = torch.cat(found)
     if settings["composition"]["score"] == "msp":
         return logits.softmax(1).cpu().numpy()[np.arange(len(ids)), winners]
     return detector(network, settings["composition"]["score"], flags).score_of(logits).cpu().numpy()
+
+
+def _split(ids, size):
+    return [ids[start : start + size] for start in range(0, len(ids), size)]
 
 
 def _bounds_at_own_radii(work, draws, agreeing, flags):
