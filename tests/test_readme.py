@@ -55,6 +55,8 @@ def test_the_verdicts_are_those_of_the_reference_runs():
 
 
 def _verdict(row):
+    if pd.isna(row["measured"]):
+        return row["verdict"]
     verdict = "undecided" if row["verdict"] == "not testable here" else row["verdict"]
     measured, lower, upper = (f"{row[key]:.1f}".replace("-", "−") for key in ("measured", "lower", "upper"))
     return f"{verdict}: {measured} [{lower}, {upper}]".replace("−0.0", "0.0")
