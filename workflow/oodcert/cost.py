@@ -46,7 +46,7 @@ BYTES_PER_ROW = {  # of the evidence files of the committed digits run, whose la
     "attack_l2": 33,
     "certify_id": 30,
     "attack_id": 13,
-    "published": 4,
+    "published": 10,
     "attack_linear": 30,
     "train": 29,
 }
