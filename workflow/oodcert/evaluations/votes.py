@@ -38,7 +38,8 @@ def _voted(work, sets, protocols):
             for adds_noise in (False, True)
         )
         stack.enter_context(shared_denoising(noisy))
-        detectors = [detector(*pair) for pair in _with_scores(noisy, composition, protocols)]
+        scored = zip(noisy, protocols, strict=True)
+        detectors = [detector(network, composition["score"], flags) for network, (_, flags) in scored]
         for name, image_set in sets.items() if protocols else ():
             images = torch.from_numpy(image_set.floats()).to(work.device)
             draws = noisy_draws(work, detectors, images, image_set.ids, name, protocols[0][1])
@@ -55,10 +56,6 @@ def _voted(work, sets, protocols):
                     found["voted_right"] = winners == image_set.labels
                 for quantity, values in found.items():
                     yield rows(work, name, switched, quantity, values, image_set.ids)
-
-
-def _with_scores(networks, composition, protocols):
-    return [(network, composition["score"], flags) for network, (_, flags) in zip(networks, protocols, strict=True)]
 
 
 def noisy_draws(work, detectors, images, ids, name, flags):
