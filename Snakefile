@@ -29,7 +29,6 @@ if EVALUATION["published"]:
     include: "workflow/rules/published.smk"
 
 
-
 localrules:
     all,
     tables,
