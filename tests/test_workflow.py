@@ -208,10 +208,11 @@ def test_without_the_published_protocol_there_is_no_ablation(finished):
 def test_the_published_protocol_is_written_by_the_tables_alone(copy):
     config = tiny() | {"protocol": "published"}
     before = results(copy)
-    assert snakemake(copy, "--cores", "2", config=config)[0] == 0
+    assert snakemake(copy, "--cores", "2", "tables", config=config)[0] == 0
     changed = {path for path, sha in results(copy).items() if before[path] != sha}
-    tables = {f"results/tiny/tables/{name}.{kind}" for name in ("ood", "headline") for kind in ("csv", "md", "tex")}
-    assert changed == {*tables, "results/tiny/audit/report.html"}
+    assert changed == {
+        f"results/tiny/tables/{name}.{kind}" for name in ("ood", "headline") for kind in ("csv", "md", "tex")
+    }
     assert "PUBLISHED PROTOCOL" in (copy / "results/tiny/tables/ood.md").read_text()
 
 
