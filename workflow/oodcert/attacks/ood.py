@@ -45,14 +45,7 @@ def linf_ensemble(detector, images, ids, name, epsilon, *, apgd, pgd, square, dr
     def monotone(score, start):
         return monotone_pgd(score, images, start, epsilon, iterations=pgd["iterations"], step=STEP)
 
-    def uniform(purpose, count):
-        return images + epsilon * (2 * drawn(uniform_draws, purpose, count) - 1)
-
-    starts = {
-        "decontrast": [decontrast(images, epsilon)],
-        "uniform": uniform("uniform", pgd["restarts"]),
-        "gaussian": images + 1e-4 * drawn(normal_draws, "gaussian", pgd["restarts"]),
-    }
+    starts = pgd_starts(images, epsilon, drawn, pgd["restarts"])
     if isinstance(detector.network, JointNetwork):
         inside = detector.network.discriminator
         starts["discriminator"] = [monotone(lambda points: inside(points).reshape(-1), images)[0]]
@@ -60,12 +53,33 @@ def linf_ensemble(detector, images, ids, name, epsilon, *, apgd, pgd, square, dr
     runs = {
         "apgd": [
             auto_pgd(objective, images, start, epsilon, iterations=apgd["iterations"])
-            for start in uniform("apgd", apgd["restarts"])
+            for start in apgd_starts(images, epsilon, drawn, apgd["restarts"])
         ],
         **{attack: [monotone(objective, start) for start in several] for attack, several in starts.items()},
         "square": [square_attack(objective, images, ids, f"attack_linf/square/{name}", epsilon, **square, seed=seed)],
     }
     return {attack: strongest(found)[0] for attack, found in runs.items()}
+
+
+def apgd_starts(images, epsilon, drawn, restarts):
+    """Where Auto-PGD begins in the l-infinity ball: `restarts` uniform points [N, C, H, W].
+
+    drawn: callable (normal_draws or uniform_draws, purpose, count) -> [count, N, C, H, W].
+    """
+    return _uniform_points(images, epsilon, drawn(uniform_draws, "apgd", restarts))
+
+
+def pgd_starts(images, epsilon, drawn, restarts):
+    """Where monotone PGD begins: dict from the start's name to points [N, C, H, W], one or `restarts` of them."""
+    return {
+        "decontrast": [decontrast(images, epsilon)],
+        "uniform": _uniform_points(images, epsilon, drawn(uniform_draws, "uniform", restarts)),
+        "gaussian": images + 1e-4 * drawn(normal_draws, "gaussian", restarts),
+    }
+
+
+def _uniform_points(images, epsilon, draws):
+    return images + epsilon * (2 * draws - 1)
 
 
 def smoothed_l2_attack(detector, images, ids, name, sigma, radius, start, *, iterations, restarts, draws, seed):

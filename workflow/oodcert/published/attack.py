@@ -4,12 +4,12 @@ import torch
 
 from oodcert.attacks.apgd import apgd as auto_pgd
 from oodcert.attacks.objective import mean_objective
-from oodcert.attacks.ood import STEP
-from oodcert.attacks.pgd import decontrast, monotone_pgd
+from oodcert.attacks.ood import STEP, apgd_starts, pgd_starts
+from oodcert.attacks.pgd import monotone_pgd
 from oodcert.attacks.steps import per_sample, projection, refuse_nan, strongest, value_and_gradient
 from oodcert.detector import checked_logits, noisy_parts, replayed_logits
 from oodcert.published.networks import detector
-from oodcert.rng import batch_draws, normal_draws, uniform_draws
+from oodcert.rng import batch_draws, normal_draws
 
 MOMENTUM = 0.9
 
@@ -43,14 +43,6 @@ def published_ensemble(network, score, images, ids, name, *, epsilon, protocol, 
         run = objective(purpose, pgd["iterations"])
         return ascend(run, images, start, epsilon, iterations=pgd["iterations"], step=STEP)
 
-    def uniform(purpose, count):
-        return images + epsilon * (2 * drawn(uniform_draws, purpose, count) - 1)
-
-    starts = {
-        "decontrast": [decontrast(images, epsilon)],
-        "uniform": uniform("uniform", pgd["restarts"]),
-        "gaussian": images + 1e-4 * drawn(normal_draws, "gaussian", pgd["restarts"]),
-    }
     found = {"apgd": images}
     if "D14" not in protocol:
         runs = [
@@ -61,10 +53,10 @@ def published_ensemble(network, score, images, ids, name, *, epsilon, protocol, 
                 epsilon,
                 iterations=apgd["iterations"],
             )
-            for restart, start in enumerate(uniform("apgd", apgd["restarts"]))
+            for restart, start in enumerate(apgd_starts(images, epsilon, drawn, apgd["restarts"]))
         ]
         found["apgd"] = strongest(runs)[0]
-    for attack, several in starts.items():
+    for attack, several in pgd_starts(images, epsilon, drawn, pgd["restarts"]).items():
         runs = [monotone(f"{attack}/{restart}/draws", start) for restart, start in enumerate(several)]
         found[attack] = strongest(runs)[0]
     return found

@@ -1,45 +1,31 @@
 """One caption a table, with every number in it read from the evidence or the configuration."""
 
-import math
-
 import numpy as np
 
-from oodcert.errors import InputError
-from oodcert.imports import imported
 from oodcert.methods import bounds_of, is_randomised
 from oodcert.published.flags import FLAGS, case_of
 from oodcert.resampling import RESAMPLES
 from oodcert.tables.labels import MARK, label
-from oodcert.tables.notes import unexpected
 from oodcert.tables.protocol import is_published, reported_headline_table
 from oodcert.tables.sanity import SLACK, WINS, sanity_table
-from oodcert.tables.select import of_method, of_set
+from oodcert.tables.sentences import (
+    AUTOATTACK,
+    L2_ATTACK,
+    about_the_draws,
+    about_the_protocols,
+    about_the_sets,
+    attack_budget,
+    attack_settings,
+    images_per_set,
+    listed,
+    numbers_of_images,
+    of_methods,
+    percent,
+    points,
+    span,
+)
 
-# An attack with less than this is called reduced: AutoAttack's own settings, and the APGD and monotone PGD of ProoD
-# and DISTRO on OOD images, with AutoAttack's numbers of Square queries and, for the randomised methods, of noise draws,
-# which those papers leave open. The l2 attack, which no paper fixes, is held against AutoAttack's iterations and draws.
-AUTOATTACK = {"iterations": 100, "queries": 5000, "eot": 20}
-OOD_ATTACK = {
-    "apgd_iterations": 500,
-    "apgd_restarts": 5,
-    "pgd_iterations": 200,
-    "pgd_restarts": 3,
-    "queries": 5000,
-    "draws": 20,
-}
 SHOWN = 40  # rows of published numbers in a table for people
-L2_ATTACK = {"iterations": 100, "restarts": 1, "draws": 20}
-UNITS = {
-    "iterations": "iteration",
-    "restarts": "restart",
-    "apgd_iterations": "APGD iteration",
-    "apgd_restarts": "APGD restart",
-    "pgd_iterations": "monotone PGD iteration",
-    "pgd_restarts": "PGD restart",
-    "queries": "Square query",
-    "draws": "noise draw",
-    "eot": "EOT draw",
-}
 
 
 def caption(kind, evidence, config):
@@ -66,15 +52,15 @@ def _id(evidence, config):
     settings = config["evaluation"]
     certified = _values(evidence, "certify_id", config, ("n0", "n", "alpha"))
     counts = ", ".join(
-        f"{_per_set(evidence, evaluation, config, ['id'])['id']} {what}"
+        f"{images_per_set(evidence, evaluation, config, ['id'])['id']} {what}"
         for evaluation, what in (("clean", "clean"), ("attack_id", "attacked"), ("certify_id", "certified"))
     )
     return [
         "Accuracy on in-distribution test images, in %.",
         "Clean: unperturbed images.",
-        _randomised(evidence, config),
-        f"Adversarial: under AutoAttack in the ℓ∞ ball of radius ε = {_list(settings['attack_id']['epsilons'])} "
-        f"({_attacks(evidence, 'attack_id', config, AUTOATTACK)}).",
+        about_the_draws(evidence, config),
+        f"Adversarial: under AutoAttack in the ℓ∞ ball of radius ε = {listed(settings['attack_id']['epsilons'])} "
+        f"({attack_settings(evidence, 'attack_id', config, AUTOATTACK)}).",
         "An image is robust only if the method's own prediction, for a randomised method by the mean over its "
         "evaluation's noise draws, which the attack never saw, is right on the clean and on every attacked image.",
         "Certified: correct, not abstained, and with a certified ℓ₂ radius of at least R under Gaussian noise of "
@@ -83,31 +69,31 @@ def _id(evidence, config):
         "each image's radius holds with probability ≥ 1 − α.",
         f"Images: {counts}.",
         *_more_images(evidence, config),
-        *_sets(config),
+        *about_the_sets(config),
     ]
 
 
 def _more_images(evidence, config):
     """How many ID images the clean accuracy is of, where those are more than all else is computed on."""
-    clean = _of_methods(evidence, "clean", config)
+    clean = of_methods(evidence, "clean", config)
     more = clean[clean["set"] == "id_more"].groupby("method")["sample"].nunique()
     if more.empty:
         return []
-    total = more + _per_set(evidence, "clean", config, ["id"])["id"]
-    names = _list([label(method) for method in config["methods"] if method in more])
-    return [f"The clean accuracy of {names} is of {_span(total)} images."]
+    total = more + images_per_set(evidence, "clean", config, ["id"])["id"]
+    names = listed([label(method) for method in config["methods"] if method in more])
+    return [f"The clean accuracy of {names} is of {span(total)} images."]
 
 
 def _autoattack(evidence, config):
     epsilons = config["evaluation"]["attack_id"]["epsilons"]
     return [
         "Accuracy on in-distribution test images, in %, under each attack of AutoAttack alone and under the worst of "
-        f"them for each image, in the ℓ∞ ball of radius ε = {_list(epsilons)} "
-        f"({_attacks(evidence, 'attack_id', config, AUTOATTACK)}).",
+        f"them for each image, in the ℓ∞ ball of radius ε = {listed(epsilons)} "
+        f"({attack_settings(evidence, 'attack_id', config, AUTOATTACK)}).",
         "A dash: not an attack of the version that the method is attacked with.",
-        _randomised(evidence, config),
-        f"Images: {_per_set(evidence, 'attack_id', config, ['id'])['id']}.",
-        *_sets(config),
+        about_the_draws(evidence, config),
+        f"Images: {images_per_set(evidence, 'attack_id', config, ['id'])['id']}.",
+        *about_the_sets(config),
     ]
 
 
@@ -116,7 +102,7 @@ def _sanity(evidence, config):
     gains = (linear["attacked"] - linear["clean"]) / (linear["maximum"] - linear["clean"])
     images = sanity_table(evidence, config)["images"]
     return [
-        f"AUC, in %, of the clean ID scores against {_span(images)} OOD images ({evaluation['sanity']['images']} of "
+        f"AUC, in %, of the clean ID scores against {span(images)} OOD images ({evaluation['sanity']['images']} of "
         "each set) under the attack on OOD confidence, whose table of results is ood.",
         f"By radius: with the full budget; at ε = {evaluation['epsilon']:g} also with a quarter of its iterations and "
         "queries, by the white-box attacks alone, and by Square alone, which sees no gradient; Square wins: the share "
@@ -129,7 +115,7 @@ def _sanity(evidence, config):
         "are then too favourable.",
         f"On a linear score the same attack gains at least {100 * gains.min():.2f} % of what is possible, "
         f"on {len(linear)} images.",
-        *_sets(config),
+        *about_the_sets(config),
     ]
 
 
@@ -137,8 +123,8 @@ def _ood(evidence, config):
     return [
         f"Detection of {len(config['data']['ood'])} OOD sets and their average: AUC, AUPR and FPR at 95 % TPR, "
         "in %, in-distribution positive.",
-        *_sets(config),
-        *(_published(config) if is_published(config) else _protocols(evidence, config)),
+        *about_the_sets(config),
+        *(_published(config) if is_published(config) else about_the_protocols(evidence, config)),
     ]
 
 
@@ -148,8 +134,8 @@ def _headline(evidence, config):
         f"over {len(config['data']['ood'])} OOD sets.",
         "Lead: a method's mean minus the best mean among the others, in points.",
         *_distro_lead(evidence, config),
-        *_sets(config),
-        *(_published(config) if is_published(config) else _protocols(evidence, config)),
+        *about_the_sets(config),
+        *(_published(config) if is_published(config) else about_the_protocols(evidence, config)),
     ]
 
 
@@ -170,7 +156,7 @@ def _ablation(evidence, config):
         f"n = {settings['published']['n']} draws at σ = {settings['sigma']:g}. With all flags sound the values are of "
         "the same images in the evidence of the other tables, with its draws and attacks.",
         *_without_effect(config),
-        *_sets(config),
+        *about_the_sets(config),
     ]
 
 
@@ -206,8 +192,8 @@ def _claims(evidence, config):
         "Reproduced: all of the interval is as expected; not reproduced: none of it; not testable here: part of it, or "
         "the run lacks what the claim needs.",
         "The adversarial value of a method whose attack fails a sanity check may be anything lower.",
-        _images(evidence, "clean", config),
-        *_sets(config),
+        numbers_of_images(evidence, "clean", config),
+        *about_the_sets(config),
     ]
 
 
@@ -218,15 +204,15 @@ def _reported(evidence, config):
         "What it lacks, networks, training and attacks among it, is in the papers, and nearly always differs.",
         f"Of the rows in the csv file at most {SHOWN} are shown, those with the fewest known differences, the "
         "papers and methods in turn.",
-        _images(evidence, "clean", config),
-        *_sets(config),
+        numbers_of_images(evidence, "clean", config),
+        *about_the_sets(config),
     ]
 
 
 def _l2(evidence, config):
     settings = _values(evidence, "certify_l2", config, ("n", "alpha"))
-    attack = _of_methods(evidence, "attack_l2", config)
-    rows = _of_methods(evidence, "certify_l2", config)
+    attack = of_methods(evidence, "attack_l2", config)
+    rows = of_methods(evidence, "certify_l2", config)
     ood = rows[rows["set"].isin(config["data"]["ood"])]
     vacuous = np.isposinf(ood["upper"]) | ((ood["bound"] != "percentile") & (ood["upper"] >= 1 - 1e-6))
     vacuous = vacuous.groupby(ood["bound"], sort=False).mean()
@@ -243,49 +229,15 @@ def _l2(evidence, config):
         "each bound holds per image, per radius and per side with probability ≥ 1 − α, not jointly.",
         *_without_range(config),
         "OOD bounds that say nothing (infinite, or 1 for a mean score): "
-        + ", ".join(f"{label(bound)} {_percent(share)}" for bound, share in vacuous.items())
+        + ", ".join(f"{label(bound)} {percent(share)}" for bound, share in vacuous.items())
         + ". An infinite bound counts as the worst value.",
-        f"Attack: no bound, but what an attack achieved on the median at σ = {_list(attack['sigma'].unique())}, the "
+        f"Attack: no bound, but what an attack achieved on the median at σ = {listed(attack['sigma'].unique())}, the "
         "upper end of the percentile bound's bracket, up to Monte-Carlo error. It maximises the mean of the score "
-        f"under noise ({_budget(attack, L2_ATTACK)}), is judged on n = {_span(attack['n'])} fresh draws, and each "
+        f"under noise ({attack_budget(attack, L2_ATTACK)}), is judged on n = {span(attack['n'])} fresh draws, and each "
         "image takes its strongest result over all radii up to R.",
-        *_sets(config),
-        _images(evidence, "certify_l2", config),
+        *about_the_sets(config),
+        numbers_of_images(evidence, "certify_l2", config),
     ]
-
-
-def _protocols(evidence, config):
-    """The sentences on the clean, guaranteed and adversarial protocols and on their images."""
-    epsilon = config["evaluation"]["epsilon"]
-    return [
-        _images(evidence, "clean", config),
-        "The in-distribution scores are clean throughout.",
-        _randomised(evidence, config),
-        f"Guaranteed: deterministic upper bounds (no n, no α) by interval propagation over the ℓ∞ ball of radius "
-        f"ε = {epsilon:g}.",
-        _vacuous(evidence, config),
-        f"Adversarial: the highest score that the attack found in that ball "
-        f"({_attacks(evidence, 'attack_linf', config, OOD_ATTACK)}).",
-        *_standard_errors(evidence, config),
-        _strongest(evidence, config),
-        *_unreliable(evidence, config),
-        *unexpected(evidence, config),
-    ]
-
-
-def _sets(config):
-    """Which OOD sets could not be had, and why; what was done to the images; and which parts were not trained here."""
-    data, imports, sentences = config["data"], imported(config), []
-    if data["unavailable"]:
-        texts = [f"{label(name)} ({why})" for name, why in data["unavailable"].items()]
-        sentences.append(f"Unavailable, and in no average: {'; '.join(texts)}.")
-    if data["jpeg_quality"] is not None:
-        sentences.append(f"All images went through JPEG of quality {data['jpeg_quality']}.")
-    for kind, text in (("published", "Published weights, not trained here"), ("own", "Imported, not trained here")):
-        names = [label(name) for name, one in imports.items() if one.network["name"] == kind]
-        if names:
-            sentences.append(f"{text}: {_list(names)}.")
-    return sentences
 
 
 def _without_range(config):
@@ -294,7 +246,7 @@ def _without_range(config):
     methods = [label(name) for name, one in config["methods"].items() if bounds_of(one, wanted) != wanted]
     if not methods:
         return []
-    return [f"The scores of {_list(methods)} have no range, so that of these bounds only the percentile one exists."]
+    return [f"The scores of {listed(methods)} have no range, so that of these bounds only the percentile one exists."]
 
 
 def _distro_lead(evidence, config):
@@ -309,145 +261,11 @@ def _distro_lead(evidence, config):
     return [f"DISTRO minus the best method without a denoiser ({label(best)}): {lead} points."]
 
 
-def points(difference):
-    """A difference of fractions in percentage points, with its sign."""
-    return f"{round(100 * difference, 2) + 0.0:+.2f}".replace("-", "−")
-
-
-def _vacuous(evidence, config):
-    """How many bounds say nothing: those at or above every clean ID score, be they vacuous or finite."""
-    shares = {}
-    for method in config["methods"]:
-        bounds = of_method(evidence, "guarantee_linf", method)
-        highest = of_set(of_method(evidence, "clean", method), "clean", "id")["score"].max()
-        share = (bounds["vacuous"] | (bounds["upper"] >= highest)).mean()
-        if share > 0:
-            shares.setdefault(_percent(share), []).append(label(method))
-    if not shares:
-        return "Every bound is below some ID score."
-    texts = [f"on {share} of the OOD images for {_list(methods)}" for share, methods in shares.items()]
-    return f"The bound says nothing (it is above every ID score, or vacuous, the worst value) {'; '.join(texts)}."
-
-
-def _randomised(evidence, config):
-    """How the randomised methods, those with more than one draw, were scored."""
-    draws = {m: of_method(evidence, "clean", m)["draws"] for m in config["methods"]}
-    texts = [f"{label(method)} over {_span(d)} noise draws" for method, d in draws.items() if d.max() > 1]
-    if not texts:
-        return "No method is randomised."
-    return f"Randomised methods are scored at σ = {config['evaluation']['sigma']:g}: {', '.join(texts)}."
-
-
-def _attacks(evidence, evaluation, config, full):
-    """The attack's settings as found in the evidence, methods with the same ones together."""
-    settings = {}
-    for method in config["methods"]:
-        settings.setdefault(_attack(evidence, evaluation, method, full), []).append(label(method))
-    return "; ".join(f"{_list(methods)}: {text}" for text, methods in settings.items())
-
-
-def _standard_errors(evidence, config):
-    """The largest Monte-Carlo error, rounded up, of each randomised method's attacked scores."""
-    largest = {m: of_method(evidence, "attack_linf", m)["standard_error"].max() for m in config["methods"]}
-    return [
-        f"{label(method)}'s attacked scores have a Monte-Carlo standard error of at most "
-        f"{math.ceil(1e3 * error) / 1e3:g}."
-        for method, error in largest.items()
-        if error > 0
-    ]
-
-
-def _strongest(evidence, config):
-    shares = _of_methods(evidence, "attack_linf", config)["attack"].value_counts(normalize=True)
-    texts = [f"{label(attack)} on {_percent(share)}" for attack, share in shares.items()]
-    return f"The highest score came from {_list(texts)} of the images (clean: no attack raised it)."
-
-
-def _unreliable(evidence, config):
-    """Which methods' attacks fail a sanity check; the tables mark them."""
-    table = sanity_table(evidence, config)
-    failed = table.loc[~table["reliable"], "method"]
-    if failed.empty:
-        return ["Every method's attack passes the sanity checks (table sanity)."]
-    return [
-        f"{MARK}: the attack fails a sanity check (table sanity), so the adversarial values of "
-        f"{_list([label(method) for method in failed])} may be too favourable."
-    ]
-
-
-def _attack(evidence, evaluation, method, full):
-    rows = of_method(evidence, evaluation, method)
-    randomised = of_method(evidence, "clean", method)["draws"].max() > 1
-    version = _list(rows["version"].unique()) if "version" in rows else None
-    skipped = {"queries"} if version == "rand" else set() if randomised else {"draws", "eot"}
-    budget = _budget(rows, {name: value for name, value in full.items() if name not in skipped})
-    return f"{version}, {budget}" if version else budget
-
-
-def _budget(rows, full):
-    """The attack's settings in these rows, with those that are below the full ones marked as reduced."""
-    return ", ".join(
-        _count(rows[name], UNITS[name]) + (f" [reduced from {value}]" if rows[name].min() < value else "")
-        for name, value in full.items()
-    )
-
-
-def _images(evidence, evaluation, config):
-    """The number of images a set and the ID:OOD ratio, which AUPR depends on."""
-    counts = _per_set(evidence, evaluation, config, ["id", *config["data"]["ood"]])
-    id_count, ood = counts["id"], {name: counts[name] for name in config["data"]["ood"]}
-    if len(set(ood.values())) == 1:
-        count = next(iter(ood.values()))
-        return f"Images: {id_count} ID and {count} of each OOD set, ID:OOD = 1:{count / id_count:.3g}."
-    texts = [f"{label(name)} {count} (1:{count / id_count:.3g})" for name, count in ood.items()]
-    return f"Images (ID:OOD): {id_count} ID; {', '.join(texts)}."
-
-
-def _per_set(evidence, evaluation, config, names):
-    """Number of images of every named set, equal over the methods."""
-    counts = {}
-    for method in config["methods"]:
-        rows = of_method(evidence, evaluation, method)
-        for name in names:
-            counts.setdefault(name, {})[method] = of_set(rows, evaluation, name)["sample"].nunique()
-    for name, by_method in counts.items():
-        if len(set(by_method.values())) > 1:
-            raise InputError(
-                f"The methods were evaluated on different numbers of {name} images in {evaluation}: {by_method}. "
-                "They can't be compared in one table: run the evaluation again for the methods that differ."
-            )
-    return {name: next(iter(by_method.values())) for name, by_method in counts.items()}
-
-
 def _values(evidence, evaluation, config, columns):
     """The settings found in an evaluation's rows over all methods, as text: one value, or lowest to highest."""
-    rows = _of_methods(evidence, evaluation, config)
-    return {column: _span(rows[column]) for column in columns}
+    rows = of_methods(evidence, evaluation, config)
+    return {column: span(rows[column]) for column in columns}
 
 
 def _sampling(settings, question):
     return f" (adaptive: until it is settled {question})" if settings["sampling"] == "adaptive" else ""
-
-
-def _of_methods(evidence, evaluation, config):
-    return evidence[evaluation][lambda rows: rows["method"].isin(config["methods"])]
-
-
-def _span(values):
-    low, high = values.min(), values.max()
-    return f"{low:g}" if low == high else f"{low:g} to {high:g}"
-
-
-def _count(values, unit):
-    amount = _span(values)
-    plural = f"{unit[:-1]}ies" if unit.endswith("y") else f"{unit}s"
-    return f"{amount} {unit if amount == '1' else plural}"
-
-
-def _percent(share):
-    return f"{100 * share:.3g} %"
-
-
-def _list(items):
-    texts = [item if isinstance(item, str) else f"{item:g}" for item in items]
-    return texts[0] if len(texts) == 1 else f"{', '.join(texts[:-1])} and {texts[-1]}"

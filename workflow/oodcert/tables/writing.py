@@ -10,9 +10,10 @@ from oodcert.files import atomic
 from oodcert.metrics import METRICS
 from oodcert.published.flags import ALL
 from oodcert.tables.ablation import measure_label, shown
-from oodcert.tables.captions import SHOWN, points
+from oodcert.tables.captions import SHOWN
 from oodcert.tables.labels import label, marked
 from oodcert.tables.sanity import radius_column
+from oodcert.tables.sentences import points
 from oodcert.tables.values import INGREDIENTS, PROTOCOLS, WORST_CASE, adversarial_column, certified_column
 
 TEX = {
