@@ -18,6 +18,13 @@ include: "workflow/rules/train.smk"
 include: "workflow/rules/score.smk"
 include: "workflow/rules/certify.smk"
 include: "workflow/rules/attack.smk"
+
+
+if SHARDS > 1:
+
+    include: "workflow/rules/shards.smk"
+
+
 include: "workflow/rules/tables.smk"
 include: "workflow/rules/figures.smk"
 include: "workflow/rules/audit.smk"

@@ -2,6 +2,7 @@
 
 import json
 import os
+import random
 import re
 import shutil
 import signal
@@ -35,6 +36,7 @@ EVALUATIONS = (
 PARTS = ("discriminator", "prood", "denoiser")  # of distro
 SHARED = ("data/", "results/tiny/models/", "results/tiny/evidence/")  # files that no other method has a part in
 AUDITED = {"manifest", "audit"}
+KILLS = int(os.environ.get("OODCERT_KILLS", "2"))  # of a whole run; make test-kills has more
 WRITTEN = {"check", "write_tables", "draw_figures", "tables", "figures", *AUDITED}
 
 
@@ -148,26 +150,63 @@ def test_a_second_run_does_nothing(finished):
     assert code == 0 and "Nothing to be done" in output
 
 
-def test_a_killed_run_of_one_method_on_one_core_resumes_to_the_same_bits(finished, tmp_path):
-    config = tiny("distro")
+def killed(folder, config, seconds, kind):
+    """Starts a run and kills it after so many seconds: "all" of it, or one "job". Whether it had not ended before."""
     process = subprocess.Popen(
-        command(tmp_path, "--cores", "1", config=config), cwd=ROOT, stdout=subprocess.DEVNULL,
+        command(folder, "--cores", "2", config=config), cwd=ROOT, stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL, start_new_session=True,
     )  # fmt: skip
-    deadline = time.time() + 600
-    while len(list(tmp_path.glob("results/tiny/evidence/*/distro.parquet"))) < 3:
-        assert process.poll() is None and time.time() < deadline
-        time.sleep(0.2)
-    os.killpg(process.pid, signal.SIGKILL)
-    process.wait()
-    code, output = snakemake(tmp_path, "--cores", "1", config=config)
-    assert code != 0 and "--unlock" in output
-    assert snakemake(tmp_path, "--unlock", config=config)[0] == 0
-    code, output = snakemake(tmp_path, "--cores", "1", config=config)
+    deadline = time.monotonic() + seconds
+    while process.poll() is None:
+        if time.monotonic() > deadline:
+            victims = scripts_of(process.pid)
+            if kind == "all":
+                os.killpg(process.pid, signal.SIGKILL)
+                break
+            if victims:
+                os.kill(victims[-1], signal.SIGKILL)
+                break
+        time.sleep(0.1)
+    return process.wait() != 0
+
+
+def scripts_of(session):
+    """Process ids of the scripts that jobs of a session run."""
+    listed = subprocess.run(["ps", "-s", str(session), "-o", "pid=,args="], capture_output=True, text=True).stdout
+    return [int(line.split()[0]) for line in listed.splitlines() if ".snakemake/scripts/" in line]
+
+
+def test_a_sharded_run_that_is_killed_again_and_again_ends_with_the_same_bits(finished, tmp_path):
+    config = tiny("distro") | {"shards": 2, "chunk": 300}
+    moments, kills, told = random.Random(KILLS), {"all": 0, "job": 0}, 0
+    for turn in range(KILLS):
+        kind = ("all", "job")[turn % 2]
+        kills[kind] += killed(tmp_path, config, moments.uniform(5, 45), kind)
+        code, output = snakemake(tmp_path, "--cores", "1", "data/tiny/id_test.npz", config=config)
+        if code != 0:
+            assert "kill signal or a power loss" in output and "--unlock" in output
+            told += 1
+            assert snakemake(tmp_path, "--unlock", config=config)[0] == 0
+    assert sum(kills.values()) >= KILLS - 1 and told >= 1
+    code, output = snakemake(tmp_path, "--cores", "2", config=config)
     assert code == 0, output
     found = {path: sha for path, sha in results(tmp_path).items() if path.startswith(SHARED)}
     assert sum("/evidence/" in path for path in found) == len(EVALUATIONS) + len(PARTS) + 2
     assert found.items() <= results(finished).items()
+
+
+def test_a_second_run_in_the_same_folder_is_refused_and_the_first_one_goes_on(tmp_path):
+    config = tiny("plain")
+    first = subprocess.Popen(
+        command(tmp_path, "--cores", "1", "data/tiny/id_test.npz", config=config), cwd=ROOT, text=True,
+        stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+    )  # fmt: skip
+    while not list(tmp_path.glob(".snakemake/locks/*")):
+        assert first.poll() is None
+        time.sleep(0.05)
+    code, output = snakemake(tmp_path, "--cores", "1", "data/tiny/id_test.npz", config=config)
+    assert code != 0 and "no other Snakemake process" in output
+    assert "steps (100%) done" in first.communicate()[0] and first.returncode == 0
 
 
 @pytest.mark.parametrize(
@@ -239,7 +278,7 @@ def test_a_bad_config_is_refused_in_one_paragraph(tmp_path):
         (None, "nowhere.yaml"),
         ("profile: [", "Config file is not valid JSON or YAML"),
         ("!!python/object/apply:os.system ['touch executed']", "Config file is not valid JSON or YAML"),
-        ("seed: 1", "lacks data, data_mirror"),
+        ("seed: 1", "lacks chunk, data, data_mirror"),
     ],
 )
 def test_a_config_that_is_no_config_is_refused(tmp_path, content, message):

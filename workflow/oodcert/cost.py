@@ -246,7 +246,7 @@ def _attack_id(config, composition):
     else:
         attacks, count = 4, AT_MOST
         targets = min(9, config["data"]["num_classes"] - 1)
-        checked = 7 * min(images, config["evaluation"]["batch_size"]) + images  # before each attack
+        checked = 8 * images  # before each attack
         backward = steps + targets * (1 + iterations) + targets * iterations  # of apgd-ce, apgd-t and fab-t
         forward = backward + 2 + (2 + targets) + (2 + targets * (3 + iterations)) + (4 + budget["queries"])
     times = len(settings["epsilons"])

@@ -27,7 +27,7 @@ class Provenance:
     """
 
     def __init__(self, settings, inputs=()):
-        self.settings, self.inputs, self.started = settings, [Path(path) for path in inputs], time.time()
+        self.settings, self.inputs, self.started = settings, [Path(path) for path in inputs], time.monotonic()
 
     def record(self, **extra):
         return {
@@ -37,7 +37,7 @@ class Provenance:
             **code_version(),
             "packages": {"python": platform.python_version(), **_versions()},
             "machine": f"{platform.system()} {platform.machine()}",
-            "wall_seconds": round(time.time() - self.started, 2),
+            "wall_seconds": round(time.monotonic() - self.started, 2),
             **extra,
         }
 

@@ -11,7 +11,8 @@ def atomic(path):
     """Yield a temporary pathlib.Path to write; it becomes `path` if the block succeeds and vanishes if it raises.
 
     The temporary file lies in the folder of `path`, which is created where missing, and has the same suffix.
-    Until the block has ended an existing `path` is untouched. What a killed process left behind has the same name and
+    Until the block has ended an existing `path` is untouched. The bytes are on the disk before the name is, so that a
+    power cut too leaves the old file or the new one. What a killed process left behind has the same name and
     is replaced by the next writer, so a path must have one writer at a time.
     """
     path = Path(path)
@@ -19,9 +20,20 @@ def atomic(path):
     temporary = path.with_name(f".{path.stem}.partial{path.suffix}")
     try:
         yield temporary
+        _flush(temporary)
         os.replace(temporary, path)
+        _flush(path.parent)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def _flush(path):
+    """Waits until a file, or the names in a folder, are on the disk."""
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
 
 
 def sha256(path):

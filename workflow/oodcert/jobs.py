@@ -4,22 +4,28 @@
 """
 
 import os
+import shutil
 import sys
 import traceback
-from contextlib import contextmanager, redirect_stderr, redirect_stdout
+from contextlib import contextmanager, redirect_stderr, redirect_stdout, suppress
 from importlib import import_module
 from pathlib import Path
 
+from oodcert.cutting import SETS, pieces
 from oodcert.data.imageset import ImageSet
 from oodcert.errors import InputError
-from oodcert.evidence import Provenance, write_evidence
+from oodcert.evidence import Provenance, read_evidence, write_evidence
+from oodcert.faults import explained
+from oodcert.gpus import take_gpu
+from oodcert.pieces import folder_of, mark_of
 
 
 @contextmanager
 def job(snakemake):
     """Runs a script's body with output, progress bars and tracebacks in the job's log.
 
-    An InputError ends the script with exit code 1 and its one paragraph, in the log and on the terminal.
+    An InputError, or a fault of the machine that oodcert.faults can explain, ends the script with exit code 1 and its
+    one paragraph, in the log and on the terminal.
     """
     path = Path(snakemake.log[0])
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -27,16 +33,20 @@ def job(snakemake):
         try:
             with redirect_stdout(log), redirect_stderr(log):
                 yield
-        except InputError as error:
-            print(f"\nError: {error}", file=log)
-            sys.exit(f"Error in rule {snakemake.rule}: {error}")
-        except Exception:
-            traceback.print_exc(file=log)
-            raise
+        except Exception as error:
+            text = str(error) if isinstance(error, InputError) else explained(error)
+            if text is None:
+                traceback.print_exc(file=log)
+                raise
+            with suppress(OSError):  # the disk of the log may be the one that is full
+                print(f"\nError: {text}", file=log)
+            sys.exit(f"Error in rule {snakemake.rule}: {text}")
 
 
-def prepare_torch(params):
-    """Fixes torch's threads and algorithms; returns the device of the params' `device` ("auto" finds a GPU)."""
+def prepare_torch(params, jobs_per_gpu=1):
+    """Fixes torch's threads, algorithms and GPU; returns the device of the params' `device` ("auto" finds a GPU)."""
+    if params["device"] != "cpu":
+        take_gpu(jobs_per_gpu)
     os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
     import torch
 
@@ -83,22 +93,34 @@ def evaluated(sets, params):
 def run_evaluation(snakemake, name):
     """The body of every evaluation script: parts and sets in, evidence and sidecar out.
 
-    name: "module.function" of oodcert.evaluations.
+    name: "module.function" of oodcert.evaluations. Evaluations that can be cut are computed in pieces, which a job that
+    was interrupted does not compute again; of a job for one shard, the output is that of its images.
     """
     with job(snakemake):
-        params = dict(snakemake.params.items())
-        device = prepare_torch(params)
+        params, config = dict(snakemake.params.items()), snakemake.config
+        device = prepare_torch(params, config["jobs_per_gpu"])
         from oodcert.evaluations.base import Evaluation
+        from oodcert.evaluations.pieces import in_pieces
 
-        parts = snakemake.input.get("parts", [])
+        parts, method = snakemake.input.get("parts", []), snakemake.wildcards.get("method")
         provenance = Provenance(params, [*parts, *snakemake.input.sets])
         evaluation = Evaluation(
-            snakemake.wildcards.get("method"),
+            method,
             load_parts(parts, params),
             evaluated(load_sets(snakemake.input.sets, params), params),
             params,
             device,
         )
         module, function = name.split(".")
-        frame = getattr(import_module(f"oodcert.evaluations.{module}"), function)(evaluation)
-        write_evidence(frame, snakemake.output.rows, provenance, device=device, network_calls=evaluation.calls)
+        evaluate = getattr(import_module(f"oodcert.evaluations.{module}"), function)
+        rows, folder, against = snakemake.output.rows, folder_of(snakemake.output.rows), snakemake.input.get("against")
+        if function in SETS:
+            stages = pieces(config, function, method, snakemake.wildcards.get("shard"))
+            mark = mark_of(provenance, device, evaluation=function, method=method)
+            against = read_evidence(against) if against else None
+            frame, facts = in_pieces(evaluate, evaluation, stages, folder, mark, against)
+        else:
+            frame = evaluate(evaluation)
+            facts = {"network_calls": evaluation.calls}
+        write_evidence(frame, rows, provenance, device=device, **facts)
+        shutil.rmtree(folder, ignore_errors=True)

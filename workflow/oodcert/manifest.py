@@ -36,7 +36,12 @@ FORM = {
 }
 ROOT = Path(__file__).parents[2]
 SOURCES = ("paper/claims.yaml", "paper/reported.csv")  # of the repository, from which tables are made beside evidence
-LOCAL = "data_mirror"  # the one setting that says nothing of what was computed, but where files lay
+LOCAL = {  # settings that say nothing of what was computed, but where files lay and how the work was split
+    "data_mirror": None,
+    "shards": 1,
+    "chunk": 1,
+    "jobs_per_gpu": 1,
+}
 
 
 def root_of(results):
@@ -74,7 +79,7 @@ def write_manifest(results, config, paths):
         for path in map(Path, paths)
     }
     manifest = {
-        "config": {key: value for key, value in config.items() if key != LOCAL},
+        "config": {key: value for key, value in config.items() if key not in LOCAL},
         **code_version(),
         "packages": drawing_packages(),
         "sources": source_checksums(),

@@ -6,12 +6,11 @@ rule attack_linf:
         sets=OOD_TESTS,
         parts=method_weights,
     output:
-        rows=f"{RESULTS}/evidence/attack_linf/{{method}}.parquet",
-        record=f"{RESULTS}/evidence/attack_linf/{{method}}.json",
+        **evaluated_files("attack_linf"),
     log:
-        f"{LOGS}/attack_linf/{{method}}.log",
+        f"{LOGS}/{evaluated_name('attack_linf')}.log",
     benchmark:
-        f"{LOGS}/benchmarks/attack_linf/{{method}}.tsv"
+        f"{LOGS}/benchmarks/{evaluated_name('attack_linf')}.tsv"
     priority: 1  # the longest jobs first
     conda:
         ENVIRONMENT
@@ -39,12 +38,11 @@ rule sanity:
         sets=OOD_TESTS,
         parts=method_weights,
     output:
-        rows=f"{RESULTS}/evidence/sanity/{{method}}.parquet",
-        record=f"{RESULTS}/evidence/sanity/{{method}}.json",
+        **evaluated_files("sanity"),
     log:
-        f"{LOGS}/sanity/{{method}}.log",
+        f"{LOGS}/{evaluated_name('sanity')}.log",
     benchmark:
-        f"{LOGS}/benchmarks/sanity/{{method}}.tsv"
+        f"{LOGS}/benchmarks/{evaluated_name('sanity')}.tsv"
     conda:
         ENVIRONMENT
     threads: config["threads"]
@@ -99,12 +97,11 @@ rule attack_l2:
         sets=OOD_TESTS,
         parts=method_weights,
     output:
-        rows=f"{RESULTS}/evidence/attack_l2/{{method}}.parquet",
-        record=f"{RESULTS}/evidence/attack_l2/{{method}}.json",
+        **evaluated_files("attack_l2"),
     log:
-        f"{LOGS}/attack_l2/{{method}}.log",
+        f"{LOGS}/{evaluated_name('attack_l2')}.log",
     benchmark:
-        f"{LOGS}/benchmarks/attack_l2/{{method}}.tsv"
+        f"{LOGS}/benchmarks/{evaluated_name('attack_l2')}.tsv"
     conda:
         ENVIRONMENT
     threads: config["threads"]
@@ -129,12 +126,11 @@ rule attack_id:
         sets=[ID_TEST],
         parts=method_weights,
     output:
-        rows=f"{RESULTS}/evidence/attack_id/{{method}}.parquet",
-        record=f"{RESULTS}/evidence/attack_id/{{method}}.json",
+        **evaluated_files("attack_id"),
     log:
-        f"{LOGS}/attack_id/{{method}}.log",
+        f"{LOGS}/{evaluated_name('attack_id')}.log",
     benchmark:
-        f"{LOGS}/benchmarks/attack_id/{{method}}.tsv"
+        f"{LOGS}/benchmarks/{evaluated_name('attack_id')}.tsv"
     conda:
         ENVIRONMENT
     threads: config["threads"]

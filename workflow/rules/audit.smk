@@ -37,8 +37,7 @@ rule manifest:
         mem_mb=500,
         runtime=10,
     params:
-        # where the image sets lay says nothing of what was computed
-        config={key: config[key] for key in config if key != "data_mirror"},
+        config={key: config[key] for key in config if key not in LOCAL},
     message:
         "Writing the manifest of {config[profile]}"
     script:

@@ -1,17 +1,24 @@
 # l2 certificates by randomised smoothing: of OOD scores, and of ID labels.
 
 
+def id_shards(wildcards):
+    """Of a shard of the OOD sets that needs them: the rows of all ID images."""
+    if not wildcards.get("shard", "").startswith("ood"):
+        return []
+    return shard_files("certify_l2", wildcards.method, "parquet", "id")
+
+
 rule certify_l2:
     input:
         sets=[ID_TEST, *OOD_TESTS],
         parts=method_weights,
+        against=id_shards,
     output:
-        rows=f"{RESULTS}/evidence/certify_l2/{{method}}.parquet",
-        record=f"{RESULTS}/evidence/certify_l2/{{method}}.json",
+        **evaluated_files("certify_l2"),
     log:
-        f"{LOGS}/certify_l2/{{method}}.log",
+        f"{LOGS}/{evaluated_name('certify_l2')}.log",
     benchmark:
-        f"{LOGS}/benchmarks/certify_l2/{{method}}.tsv"
+        f"{LOGS}/benchmarks/{evaluated_name('certify_l2')}.tsv"
     priority: 1  # the longest jobs first
     conda:
         ENVIRONMENT
@@ -36,12 +43,11 @@ rule certify_id:
         sets=[ID_TEST],
         parts=method_weights,
     output:
-        rows=f"{RESULTS}/evidence/certify_id/{{method}}.parquet",
-        record=f"{RESULTS}/evidence/certify_id/{{method}}.json",
+        **evaluated_files("certify_id"),
     log:
-        f"{LOGS}/certify_id/{{method}}.log",
+        f"{LOGS}/{evaluated_name('certify_id')}.log",
     benchmark:
-        f"{LOGS}/benchmarks/certify_id/{{method}}.tsv"
+        f"{LOGS}/benchmarks/{evaluated_name('certify_id')}.tsv"
     conda:
         ENVIRONMENT
     threads: config["threads"]

@@ -14,7 +14,9 @@ os.environ.update(
 from snakemake.exceptions import WorkflowError
 from snakemake.logging import logger
 
+from oodcert.audit.layout import inputs_of, settings_of
 from oodcert.config import check_config
+from oodcert.cutting import SETS, shards
 from oodcert.data.overlaps import OVERLAPS
 from oodcert.data.sizes import check_counts
 from oodcert.data.sources import (
@@ -25,7 +27,10 @@ from oodcert.data.sources import (
     outlier_files,
 )
 from oodcert.errors import InputError
+from oodcert.faults import check_writable
+from oodcert.gpus import visible_gpus
 from oodcert.imports import imported, networks_of, remote_files, trained
+from oodcert.manifest import LOCAL
 from oodcert.methods import is_randomised, needed_parts, parts_of
 from oodcert.parts import known_parts
 
@@ -36,6 +41,7 @@ try:
     config = available(config, trains=bool(TRAINED))
     if workflow.is_main_process:
         check_counts(config)
+        check_writable(".", "data", "results", "figures", "logs")
 except InputError as error:
     raise WorkflowError(str(error))
 if workflow.is_main_process:
@@ -69,7 +75,18 @@ EVALUATION_JOB = dict(
     test_images=config["data"]["test_images"],
     batch_size=EVALUATION["batch_size"],
 )
-GPU = 0 if config["device"] == "cpu" else 1
+SHARDS = config["shards"]
+
+# On this machine as many jobs at a time as its GPUs take; on a cluster each job asks for a GPU.
+LOCAL_GPUS = (
+    len(visible_gpus()) if workflow.local_exec and config["device"] != "cpu" else None
+)
+GPU = int(
+    config["device"] == "cuda" or (config["device"] == "auto" and LOCAL_GPUS != 0)
+)
+if LOCAL_GPUS is not None and workflow.global_resources.get("gpu") is None:
+    places = LOCAL_GPUS * config["jobs_per_gpu"]
+    workflow.register_resource("gpu", max(1, places))
 
 
 def image_settings(sets, *further):
@@ -105,6 +122,30 @@ def autoattack_budget(wildcards):
     return EVALUATION["attack_id"]["randomised" if randomised else "deterministic"]
 
 
+def evaluated_files(evaluation):
+    """Output of an evaluation that can be cut: its evidence or, where it is, that of one shard."""
+    if SHARDS == 1:
+        stem = f"{RESULTS}/evidence/{evaluation}/{{method}}"
+        return dict(rows=f"{stem}.parquet", record=f"{stem}.json")
+    stem = f"{RESULTS}/shards/{evaluation}/{{method}}/{{shard}}"
+    return dict(rows=temp(f"{stem}.parquet"), record=temp(f"{stem}.json"))
+
+
+def evaluated_name(evaluation):
+    """Where the logs of such a job lie."""
+    return f"{evaluation}/{{method}}" + ("" if SHARDS == 1 else "/{shard}")
+
+
+def shard_files(evaluation, method, kind, *stages):
+    """Files of the shards of an evaluation: of these stages, or of all."""
+    return [
+        f"{RESULTS}/shards/{evaluation}/{method}/{shard}.{kind}"
+        for stage, names in shards(config, evaluation, method).items()
+        for shard in names
+        if stage in stages or not stages
+    ]
+
+
 LINEAR = f"{RESULTS}/evidence/attack_linear/linear.parquet"
 
 
@@ -120,3 +161,5 @@ def evidence(*evaluations):
 wildcard_constraints:
     method="|".join(config["methods"]),
     part="|".join({**known_parts(), **IMPORTS}),
+    evaluation="|".join(SETS),
+    shard=r"(all|id|ood)-\d+-of-\d+",

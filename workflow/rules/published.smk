@@ -6,12 +6,11 @@ rule published:
         sets=[ID_TEST, *OOD_TESTS],
         parts=method_weights,
     output:
-        rows=f"{RESULTS}/evidence/published/{{method}}.parquet",
-        record=f"{RESULTS}/evidence/published/{{method}}.json",
+        **evaluated_files("published"),
     log:
-        f"{LOGS}/published/{{method}}.log",
+        f"{LOGS}/{evaluated_name('published')}.log",
     benchmark:
-        f"{LOGS}/benchmarks/published/{{method}}.tsv"
+        f"{LOGS}/benchmarks/{evaluated_name('published')}.tsv"
     conda:
         ENVIRONMENT
     threads: config["threads"]

@@ -7,7 +7,7 @@ EXAMPLES = 2  # of each set
 
 with job(snakemake):
     params = dict(snakemake.params.items())
-    device = prepare_torch(params)
+    device = prepare_torch(params, snakemake.config["jobs_per_gpu"])
     from oodcert.networks.denoiser import denoised_examples
 
     denoiser = load_parts(snakemake.input.parts, params)["denoiser"].to(device)

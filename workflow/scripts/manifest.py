@@ -2,6 +2,9 @@ from pathlib import Path
 
 from oodcert.jobs import job
 from oodcert.manifest import write_manifest
+from oodcert.pieces import remove_leftovers
 
 with job(snakemake):
-    write_manifest(Path(snakemake.output[0]).parent, snakemake.params.config, snakemake.input)
+    results = Path(snakemake.output[0]).parent
+    remove_leftovers(results)
+    write_manifest(results, snakemake.params.config, snakemake.input)

@@ -6,7 +6,7 @@ from oodcert.jobs import job, load_parts, load_sets, prepare_torch
 
 with job(snakemake):
     params = dict(snakemake.params.items())
-    device = prepare_torch(params)
+    device = prepare_torch(params, snakemake.config["jobs_per_gpu"])
     from oodcert.checkpoints import save_part
     from oodcert.training import train_part
 

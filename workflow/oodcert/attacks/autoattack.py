@@ -18,6 +18,9 @@ def autoattack(network, images, labels, epsilon, *, version, iterations, queries
     points of highest loss of apgd-ce and apgd-dlr with `eot` noise draws a gradient, for every image, and no verdict
     (all False): a single noisy pass decides nothing, so the caller judges the points by averaged predictions.
 
+    The package's random numbers depend on an image's place in its batch, and begin anew with every batch: so the
+    result for an image depends on the others of its batch_size images, and on no more.
+
     The full budget is 100 iterations, 5000 Square queries and 20 EOT draws: less is a weaker attack and must be said.
     Raises InputError where the network has too few classes for the DLR loss.
     """
@@ -42,15 +45,27 @@ def autoattack(network, images, labels, epsilon, *, version, iterations, queries
     attack.square.n_queries = queries
     attack.apgd.eot_iter = eot
 
-    if version == "standard":
-        torch.manual_seed(seed)
-        found = attack.run_standard_evaluation_individual(images, labels, batch_size=batch_size)
-        return {name: (points, predictions != labels) for name, (points, predictions) in found.items()}
-    results = {}
-    for name in AUTOATTACK[version]:
+    found = []
+    for x, y in zip(images.split(batch_size), labels.split(batch_size), strict=True):
+        found.append(
+            _individual(attack, x, y, seed) if version == "standard" else _strongest_points(attack, x, y, seed)
+        )
+    return {
+        name: tuple(map(torch.cat, zip(*(one[name] for one in found), strict=True))) for name in AUTOATTACK[version]
+    }
+
+
+def _individual(attack, images, labels, seed):
+    torch.manual_seed(seed)
+    attack.attacks_to_run = [*AUTOATTACK["standard"]]
+    found = attack.run_standard_evaluation_individual(images, labels, batch_size=len(images))
+    return {name: (points, predictions != labels) for name, (points, predictions) in found.items()}
+
+
+def _strongest_points(attack, images, labels, seed):
+    found = {}
+    for name in AUTOATTACK["rand"]:
         torch.manual_seed(seed)
         attack.apgd.loss = name.removeprefix("apgd-")
-        batches = zip(images.split(batch_size), labels.split(batch_size), strict=True)
-        points = torch.cat([attack.apgd.perturb(x, y, best_loss=True) for x, y in batches])
-        results[name] = points, torch.zeros_like(labels, dtype=torch.bool)
-    return results
+        found[name] = attack.apgd.perturb(images, labels, best_loss=True), torch.zeros_like(labels, dtype=torch.bool)
+    return found

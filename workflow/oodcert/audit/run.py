@@ -107,7 +107,7 @@ def open_run(folder):
 
 def _checked(config):
     """The config of a manifest, if it is valid: one in which sets that can't be had are no longer among data.ood."""
-    whole = config | {LOCAL: None}
+    whole = config | LOCAL
     with suppress(KeyError, TypeError):  # check_config says what is wrong with such a config
         whole |= {"data": config["data"] | {"ood": [*config["data"]["ood"], *config["data"]["unavailable"]]}}
     check_config(whole)

@@ -10,6 +10,7 @@ from tqdm import tqdm
 
 from oodcert.detector import DenoisedNetwork
 from oodcert.errors import InputError
+from oodcert.memory import fitting
 from oodcert.rng import normal_draws
 
 IN_PLACE = (
@@ -27,7 +28,8 @@ def default_batch_size(shape):
 def sample(evaluate, images, ids, name, *, sigma, stages, seed, batch_size, settled=None, progress=None):
     """Yields (position, draws [n_k, ...]) of each image once it is finished: evaluate(x + δ_i), δ_i ~ N(0, sigma² I).
 
-    evaluate: callable from a batch [batch_size, C, H, W] to a tensor with a row per noisy image. images [N, C, H, W] in
+    evaluate: callable from a batch [batch_size, C, H, W], or less if memory does not suffice, to a tensor with a row
+    per noisy image. images [N, C, H, W] in
     [0, 1], on the network's device; ids: N stable sample ids. stages: numbers of draws n_1 < … < n_K; after each but
     the last, settled(position, stage, draws) says whether the image needs no more. With one stage the images come in
     order. progress: a label for a progress bar.
@@ -39,7 +41,7 @@ def sample(evaluate, images, ids, name, *, sigma, stages, seed, batch_size, sett
     for key, value in (("sigma", sigma), ("draws", stages[0]), ("batch_size", batch_size)):
         if not value > 0:
             raise InputError(f"{key} = {value}: certification needs a positive {key}.")
-    work = _Work(len(images), stages)
+    work, evaluate = _Work(len(images), stages), fitting(evaluate)
     with tqdm(total=len(images) * stages[-1], desc=progress, unit="draw", disable=not progress) as bar:
         while pieces := work.take(batch_size):
             with torch.inference_mode(False), torch.no_grad():

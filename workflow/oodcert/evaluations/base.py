@@ -8,7 +8,9 @@ import pandas as pd
 import torch
 from tqdm import tqdm
 
+from oodcert.cutting import QUANTITIES
 from oodcert.detector import Detector, checked_logits, noisy_parts, replayed_logits
+from oodcert.memory import fitting
 from oodcert.rng import batch_draws, normal_draws
 
 
@@ -18,7 +20,9 @@ class Evaluation:
 
     method: its name; parts: name -> trained module; sets: "id" and the OOD sets' names -> ImageSet; settings: seed,
     num_classes, batch_size, the method's composition (see oodcert.methods), and what the one evaluation needs (see its
-    rule's params). calls counts the images that went through the method's network.
+    rule's params). quantities: those of the evaluation `published` that are computed; ood_names: of all OOD
+    sets, where `sets` has but some of them. calls counts the images that went
+    through the method's network.
     """
 
     method: str
@@ -26,9 +30,13 @@ class Evaluation:
     sets: dict
     settings: dict
     device: str = "cpu"
+    quantities: tuple = tuple(QUANTITIES)
+    ood_names: tuple | None = None
     calls: int = field(default=0, init=False)
 
     def __post_init__(self):
+        if self.ood_names is None:
+            self.ood_names = tuple(name for name, _ in self.ood())
         self.parts = {name: module.to(self.device) for name, module in self.parts.items()}
 
     def images(self, name):
@@ -67,16 +75,18 @@ def deployed(evaluation, detector, images, name, purpose="clean"):
     settings, ids = evaluation.settings, evaluation.sets[name].ids
     draws = settings["draws"] if noisy_parts(detector.network) else 1
     scores, predictions = [], []
+
+    def logits(index):
+        batch = images[index]
+        if not noisy_parts(detector.network):
+            return checked_logits(detector.network, batch)[:, None]
+        noise = batch_draws(normal_draws, settings["seed"], f"{purpose}/{name}", ids[index], draws, batch.shape[1:])
+        return replayed_logits(detector.network, batch, torch.from_numpy(noise).to(batch.device)).transpose(0, 1)
+
+    compute = fitting(logits)
     with torch.inference_mode():
         for index, real in chunks(ids, max(1, settings["batch_size"] // draws)):
-            batch = images[index]
-            if noisy_parts(detector.network):
-                noise = batch_draws(
-                    normal_draws, settings["seed"], f"{purpose}/{name}", ids[index], draws, batch.shape[1:]
-                )
-                outputs = replayed_logits(detector.network, batch, torch.from_numpy(noise).to(batch.device))
-            else:
-                outputs = checked_logits(detector.network, batch)[None]
+            outputs = compute(index).transpose(0, 1)
             scores.append(torch.stack([detector.score_of(one.double()) for one in outputs])[:, :real])
             classes = outputs[:, :, : settings["num_classes"]]
             predictions.append(classes.softmax(2).mean(0).argmax(1)[:real])

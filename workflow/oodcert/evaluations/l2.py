@@ -11,17 +11,18 @@ from oodcert.certification.means import betting_bounds
 from oodcert.certification.sampling import sample
 from oodcert.certification.scores import certify
 from oodcert.evaluations.base import chunks, frame
+from oodcert.memory import fitting
 from oodcert.methods import bounds_of, smoothed_network
 from oodcert.metrics import tpr_threshold
 
 ID_WIDTH = 0.002  # adaptive sampling: how far an ID bound may be from what all draws would give, in score units
 
 
-def certify_l2(evaluation):
+def certify_l2(evaluation, against=None):
     """l2 bounds on the smoothed score of every image, a row per sigma, image, bound and radius.
 
     Adaptive sampling settles which OOD bounds stay below the threshold that 95 % of the ID lower bounds at radius 0
-    reach, which are its only ID bounds.
+    reach, which are its only ID bounds. against: rows of all ID images, where `evaluation` has none.
     """
     settings, frames = evaluation.settings, []
     common = {key: settings[key] for key in ("n", "alpha", "seed", "batch_size", "sampling")}
@@ -29,7 +30,7 @@ def certify_l2(evaluation):
     adaptive = settings["sampling"] == "adaptive"
     for sigma in settings["sigmas"]:
         with evaluation.network(smoothed_network, sigma) as network:
-            thresholds = None
+            thresholds = None if against is None else _thresholds(against[against["sigma"] == sigma])
             for name, image_set in evaluation.sets.items():
                 table = certify(
                     evaluation.detector(network),
@@ -44,11 +45,15 @@ def certify_l2(evaluation):
                     progress=f"{name}, sigma {sigma}",
                 )
                 if adaptive and name == "id":
-                    thresholds = {bound: tpr_threshold(rows["lower"]) for bound, rows in table.groupby("bound")}
+                    thresholds = _thresholds(table)
                 frames.append(table.rename(columns={"image": "sample"}).assign(method=evaluation.method, set=name))
     first = ["method", "set", "sample"]
     table = pd.concat(frames, ignore_index=True)
     return table[[*first, *table.columns.drop(first)]]
+
+
+def _thresholds(rows):
+    return {bound: tpr_threshold(group["lower"]) for bound, group in rows.groupby("bound")}
 
 
 def attack_l2(evaluation):
@@ -61,38 +66,47 @@ def attack_l2(evaluation):
     """
     settings, frames = evaluation.settings, []
     radii = sorted({0.0, *settings["radii"]})
-    budget = {key: settings[key] for key in ("iterations", "restarts", "draws")}
-    size = max(1, settings["batch_size"] // budget["draws"])
     for sigma in settings["sigmas"]:
         with evaluation.network(smoothed_network, sigma) as network:
             detector = evaluation.detector(network)
             for name, ids in evaluation.ood():
-                images = attacked = evaluation.images(name)
-                strongest = None
+                attacked, strongest = evaluation.images(name), None
                 for radius in radii:
                     if radius > 0:
-                        attacked = torch.cat(
-                            [
-                                smoothed_l2_attack(
-                                    detector,
-                                    images[index],
-                                    ids[index],
-                                    name,
-                                    sigma,
-                                    radius,
-                                    attacked[index],
-                                    **budget,
-                                    seed=settings["seed"],
-                                )[:real]
-                                for index, real in chunks(ids, size, f"attack, {name}, sigma {sigma}, radius {radius}")
-                            ]
-                        )
+                        attacked = _attacked(evaluation, detector, attacked, name, sigma, radius)
                     found = _smoothed(evaluation, detector, attacked, name, sigma, ATTACK_ALPHA / len(radii))
                     strongest = found if strongest is None else np.maximum(strongest, found)
                     where = {"sample": ids, "sigma": sigma, "radius": radius}
-                    constants = {"n": settings["n"], "alpha": ATTACK_ALPHA, **budget}
+                    constants = {"n": settings["n"], "alpha": ATTACK_ALPHA, **_budget(settings)}
                     frames.append(frame(evaluation, name, **where, **strongest, **constants))
     return pd.concat(frames, ignore_index=True)
+
+
+def _budget(settings):
+    return {key: settings[key] for key in ("iterations", "restarts", "draws")}
+
+
+def _attacked(evaluation, detector, starts, name, sigma, radius):
+    """The images of a set attacked within a radius, from `starts` [N, C, H, W]."""
+    settings, images, ids = evaluation.settings, evaluation.images(name), evaluation.sets[name].ids
+    budget = _budget(settings)
+
+    def attack(index):
+        return smoothed_l2_attack(
+            detector,
+            images[index],
+            ids[index],
+            name,
+            sigma,
+            radius,
+            starts[index],
+            **budget,
+            seed=settings["seed"],
+        )
+
+    compute, size = fitting(attack), max(1, settings["batch_size"] // budget["draws"])
+    progress = f"attack, {name}, sigma {sigma}, radius {radius}"
+    return torch.cat([compute(index)[:real] for index, real in chunks(ids, size, progress)])
 
 
 def _smoothed(evaluation, detector, images, name, sigma, alpha):

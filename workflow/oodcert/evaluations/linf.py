@@ -11,6 +11,7 @@ from oodcert.certification import UNBOUNDED_SCORES
 from oodcert.certification.confidence import score_bound
 from oodcert.detector import noisy_parts
 from oodcert.evaluations.base import chunks, deployed, frame
+from oodcert.memory import fitting
 from oodcert.methods import deployed_network
 
 
@@ -22,8 +23,9 @@ def guarantee_linf(evaluation):
     network = deepcopy(evaluation.build(deployed_network, sigma=None)).double()  # the bound does not depend on sigma
     for name, ids in evaluation.ood():
         images = evaluation.images(name).double()
+        compute = fitting(lambda index, images=images: score_bound(network, score, images[index], epsilon))
         with torch.inference_mode():
-            bounds = [score_bound(network, score, images[index], epsilon)[:real] for index, real in chunks(ids, size)]
+            bounds = [compute(index)[:real] for index, real in chunks(ids, size)]
         upper = torch.cat(bounds).cpu().numpy()
         evaluation.calls += 2 * len(ids)
         frames.append(frame(evaluation, name, sample=ids, epsilon=epsilon, upper=upper, vacuous=upper >= worst))
@@ -46,11 +48,15 @@ def attack_linf(evaluation):
         draws = budget["draws"] if noisy_parts(network) else 1
         for name, ids in evaluation.ood():
             images, found = evaluation.images(name), []
-            for index, real in chunks(ids, max(1, settings["batch_size"] // draws), f"attack, {name}"):
-                candidates = linf_ensemble(
+
+            def attack(index, images=images, ids=ids, name=name):
+                return linf_ensemble(
                     detector, images[index], ids[index], name, epsilon, **budget, seed=settings["seed"]
                 )
-                found.append({attack: points[:real] for attack, points in candidates.items()})
+
+            compute = fitting(attack)
+            for index, real in chunks(ids, max(1, settings["batch_size"] // draws), f"attack, {name}"):
+                found.append({kind: points[:real] for kind, points in compute(index).items()})
             candidates = {"clean": images}
             for attack in found[0]:
                 candidates[attack] = torch.cat([part[attack] for part in found])

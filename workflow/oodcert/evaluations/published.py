@@ -14,6 +14,7 @@ from oodcert.evaluations.base import deployed
 from oodcert.evaluations.variants import opened, rows, variants
 from oodcert.evaluations.votes import votes
 from oodcert.methods import is_randomised
+from oodcert.pieces import ordered
 from oodcert.published import networks
 from oodcert.published.attack import published_ensemble
 from oodcert.published.bounds import joined, linf_bound
@@ -34,11 +35,16 @@ def published(evaluation):
     settings = evaluation.settings
     first = {name: image_set.first(settings["images"]) for name, image_set in evaluation.sets.items()}
     work = replace(evaluation, sets=first)
-    frames = [*_scores(work), *_bounds(work), *_attacks(work), *votes(work, evaluation.sets)]
-    if is_randomised(settings["composition"]):
-        frames += _labels(work)
+    computed = {
+        "scores": _scores,
+        "bounds": _bounds,
+        "attacks": _attacks,
+        "votes": partial(votes, pool=evaluation.sets),
+        "labels": _labels,
+    }
+    frames = [frame for quantity in evaluation.quantities for frame in computed[quantity](work)]
     evaluation.calls += work.calls
-    return pd.concat(frames, ignore_index=True)
+    return ordered(pd.concat(frames, ignore_index=True), "published", ["id", *evaluation.ood_names])
 
 
 def _scored(work, network, images, name, flags, purpose):
@@ -74,7 +80,7 @@ def _bounds(work):
                 found = [bound(batch, protocol=flags) for batch in batches]
                 yield rows(work, name, switched, "bound", torch.cat(found).cpu())
                 work.calls += 2 * len(ids) * of_classifier
-        if composition["discriminator"]:
+        if composition["discriminator"] and "id" in work.sets:
             alone = bound(work.images("id")[:1].double(), protocol=protocol(""))
             for switched, flags in variants(work, "D12"):
                 yield rows(work, "id", switched, "single_image", _can_be_joined(alone, flags), work.sets["id"].ids[:1])
@@ -112,6 +118,8 @@ def _attacks(work):
 
 def _labels(work):
     """ID images under AutoAttack, judged by single passes or, made sound, by means as in attack_id (D18)."""
+    if not is_randomised(work.settings["composition"]):
+        return
     settings, images, image_set = work.settings, work.images("id"), work.sets["id"]
     labels, epsilon = torch.from_numpy(image_set.labels).to(images.device), max(settings["epsilons"])
     for switched, flags in variants(work, "D9", "D13", "D17"):

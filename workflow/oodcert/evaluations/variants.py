@@ -16,8 +16,10 @@ def variants(work, *flags):
 
 def made_sound(work, *flags):
     """(switched, protocol) with each of the flags that act made sound."""
-    settings, ood = work.settings, tuple(name for name, _ in work.ood())
-    case = Case(settings["composition"], settings["num_classes"], ood, settings["images"], settings["test_images"])
+    settings = work.settings
+    case = Case(
+        settings["composition"], settings["num_classes"], work.ood_names, settings["images"], settings["test_images"]
+    )
     return [(flag, protocol(flag)) for flag in acting(flags, case)]
 
 

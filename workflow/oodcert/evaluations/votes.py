@@ -23,8 +23,9 @@ def votes(work, pool):
     """
     count = work.settings["images"]
     first = {name: one.chosen(np.argsort(one.ids)[:count]) for name, one in pool.items() if name != "id"}
-    yield from _voted(work, {"id": work.sets["id"], **first}, variants(work, "D9", "D13", "D22"))
-    yield from _voted(work, {"id": work.sets["id"], **first}, made_sound(work, "D1"))
+    sets = {name: one for name, one in work.sets.items() if name == "id"} | first
+    yield from _voted(work, sets, variants(work, "D9", "D13", "D22"))
+    yield from _voted(work, sets, made_sound(work, "D1"))
     others = {name: one for name, one in work.sets.items() if name not in ("id", *NOISE)}
     yield from _voted(work, others, made_sound(work, "D6"))
 

@@ -1,0 +1,96 @@
+"""Batches that do not fit in memory: halved, with the same result."""
+
+import pandas as pd
+import pytest
+import torch
+from torch import nn
+
+from oodcert import Detector, certify
+from oodcert.evaluations.clean import clean
+from oodcert.evaluations.l2 import attack_l2, certify_l2
+from oodcert.evaluations.linf import attack_linf, guarantee_linf
+from oodcert.faults import explained
+from oodcert.memory import fitting, is_out_of_memory
+from untrained import CONFIG, evaluation
+
+WHOLE = CONFIG["evaluation"]
+FEW = 5  # images that fit
+
+
+class Small(nn.Module):
+    """A network on a device with memory for FEW images: the allocator itself refuses more."""
+
+    def __init__(self, network):
+        super().__init__()
+        self.network, self.sizes = network, []
+
+    def forward(self, images):
+        self.sizes.append(len(images))
+        if len(images) > FEW:
+            torch.empty(1 << 60)
+        return self.network(images)
+
+
+def small(evaluated):
+    part = evaluated.settings["composition"]["classifier"]
+    evaluated.parts[part] = Small(evaluated.parts[part])
+    return evaluated, evaluated.parts[part].sizes
+
+
+@pytest.mark.parametrize("method", ["plain", "distro"])
+@pytest.mark.parametrize(
+    ("function", "settings"),
+    [
+        (clean, {}),
+        (certify_l2, WHOLE["certify_l2"]),
+        (attack_linf, {"budget": WHOLE["attack_linf"] | {"draws": 1}}),
+        (attack_l2, {**WHOLE["attack_l2"], "draws": 1, "radii": [0.0, 0.25]}),
+    ],
+    ids=lambda value: getattr(value, "__name__", ""),
+)
+def test_a_batch_that_does_not_fit_is_halved_with_the_same_result(function, settings, method, capsys):
+    whole = function(evaluation(method, **settings, draws=2) if function is clean else evaluation(method, **settings))
+    halved, sizes = small(
+        evaluation(method, **settings, draws=2) if function is clean else evaluation(method, **settings)
+    )
+    rows = function(halved)
+    pd.testing.assert_frame_equal(rows, whole, rtol=1e-5, atol=1e-6)
+    assert max(sizes) > FEW and "going on with" in capsys.readouterr().err
+
+
+def test_a_size_that_fits_is_kept_for_the_batches_to_come():
+    network = Small(nn.Flatten())
+    compute = fitting(network)
+    images = torch.arange(64.0).reshape(16, 1, 2, 2)
+    for _ in range(2):
+        assert torch.equal(compute(images), images.flatten(1))
+    assert network.sizes == [16, 8, *[4] * 8]
+
+
+def test_the_five_line_certificate_halves_its_batches_too(capsys):
+    images = torch.rand(3, 1, 4, 4, generator=torch.Generator().manual_seed(0))
+    network = nn.Sequential(nn.Flatten(), nn.Linear(16, 4))
+    whole, halved = (
+        certify(Detector(one), images, sigma=0.25, n=100, batch_size=50) for one in (network, Small(network))
+    )
+    pd.testing.assert_frame_equal(whole, halved, rtol=1e-5, atol=1e-6)
+    assert "batches of 50: going on with 25" in capsys.readouterr().err
+
+
+def test_one_image_that_does_not_fit_ends_with_the_remedy():
+    def never(batch):
+        return torch.empty(1 << 60)
+
+    with pytest.raises(RuntimeError) as caught:
+        fitting(never)(torch.zeros(4))
+    assert is_out_of_memory(caught.value) and "batch_size" in explained(caught.value)
+
+
+def test_other_errors_are_not_taken_for_a_lack_of_memory():
+    def broken(batch):
+        raise RuntimeError("shapes do not match")
+
+    with pytest.raises(RuntimeError, match="shapes"):
+        fitting(broken)(torch.zeros(4))
+    assert explained(RuntimeError("shapes do not match")) is None
+    assert guarantee_linf(evaluation("prood")).notna().all().all()

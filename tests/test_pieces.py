@@ -1,0 +1,138 @@
+"""Pieces and shards on disk: read again only if whole and of the same settings, inputs and code; gathered with care."""
+
+import json
+
+import pandas as pd
+import pytest
+
+from oodcert.cutting import pieces
+from oodcert.errors import InputError
+from oodcert.evaluations.linf import attack_linf
+from oodcert.evaluations.pieces import in_pieces
+from oodcert.evidence import Provenance, read_evidence, sidecar, write_evidence
+from oodcert.pieces import folder_of, gather, load_piece, mark_of, remove_leftovers, save_piece
+from test_cutting import cut_config, settings_of
+from untrained import evaluation
+
+ROWS = pd.DataFrame({"method": "plain", "set": ["a", "b"], "sample": [1, 2], "attacked": [0.25, 1.0], "vacuous": True})
+
+
+def test_a_piece_comes_back_as_it_was(tmp_path):
+    save_piece(tmp_path / "p.piece", ROWS, "mark", network_calls=3, wall_seconds=0.5)
+    rows, facts = load_piece(tmp_path / "p.piece", "mark")
+    pd.testing.assert_frame_equal(rows, ROWS, check_exact=True)
+    assert facts == {"network_calls": 3, "wall_seconds": 0.5}
+    assert [path.name for path in tmp_path.iterdir()] == ["p.piece"]
+
+
+def test_a_piece_of_other_settings_is_not_used(tmp_path, capsys):
+    save_piece(tmp_path / "p.piece", ROWS, "mark")
+    assert load_piece(tmp_path / "p.piece", "another") is None
+    assert "other settings" in capsys.readouterr().err
+
+
+def test_no_damaged_piece_is_used(tmp_path, capsys):
+    path = tmp_path / "p.piece"
+    save_piece(path, ROWS, "mark")
+    whole = path.read_bytes()
+    for position in range(len(whole)):
+        path.write_bytes(whole[:position] + bytes([whole[position] ^ 0xFF]) + whole[position + 1 :])
+        assert load_piece(path, "mark") is None
+    for size in range(0, len(whole), 97):
+        path.write_bytes(whole[:size])
+        assert load_piece(path, "mark") is None
+    assert "damaged" in capsys.readouterr().err
+
+
+def test_finished_pieces_are_not_computed_again(tmp_path):
+    own, calls = settings_of(attack_linf, "plain"), []
+
+    def counted(part):
+        calls.append(list(part.sets))
+        if len(calls) == 3:
+            raise KeyboardInterrupt
+        return attack_linf(part)
+
+    counted.__name__ = "attack_linf"
+    stages = pieces(cut_config(chunk=1), "attack_linf", "plain")
+    count = len(stages["all"])
+    assert count > 3
+    with pytest.raises(KeyboardInterrupt):
+        in_pieces(counted, evaluation("plain", **own), stages, tmp_path, "mark")
+    rows, facts = in_pieces(counted, evaluation("plain", **own), stages, tmp_path, "mark")
+    assert len(calls) == count + 1  # the piece under way, and no other, twice
+    whole, alone = evaluation("plain", **own), {}
+    pd.testing.assert_frame_equal(rows, attack_linf(whole), check_exact=True)
+    _, alone = in_pieces(attack_linf, evaluation("plain", **own), stages, tmp_path / "new", "mark")
+    assert facts["network_calls"] == alone["network_calls"] == whole.calls
+
+
+def test_the_mark_depends_on_settings_inputs_device_and_piece(tmp_path):
+    (tmp_path / "weights").write_text("a")
+    base = mark_of(Provenance({"seed": 0}, [tmp_path / "weights"]), "cpu", evaluation="sanity")
+    assert base == mark_of(Provenance({"seed": 0}, [tmp_path / "weights"]), "cpu", evaluation="sanity")
+    others = {
+        mark_of(Provenance({"seed": 1}, [tmp_path / "weights"]), "cpu", evaluation="sanity"),
+        mark_of(Provenance({"seed": 0}, [tmp_path / "weights"]), "cuda", evaluation="sanity"),
+        mark_of(Provenance({"seed": 0}, [tmp_path / "weights"]), "cpu", evaluation="attack_l2"),
+    }
+    (tmp_path / "weights").write_text("b")
+    others.add(mark_of(Provenance({"seed": 0}, [tmp_path / "weights"]), "cpu", evaluation="sanity"))
+    assert len(others | {base}) == 5
+
+
+def shard(folder, name, rows, settings=None, **changes):
+    """A shard's rows and sidecar; changes: of the sidecar."""
+    path = folder / f"{name}.parquet"
+    facts = {"device": "cpu", "network_calls": 2, "wall_seconds": 1.5}
+    write_evidence(rows, path, Provenance(settings or {"seed": 0}), **facts)
+    record = json.loads(sidecar(path).read_text()) | {"inputs": {"w": "1" * 64}} | changes
+    sidecar(path).write_text(json.dumps(record))
+    return path
+
+
+def test_gathered_shards_are_the_rows_and_the_work_of_all(tmp_path):
+    paths = [
+        shard(tmp_path, "1", ROWS.assign(set=["svhn", "id"])),
+        shard(tmp_path, "2", ROWS.assign(set=["textures", "svhn"]), inputs={"w": "1" * 64, "x": "2" * 64}),
+    ]
+    gather(paths, tmp_path / "all.parquet", "attack_linf", ["id", "svhn", "textures"])
+    rows = read_evidence([tmp_path / "all.parquet"])
+    assert rows["set"].tolist() == ["id", "svhn", "svhn", "textures"]
+    assert rows["sample"].tolist() == [2, 1, 2, 1]
+    record = json.loads((tmp_path / "all.json").read_text())
+    assert record["network_calls"] == 4 and record["wall_seconds"] == 3 and record["rows"] == 4
+    assert record["inputs"] == {"w": "1" * 64, "x": "2" * 64} and record["settings"] == {"seed": 0}
+
+
+@pytest.mark.parametrize(
+    ("changes", "named"),
+    [
+        ({"inputs": {"w": "2" * 64}}, "inputs"),
+        ({"packages": {"torch": "0.1"}}, "packages"),
+        ({"settings": {"seed": 1}}, "settings"),
+        ({"sha256": "0" * 64}, "sidecar"),
+    ],
+)
+def test_shards_that_do_not_belong_together_are_refused(changes, named, tmp_path):
+    paths = [shard(tmp_path, "1", ROWS), shard(tmp_path, "2", ROWS, **changes)]
+    with pytest.raises(InputError, match=named) as caught:
+        gather(paths, tmp_path / "all.parquet", "attack_linf", ["a", "b"])
+    assert str(paths[1]) in str(caught.value)
+    assert not (tmp_path / "all.parquet").exists()
+
+
+def test_shards_made_by_two_versions_of_the_code_name_neither(tmp_path):
+    paths = [shard(tmp_path, "1", ROWS, commit="a" * 40), shard(tmp_path, "2", ROWS, commit="b" * 40)]
+    gather(paths, tmp_path / "all.parquet", "attack_linf", ["a", "b"])
+    assert json.loads((tmp_path / "all.json").read_text())["commit"] is None
+
+
+def test_leftovers_of_other_settings_are_removed(tmp_path):
+    kept = tmp_path / "evidence/sanity/plain.parquet"
+    left = [folder_of(kept) / "1-of-2.piece", tmp_path / "shards/sanity/plain/all-1-of-2.parquet"]
+    for path in (kept, *left):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.touch()
+    remove_leftovers(tmp_path)
+    assert [path for path in tmp_path.rglob("*") if path.is_file()] == [kept]

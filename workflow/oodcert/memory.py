@@ -1,0 +1,44 @@
+"""Batches that do not fit in memory."""
+
+import sys
+
+import torch
+
+
+def is_out_of_memory(error):
+    """Whether an exception says that memory, a GPU's or the machine's, did not suffice for a tensor."""
+    return isinstance(error, torch.OutOfMemoryError) or (
+        isinstance(error, RuntimeError) and "DefaultCPUAllocator" in str(error)
+    )
+
+
+def fitting(compute):
+    """The function compute, which halves its batch until memory suffices, and keeps to that size from then on.
+
+    compute: callable from a batch, anything with a length that can be sliced, to a tensor with a row each, or a dict of
+    such tensors. An image's row does not depend on the others of its batch, but for what float rounding does with
+    batches of another size. Raises what compute does where a single image does not fit.
+    """
+    largest = sys.maxsize
+
+    def computed(batch):
+        nonlocal largest
+        while True:
+            size = min(largest, len(batch))
+            try:
+                return _joined([compute(batch[start : start + size]) for start in range(0, len(batch), size)])
+            except RuntimeError as error:
+                if size == 1 or not is_out_of_memory(error):
+                    raise
+            largest = -(-size // 2)
+            print(f"Memory does not suffice for batches of {size}: going on with {largest}.", file=sys.stderr)
+            if torch.cuda.is_available():
+                torch.cuda.empty_cache()
+
+    return computed
+
+
+def _joined(found):
+    if isinstance(found[0], dict):
+        return {key: torch.cat([part[key] for part in found]) for key in found[0]}
+    return torch.cat(found)

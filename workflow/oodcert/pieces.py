@@ -1,0 +1,145 @@
+"""Rows of evaluations that were computed in pieces: kept on disk until all are there, and put in one order."""
+
+import hashlib
+import json
+import shutil
+import sys
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from oodcert.errors import InputError
+from oodcert.evidence import Provenance, read_evidence, sidecar, write_evidence
+from oodcert.files import atomic, sha256
+
+ORDER = {  # the columns whose values group the rows of an evaluation, the outermost first; images come last
+    "certify_l2": ("sigma", "set"),
+    "attack_linf": ("set",),
+    "sanity": ("share", "epsilon", "set"),
+    "attack_l2": ("sigma", "set", "radius"),
+    "certify_id": ("sigma",),
+    "attack_id": ("epsilon", "attack"),
+    "published": ("quantity", "switched", "set"),
+}
+CODE = Path(__file__).parent
+
+
+def folder_of(path):
+    """Where the pieces of an evidence file, or of a shard of one, are kept until it is written."""
+    path = Path(path)
+    return path.with_name(f".{path.stem}.pieces")
+
+
+def mark_of(provenance, device, **what):
+    """What a piece rests on, as one SHA-256: its settings, inputs, packages, the library's code, and `what`."""
+    record = provenance.record()
+    code = {str(path.relative_to(CODE)): sha256(path) for path in sorted(CODE.rglob("*.py"))}
+    content = {
+        **what,
+        "device": device,
+        "code": code,
+        **{key: record[key] for key in ("settings", "inputs", "packages")},
+    }
+    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
+
+
+def save_piece(path, rows, mark, **facts):
+    """Writes a piece, whole or not at all. facts: numbers that go with it.
+
+    The file is three lines, the last one binary: the SHA-256 of the others, mark and facts as JSON, the rows as
+    parquet, which has no checksum of its own for all of its bytes.
+    """
+    sink = pa.BufferOutputStream()
+    pq.write_table(pa.Table.from_pandas(rows, preserve_index=False), sink)
+    content = json.dumps({"mark": mark, **facts}).encode() + b"\n" + sink.getvalue().to_pybytes()
+    with atomic(path) as temporary:
+        temporary.write_bytes(hashlib.sha256(content).hexdigest().encode() + b"\n" + content)
+
+
+def load_piece(path, mark):
+    """(rows, facts) of a piece; None where there is no file, or with a line on stderr where it is damaged or of
+    another mark."""
+    if not path.exists():
+        return None
+    checksum, _, content = path.read_bytes().partition(b"\n")
+    if checksum != hashlib.sha256(content).hexdigest().encode():
+        print(f"{path} is damaged: ignored, and computed again.", file=sys.stderr)
+        return None
+    header, _, table = content.partition(b"\n")
+    facts = json.loads(header)
+    if facts.pop("mark") != mark:
+        print(f"{path} is of other settings, inputs or code: ignored, and computed again.", file=sys.stderr)
+        return None
+    return pq.read_table(pa.BufferReader(table)).to_pandas(), facts
+
+
+def ordered(rows, evaluation, sets):
+    """The rows of all pieces, concatenated in the order of the pieces, in the order of the evaluation as a whole.
+
+    sets: names, in order. Names of quantities and flags are in the order of their length, then of the alphabet; values
+    of the other columns of ORDER, in that in which they first occur.
+    """
+    ranks = [_ranks(rows[column], sets) for column in ORDER[evaluation]]
+    return rows.iloc[np.lexsort(ranks[::-1])].reset_index(drop=True)
+
+
+def _ranks(column, sets):
+    if column.name == "set":
+        return column.map({name: rank for rank, name in enumerate(sets)})
+    if column.name in ("quantity", "switched"):
+        names = sorted(column.unique(), key=lambda name: (len(name), name))
+        return column.map({name: rank for rank, name in enumerate(names)})
+    return pd.factorize(column)[0]
+
+
+def gather(shards, path, evaluation, sets):
+    """Writes the evidence of an evaluation from that of all its shards, paths in order.
+
+    Raises InputError where a shard is damaged, or rests on other settings, inputs or packages than the first.
+    """
+    records = [_record(shard) for shard in shards]
+    first, inputs = records[0], {}
+    for shard, record in zip(shards, records, strict=True):
+        inputs |= record["inputs"]
+        for key, one, other in (
+            *((key, record[key], first[key]) for key in ("settings", "packages")),
+            ("inputs", record["inputs"], {name: inputs[name] for name in record["inputs"]}),
+            ("inputs", {name: first["inputs"].get(name, inputs[name]) for name in inputs}, inputs),
+        ):
+            if one != other:
+                raise InputError(f"{shard} rests on other {key} than {shards[0]}: delete both and run again.")
+    rows = ordered(read_evidence(shards), evaluation, sets)
+    code = {(record["commit"], record["dirty"]) for record in records}
+    commit, dirty = code.pop() if len(code) == 1 else (None, None)
+    write_evidence(
+        rows,
+        path,
+        Provenance(first["settings"]),
+        inputs=inputs,
+        commit=commit,
+        dirty=dirty,
+        packages=first["packages"],
+        device=", ".join(sorted({record["device"] for record in records})),
+        wall_seconds=round(sum(record["wall_seconds"] for record in records), 2),
+        network_calls=sum(record["network_calls"] for record in records),
+    )
+
+
+def remove_leftovers(results):
+    """Removes shards and pieces that runs with other settings left in a run's folder, once all evidence is there."""
+    for folder in (Path(results) / "shards", *Path(results).rglob(".*.pieces")):
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def _record(shard):
+    try:
+        record = json.loads(sidecar(shard).read_text(encoding="utf-8"))
+        intact = record["sha256"] == sha256(shard)
+    except (OSError, ValueError, KeyError) as error:
+        raise InputError(f"{shard} or its sidecar can't be read ({error}): delete both and run again.") from error
+    if not intact:
+        raise InputError(f"{shard} is not the file that its sidecar names: delete both and run again.")
+    return record

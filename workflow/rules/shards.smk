@@ -1,0 +1,36 @@
+# With several shards: the evidence of an evaluation, from that of its shards.
+
+
+rule gather:
+    input:
+        lambda wildcards: sorted(
+            inputs_of(config, wildcards.evaluation, wildcards.method)
+        ),
+        rows=lambda wildcards: shard_files(
+            wildcards.evaluation, wildcards.method, "parquet"
+        ),
+        records=lambda wildcards: shard_files(
+            wildcards.evaluation, wildcards.method, "json"
+        ),
+    output:
+        rows=f"{RESULTS}/evidence/{{evaluation}}/{{method}}.parquet",
+        record=f"{RESULTS}/evidence/{{evaluation}}/{{method}}.json",
+    log:
+        f"{LOGS}/gather/{{evaluation}}/{{method}}.log",
+    benchmark:
+        f"{LOGS}/benchmarks/gather/{{evaluation}}/{{method}}.tsv"
+    conda:
+        ENVIRONMENT
+    threads: 1
+    resources:
+        mem_mb=2000,
+        runtime=30,
+    params:
+        # a shard is no more when its evidence is written: its settings must be known here
+        settings=lambda wildcards: settings_of(
+            config, wildcards.evaluation, wildcards.method
+        ),
+    message:
+        "Gathering the shards of {wildcards.evaluation} of {wildcards.method}"
+    script:
+        "../scripts/gather.py"
