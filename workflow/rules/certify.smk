@@ -1,13 +1,6 @@
 # l2 certificates by randomised smoothing: of OOD scores, and of ID labels.
 
 
-def id_shards(wildcards):
-    """Of a shard of the OOD sets that needs them: the rows of all ID images."""
-    if not wildcards.get("shard", "").startswith("ood"):
-        return []
-    return shard_files("certify_l2", wildcards.method, "parquet", "id")
-
-
 rule certify_l2:
     input:
         sets=[ID_TEST, *OOD_TESTS],

@@ -133,7 +133,7 @@ def evaluated_files(evaluation):
 
 def evaluated_name(evaluation):
     """Where the logs of such a job lie."""
-    return f"{evaluation}/{{method}}" + ("" if SHARDS == 1 else "/{shard}")
+    return f"{evaluation}/{{method}}" + ("" if SHARDS == 1 else "-{shard}")
 
 
 def shard_files(evaluation, method, kind, *stages):
@@ -144,6 +144,13 @@ def shard_files(evaluation, method, kind, *stages):
         for shard in names
         if stage in stages or not stages
     ]
+
+
+def id_shards(wildcards):
+    """Of a shard of the OOD sets that needs them: the rows of all ID images."""
+    if not wildcards.get("shard", "").startswith("ood"):
+        return []
+    return shard_files("certify_l2", wildcards.method, "parquet", "id")
 
 
 LINEAR = f"{RESULTS}/evidence/attack_linear/linear.parquet"
