@@ -94,7 +94,7 @@ def open_run(folder):
     try:
         manifest = read_manifest(folder)
         config = _checked(manifest["config"])
-    except InputError as error:
+    except (InputError, RecursionError) as error:
         return None, Result("manifest", 1, [Finding(NAME, "as a whole", str(error))])
     findings = []
     if manifest["digest"] != digest(manifest):
@@ -115,8 +115,8 @@ def _checked(config):
 
 
 def checksum(path):
-    """SHA-256 of a file; None where it can't be read."""
+    """SHA-256 of a file; None where it can't be read, or is no file but a device or a pipe, which may never end."""
     try:
-        return sha256(path)
-    except OSError:
+        return sha256(path) if path.is_file() else None
+    except (OSError, ValueError):
         return None
