@@ -366,6 +366,31 @@ def test_networks_of_ones_own_are_weighed_and_measured(tiny, tmp_path, capsys):
     assert all(f"{part} " in shown for part in ("classifier", "mine", "good", "discriminator", "denoiser"))
 
 
+def test_networks_of_few_values_or_none_are_weighed(config):
+    """One value a group of a group norm; a part of one's own without weights, and a denoiser, which takes a sigma."""
+    config["networks"]["denoiser"]["channels"] = [8, 8, 8]
+    assert memory(config, jobs(config))["total"].min() > 0
+    for part, name in (("discriminator", "torch.nn:Identity"), ("denoiser", f"{__name__}:own_denoiser")):
+        config["imports"] = {part: {"network": name, "weights": "mine.safetensors"}}
+        assert memory(config, jobs(config))["total"].min() > 0
+    config["imports"] = {"plain": {"network": f"{__name__}:of_colours", "weights": "mine.safetensors"}}
+    with pytest.raises(InputError, match=r"Conv2d fails on images of shape \(2, 1, 8, 8\)"):
+        memory(config, jobs(config))
+
+
+class OwnDenoiser(nn.Module):
+    def forward(self, noisy, sigma):
+        return noisy - sigma
+
+
+def own_denoiser():
+    return OwnDenoiser()
+
+
+def of_colours():
+    return nn.Conv2d(3, 8, 3)
+
+
 def test_memory_grows_with_batches_and_training_sets(config, monkeypatch):
     found = memory(config, jobs(config)).set_index(["rule", "job"])["total"]
     assert (found > PROGRAM).all() and len(found) == len(known_parts()) + 9 * len(config["methods"])

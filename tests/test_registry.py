@@ -74,6 +74,10 @@ def table(tmp_path, monkeypatch):
         (",licence", ",license", "not the columns"),
         (",none", "", "not the columns"),
         ("svhn,", "cifar10,", "twice"),
+        ("test,b,", "test,..,", "outside its folder"),
+        ("test,b,", "test,../b,", "outside its folder"),
+        ("test,b,", "test,/b,", "outside its folder"),
+        (",m,,", ",../m,,", "outside its folder"),
     ],
 )
 def test_a_table_that_is_wrong_is_refused_with_its_line(table, old, new, word):

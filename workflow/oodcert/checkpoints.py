@@ -79,7 +79,7 @@ def load_part(module, path):
         raise InputError(f"{path} does not exist: train this part first, for example with `snakemake {path}`.")
     try:
         tensors = load_file(path)
-    except SafetensorError as error:
+    except (SafetensorError, OSError) as error:
         raise InputError(f"{path} is not a readable safetensors file ({error}): delete it and train again.") from error
     faults = mismatches(tensors, module.state_dict())
     if faults:

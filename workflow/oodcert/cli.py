@@ -42,16 +42,21 @@ def main(argv=None):
     try:
         import_module(f"oodcert.commands.{options.command}").run(options)
     except InputError as error:
-        print(f"oodcert: {error}", file=sys.stderr)
+        print(f"oodcert: {printable(' '.join(str(error).split()))}", file=sys.stderr)
         return 1
     except OSError as error:
-        cause = " ".join(str(error).split())
+        cause = printable(" ".join(str(error).split()))
         print(f"oodcert: {cause}. Check path, permissions and disk space: the same command resumes.", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
         print("oodcert: interrupted. The same command resumes where it stopped.", file=sys.stderr)
         return 130
     return 0
+
+
+def printable(text):
+    """The text with the characters that would command a terminal, as names of files can, written out."""
+    return "".join(one if one.isprintable() or one == "\n" else repr(one)[1:-1] for one in text)
 
 
 class _Help(argparse.ArgumentDefaultsHelpFormatter, argparse.RawDescriptionHelpFormatter):
@@ -156,6 +161,11 @@ def _add_audit(commands):
         type=int,
         metavar="S",
         help="of the rows and the noise of --spot-check (default: a random one, which the report names)",
+    )
+    add(
+        "--trust",
+        action="store_true",
+        help="let --spot-check import and run the networks of one's own, MODULE:NAME, that the run names",
     )
 
 

@@ -4,6 +4,7 @@ from difflib import get_close_matches
 from functools import cache
 from math import isfinite
 from pathlib import Path
+from textwrap import shorten
 
 import yaml
 from jsonschema import Draft202012Validator
@@ -17,8 +18,11 @@ from oodcert.errors import InputError
 from oodcert.imports import imported
 from oodcert.methods import needed_parts, parts_of
 from oodcert.parts import declared, known_parts
+from oodcert.yaml_files import oversized, read_yaml
 
 SCHEMA = Path(__file__).parents[1] / "schemas" / "config.schema.yaml"
+YTE = "__use_yte__"
+LONGEST = 500  # characters of a value in a message
 
 
 def _is_integer(_, value):
@@ -41,15 +45,14 @@ def read_configs(paths):
     are merged key by key, other values replaced. Raises InputError on unreadable files, and as check_config does."""
     config = {}
     for path in paths:
-        try:
-            found = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
-        except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-            cause = " ".join(str(error).split())
-            raise InputError(
-                f"Config {path}: not a readable YAML file ({cause}). Check its path and syntax."
-            ) from error
+        found = read_yaml(path)
         if not isinstance(found, dict):
             raise InputError(f"Config {path} holds {type(found).__name__}, not keys: see config/config.yaml.")
+        if YTE in found:
+            raise InputError(
+                f"Config {path} has the key {YTE}, with which snakemake would run expressions in it as Python. Take it "
+                "away, and read the file before you hand it to snakemake."
+            )
         config = _merged(config, found)
     return check_config(config)
 
@@ -63,6 +66,9 @@ def _merged(config, changes):
 
 def check_config(config):
     """Returns the config, a dict, if it is valid. Raises InputError naming the key, the value and the remedy."""
+    fault = oversized(config)
+    if fault:
+        raise InputError(f"The config can't be used: {fault}. See config/config.yaml for what it needs.")
     error = best_match(Validator(schema()).iter_errors(config))
     if error is not None:
         raise InputError(_explain(error))
@@ -252,7 +258,7 @@ def _check_denoiser(config):
 
 
 def _explain(error):
-    where = ".".join(str(part) for part in error.absolute_path) or "the top level"
+    where = ".".join(map(_plain, error.absolute_path)) or "the top level"
     if error.validator == "additionalProperties":
         known = error.schema["properties"]
         unknown = sorted(set(error.instance) - set(known), key=str)
@@ -263,7 +269,13 @@ def _explain(error):
         return f"The config lacks {', '.join(missing)} at {where}: add it, as in config/config.yaml."
     expects = error.schema.get("description", "see workflow/schemas/config.schema.yaml")
     subject = f"{where}: the name" if "propertyNames" in error.absolute_schema_path else f"{where} ="
-    return f"Config key {subject} {error.instance!r} is not valid: {error.message}. It expects: {expects}."
+    value, message = (shorten(text, LONGEST) for text in (repr(error.instance), error.message))
+    return f"Config key {subject} {value} is not valid: {message}. It expects: {expects}."
+
+
+def _plain(key):
+    """A key as it is, or as Python writes it where it would not be read as one."""
+    return str(key) if str(key).isprintable() and len(str(key)) < LONGEST else shorten(repr(key), LONGEST)
 
 
 def _hint(name, allowed):

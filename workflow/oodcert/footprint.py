@@ -4,6 +4,7 @@ Weights are exact, on networks without storage (torch's meta device). Memory is 
 """
 
 import time
+from inspect import signature
 from math import prod
 
 import pandas as pd
@@ -12,6 +13,7 @@ from torch.autograd.graph import saved_tensors_hooks
 
 from oodcert.checkpoints import build_part
 from oodcert.cost import TRAINING, evidence, set_sizes
+from oodcert.errors import InputError
 from oodcert.imports import imported
 from oodcert.methods import parts_of, trained_parts
 
@@ -20,6 +22,7 @@ ROW = 250  # bytes of a row of evidence in memory, while tables are put together
 DRAW = 80  # bytes of a draw in memory, while bounds are computed from an image's or a set's draws
 COPIES = 4  # of the weights of a part in training: weights, gradients and what the optimizer keeps
 WITH_GRADIENTS = 2  # times what a forward pass keeps, for the gradients and the layers' workspace
+PAIR = 2  # images of a trial pass, for a group norm of one value needs more than one
 BATCHES, SECONDS = 3, 0.5  # that a measurement takes at least
 
 
@@ -60,10 +63,11 @@ def activation_bytes(module, image_shape):
     hooks = [leaf.register_forward_hook(layer) for leaf in leaves]
     own = {tensor.untyped_storage()._cdata for tensor in (*module.parameters(), *module.buffers())}
     with saved_tensors_hooks(pack, lambda tensor: tensor):
-        _forward(module.eval(), torch.zeros(1, *image_shape, device=next(module.parameters()).device))
+        device = next((tensor.device for tensor in module.state_dict().values()), "cpu")
+        _forward(module.eval(), torch.zeros(PAIR, *image_shape, device=device))
     for hook in hooks:
         hook.remove()
-    return sum(size for key, (_, size) in kept.items() if key not in own), max(layers)
+    return sum(size for key, (_, size) in kept.items() if key not in own) // PAIR, max(layers) // PAIR
 
 
 def disk(config, jobs):
@@ -157,7 +161,14 @@ def _timed(module, images):
 
 
 def _forward(module, images):
-    """One pass; of a denoiser through its noise model, whose timestep needs a storage."""
+    """One pass; of a denoiser through its noise model, whose timestep needs a storage, or of one's own with a sigma."""
     if hasattr(module, "noise_model"):
         return module.noise_model(images, torch.zeros(len(images), device=images.device))
-    return module(images)
+    needed = [one for one in signature(module.forward).parameters.values() if one.default is one.empty]
+    try:
+        return module(images, 0.25) if len(needed) == 2 else module(images)
+    except Exception as error:  # one's own is any code
+        raise InputError(
+            f"The network {type(module).__name__} fails on images of shape {tuple(images.shape)} ({error!r}). Correct "
+            "it, or data.image_shape of the config."
+        ) from error

@@ -10,6 +10,7 @@ from scipy.stats import betabinom, binom
 
 from oodcert.audit.bounds import order_statistics
 from oodcert.audit.findings import Finding, Result, rows_where
+from oodcert.audit.layout import inputs_of
 from oodcert.audit.run import checksum
 from oodcert.certification.bounds import percentile_bounds
 from oodcert.certification.means import betting_bounds
@@ -30,10 +31,11 @@ LEVEL = 1e-3  # probability of calling anything in an honest run wrong
 AGAIN = 1e-4  # what float rounding may change of a bound: its formula can magnify that of the scores
 SURE = 1e-7  # error probability of the fresh bounds that recorded ones are held against
 REMEDY = "evidence and weights do not belong together: run again, and compare"
+RECOMPUTED = ("clean", "certify_l2")
 ROW = ["method", "set", "sample", "sigma", "n"]
 
 
-def spot_check(run, count, seed=None):
+def spot_check(run, count, seed=None, trust=False):
     """The Result of certifying `count` random rows of certify_l2 (a method, image and sigma each) anew.
 
     With the recorded noise every bound must be the recorded one up to AGAIN, but where sampling was adaptive, whose end
@@ -44,12 +46,15 @@ def spot_check(run, count, seed=None):
     the findings. Clean scores of the same images, computed again with the recorded noise, must be the recorded ones up
     to ROUNDING.
 
+    trust: whether to import and run networks of one's own, MODULE:NAME, that the run names: that is any code.
     seed: of rows and noise; by default a random one, which nobody can foresee; the details name it. Where sampling was
     adaptive the numbers of draws depend on the draws, and the p-values hold approximately.
     """
     torch.backends.cudnn.allow_tf32 = False  # whose rounding is coarser than what is compared
     source = secrets.randbits(32) if seed is None else seed
     chosen = _choose(run, count, np.random.default_rng(derive(source, "spot check")))
+    for method in chosen["method"].unique() if not trust else ():
+        _refuse_code(run, method)
     findings = [finding for method in chosen["method"].unique() for finding in _other_inputs(run, method)]
     if findings:
         return Result("spot check", 0, findings)
@@ -123,15 +128,29 @@ def _choose(run, count, generator):
     return rows.iloc[generator.permutation(len(rows))].drop_duplicates(["set", "sample"]).head(count)
 
 
+def _refuse_code(run, method):
+    """Raises InputError where a network of the method is anybody's code."""
+    for evaluation in RECOMPUTED:
+        for part, network in run.records[evaluation, method]["settings"]["networks"].items():
+            if network.get("name") == "own":
+                raise InputError(
+                    f"{method} is made of {part!r}, a network of somebody's own, which is code: {network['network']}. "
+                    "Where you trust that module, pass --trust, and it is imported and run."
+                )
+
+
 def _other_inputs(run, method):
     """Findings on weights and image sets that are missing, or not those that the evidence was computed from."""
     findings, root = [], root_of(run.folder)
-    for path, recorded in run.records["certify_l2", method]["inputs"].items():
-        found = checksum(root / path)
-        if found != recorded:
-            problem = "it is not there" if found is None else f"its SHA-256 is {found}, evidence is of {recorded}"
-            findings.append(Finding(path, "as a whole", problem, "put the file of the run there"))
-    return findings
+    for evaluation in RECOMPUTED:
+        expected = inputs_of(run.config, evaluation, method)
+        for path, recorded in run.records[evaluation, method]["inputs"].items():
+            found = checksum(root / path) if path in expected else None
+            if found != recorded:
+                problem = "it is not there" if found is None else f"its SHA-256 is {found}, evidence is of {recorded}"
+                problem = problem if path in expected else "by the config it is no input"
+                findings.append(Finding(path, "as a whole", problem, "put the file of the run there"))
+    return [*dict.fromkeys(findings)]
 
 
 def _evaluation(run, evaluation, method, name, samples):

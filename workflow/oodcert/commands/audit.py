@@ -5,6 +5,7 @@ from pathlib import Path
 
 from oodcert.audit import audit, guarded
 from oodcert.audit.report import summary, text, write_html
+from oodcert.cli import printable
 from oodcert.errors import InputError
 from oodcert.evidence import write_json
 
@@ -15,9 +16,9 @@ def run(options):
     if options.spot_check and found.run:
         from oodcert.audit.spot import spot_check
 
-        check = partial(spot_check, count=options.spot_check, seed=options.seed)
+        check = partial(spot_check, count=options.spot_check, seed=options.seed, trust=options.trust)
         found.results.append(guarded("spot check", check, found.run))
-    print(text(found))
+    print(printable(text(found)))
     report(found, options.results, options.json, options.html)
 
 

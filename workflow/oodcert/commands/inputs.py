@@ -105,7 +105,7 @@ def check_folder(out, settings, outputs):
     path = out / "settings.json"
     try:
         theirs = dict(json.loads(path.read_text()))
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, TypeError, RecursionError) as error:
         raise InputError(
             f"{results[0]} exists, but {path} does not say what made it ({error}): pass another --out, or delete {out}."
         ) from error

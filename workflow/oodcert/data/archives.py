@@ -31,7 +31,7 @@ def members(path, wanted=lambda name: True):
     path = Path(path)
     seen = set()
     try:
-        limit = min(MAX_BYTES, max(HARMLESS, MAX_RATIO * path.stat().st_size))
+        limit = unpacked_limit(path)
         for member, kind, read in _zip_members(path, limit) if _starts(path, b"PK") else _tar_members(path, limit):
             name = PurePosixPath(member)
             if kind == "other":
@@ -53,6 +53,11 @@ def members(path, wanted=lambda name: True):
         ) from error
 
 
+def unpacked_limit(path):
+    """The bytes that a file may unpack to."""
+    return min(MAX_BYTES, max(HARMLESS, MAX_RATIO * Path(path).stat().st_size))
+
+
 _REMEDY = "No image set needs that: delete the file, and fetch it from its official source."
 
 
@@ -66,6 +71,8 @@ def _zip_members(path, limit):
         if sum(member.file_size for member in archive.infolist()) > limit:
             raise _too_large(path, limit)
         for member in archive.infolist():
+            if member.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
+                raise zipfile.BadZipFile(f"{member.filename!r} is packed in a rare way")
             mode = stat.S_IFMT(member.external_attr >> 16)
             kind = "folder" if member.is_dir() else "file"
             yield (
@@ -82,7 +89,7 @@ def _tar_members(path, limit):
             for member in archive:
                 if member.size > limit:
                     raise _too_large(path, limit)
-                kind = "file" if member.isreg() else "folder" if member.isdir() else "other"
+                kind = "file" if member.isreg() and not member.issparse() else "folder" if member.isdir() else "other"
                 yield member.name, kind, partial(_extract, archive, member)
         while stream.read(CHUNK):  # to the end, where gzip has its checksum
             pass

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, ImageOps
 
-from oodcert.data.imageset import ImageSet
+from oodcert.data.imageset import ImageSet, check_size
 from oodcert.errors import InputError
 
 FORMATS = ("BMP", "GIF", "JPEG", "PNG", "PPM", "TIFF", "WEBP")
@@ -56,6 +56,7 @@ def select_pixels(path, size=None, count=None):
     images = []
     for position in positions:
         images.append(read(members[position], size))
+        check_size(images[0].nbytes * kept)
         if images[-1].shape != images[0].shape:
             (height, width), (first_height, first_width) = images[-1].shape[:2], images[0].shape[:2]
             raise InputError(

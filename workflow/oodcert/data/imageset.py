@@ -1,13 +1,14 @@
 """An image set in memory, and the one file format it is read from and written to."""
 
 import io
-import zipfile
-import zlib
+import warnings
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
+from oodcert.data.archives import MAX_BYTES
+from oodcert.data.npz import read_arrays
 from oodcert.errors import InputError
 from oodcert.files import atomic
 
@@ -113,13 +114,7 @@ class ImageSet:
         path = Path(path)
         if not path.is_file():
             raise InputError(f"{path}: no such file. Check the path, or create the image set first.")
-        try:
-            with zipfile.ZipFile(path), np.load(path, allow_pickle=False) as archive:
-                arrays = {key: archive[key] for key in _KEYS if key in archive}
-        except (OSError, EOFError, ValueError, RuntimeError, zipfile.BadZipFile, zlib.error) as error:
-            raise InputError(
-                f"{path}: not a readable npz file ({error}). Fetch it again, or write it with numpy.savez_compressed."
-            ) from error
+        arrays = read_arrays(path, _KEYS)
         try:
             images = arrays["images"] if "images" in arrays else _decode(arrays)
             labels = arrays.get("labels", np.full(len(images), -1, np.int64))
@@ -135,6 +130,12 @@ _REMEDIES = {
     "labels": "Store [N] class numbers as numpy.int64.",
     "ids": "Store [N] sample numbers as numpy.int64.",
 }
+
+
+def check_size(count):
+    """Raises InputError where images would take more than MAX_BYTES bytes of memory."""
+    if count > MAX_BYTES:
+        raise InputError(f"the images would take {count} bytes, over {MAX_BYTES}: take fewer of them, or smaller ones.")
 
 
 def _decode(arrays):
@@ -164,13 +165,16 @@ def _decode(arrays):
     images = []
     for index, stream in enumerate(np.split(jpeg, offsets[1:-1]) if len(offsets) > 1 else []):
         try:
-            with Image.open(io.BytesIO(stream.tobytes()), formats=["JPEG"]) as image:
-                images.append(np.asarray(image.convert("RGB")))
-        except OSError as error:
+            with warnings.catch_warnings():
+                warnings.simplefilter("error", Image.DecompressionBombWarning)
+                with Image.open(io.BytesIO(stream.tobytes()), formats=["JPEG"]) as image:
+                    images.append(np.asarray(image.convert("RGB")))
+        except Exception as error:  # Pillow's decoders raise many kinds
             raise InputError(f"JPEG stream {index} can't be decoded ({error}). Fetch the file again.") from error
         if images[index].shape != images[0].shape:
             raise InputError(
                 f"JPEG stream {index} is {list(images[index].shape)}, but stream 0 is {list(images[0].shape)}: "
                 "resize all images to one height and width."
             )
+        check_size(images[0].nbytes * (len(offsets) - 1))
     return np.stack(images) if images else np.empty((0, 0, 0, 3), np.uint8)

@@ -8,9 +8,17 @@ from numpy._core.multiarray import _reconstruct
 
 from oodcert.errors import InputError
 
+
+def _empty(kind, shape, code):
+    """The array without elements that numpy's pickles begin with; their state then brings shape and bytes along."""
+    if (kind, shape) != (np.ndarray, (0,)):
+        raise pickle.UnpicklingError(f"it asks for an array of {shape} out of nothing")
+    return _reconstruct(kind, shape, code)
+
+
 ALLOWED = {
-    ("numpy.core.multiarray", "_reconstruct"): _reconstruct,
-    ("numpy._core.multiarray", "_reconstruct"): _reconstruct,
+    ("numpy.core.multiarray", "_reconstruct"): _empty,
+    ("numpy._core.multiarray", "_reconstruct"): _empty,
     ("numpy", "ndarray"): np.ndarray,
     ("numpy", "dtype"): np.dtype,
 }

@@ -9,6 +9,7 @@ from oodcert.data.archives import members
 from oodcert.data.download import verify
 from oodcert.data.folder import is_image, read_image, resize
 from oodcert.data.imageset import ImageSet
+from oodcert.data.npz import read_arrays
 from oodcert.data.pickles import load_pickle
 from oodcert.errors import InputError
 from oodcert.files import sha256
@@ -108,11 +109,7 @@ def _mirrored(entry, mirror):
 
 def _array(path, key):
     """An array of an npz file that has been read before, or None."""
-    try:
-        with np.load(path, allow_pickle=False) as archive:
-            return archive.get(key)
-    except ValueError as error:
-        raise InputError(f"{path}: {key} can't be read ({error}). Store numbers or strings.") from error
+    return read_arrays(path, [key]).get(key)
 
 
 def _cifar(path, entry, size):
@@ -128,8 +125,12 @@ def _cifar(path, entry, size):
         if not isinstance(rows, np.ndarray) or rows.dtype != np.uint8 or rows.shape[1:] != (3 * 32 * 32,):
             raise InputError(f"{path}: the data of {name} are not uint8 [N, 3072]. Delete the file and fetch it again.")
         images.append(rows.reshape(-1, 3, 32, 32).transpose(0, 2, 3, 1))
-        labels += _entry_of(batch, key, path)
-    return _resized(np.concatenate(images), size), np.array(labels, np.int64)
+        labels.append(_entry_of(batch, key, path))
+    try:
+        labels = np.concatenate([np.array(numbers, np.int64) for numbers in labels])
+    except (ValueError, TypeError, OverflowError) as error:
+        raise InputError(f"{path}: its {key} are not numbers ({error}). Delete the file and fetch it again.") from error
+    return _resized(np.concatenate(images), size), labels
 
 
 def _svhn(path, entry, size):
@@ -160,10 +161,11 @@ def _tiny_imagenet(path, entry, size):
 
 def _random_images(path, entry, size):
     try:
-        images = np.load(path, mmap_mode="r", allow_pickle=False)
-    except (ValueError, OSError, EOFError) as error:
+        images = np.lib.format.open_memmap(path, mode="r")
+        labels = np.full(len(images), -1)
+    except Exception as error:  # numpy raises many kinds on broken files
         raise InputError(f"{path}: not a readable npy file ({error}). Delete it and fetch it again.") from error
-    return _resized(images, size), np.full(len(images), -1)
+    return _resized(images, size), labels
 
 
 def _images_without_labels(path, entry, size):

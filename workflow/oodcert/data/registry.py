@@ -69,7 +69,7 @@ def read_rows(path, kind, keys, allowed):
                 raise InputError(f"{path}, line {number}: {column} is {row[column]!r}, not one of {values}.")
         if row["bytes"] and not row["bytes"].isdecimal():
             raise InputError(f"{path}, line {number}: bytes is {row['bytes']!r}, not a number.")
-        if row["file"] != Path(row["file"]).name or {"..", "/"} & {*Path(row.get("mirror", "")).parts}:
+        if row["file"] != Path(row["file"]).name or {"..", "/"} & {row["file"], *Path(row.get("mirror", "")).parts}:
             raise InputError(f"{path}, line {number}: names a file outside its folder. Correct file or mirror.")
         key = tuple(row[name] for name in keys)
         if key in found:

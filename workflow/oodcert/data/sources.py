@@ -27,7 +27,7 @@ def available(config, trains=True):
     """
     data, mirror = config["data"], config["data_mirror"]
     for name, path in data["own"].items():
-        if not Path(path).exists():
+        if not _exists(path):
             raise InputError(f"Config key data.own.{name} = {path!r} does not exist: correct the path.")
     if data["id"] in data["own"] and own_path(data["own"][data["id"]], "train") == own_path(
         data["own"][data["id"]], "test"
@@ -118,6 +118,13 @@ def _files(sets, config):
         elif not bundled(name, split):
             files.append(source_file(entry_of(name, split), config["data_mirror"]))
     return [*dict.fromkeys(map(str, files))]
+
+
+def _exists(path):
+    try:
+        return Path(path).exists()
+    except OSError:  # a name that is too long
+        return False
 
 
 def _missing(name, split, data, mirror):

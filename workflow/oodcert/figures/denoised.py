@@ -1,12 +1,11 @@
 """Example images: clean, and noisy and denoised at every sigma."""
 
 import textwrap
-import zipfile
-import zlib
 from itertools import groupby
 
 import numpy as np
 
+from oodcert.data.npz import read_arrays
 from oodcert.errors import InputError
 from oodcert.figures.style import new_figure, style
 from oodcert.tables.labels import label
@@ -18,9 +17,9 @@ CELL = 0.68  # inches
 def read_examples(path):
     """The arrays of denoised.npz. Raises InputError naming a file that is missing or corrupt."""
     try:
-        with np.load(path, allow_pickle=False) as arrays:
-            return {name: arrays[name] for name in ARRAYS}
-    except (OSError, EOFError, KeyError, TypeError, ValueError, zipfile.BadZipFile, zlib.error) as error:
+        arrays = read_arrays(path, ARRAYS)
+        return {name: arrays[name] for name in ARRAYS}
+    except (InputError, KeyError) as error:
         raise InputError(f"{path} is not a readable file of examples ({error}): delete it and run again.") from error
 
 

@@ -8,6 +8,7 @@ from inspect import signature
 from operator import attrgetter
 from pathlib import Path
 from textwrap import shorten
+from zipfile import ZipFile, is_zipfile
 
 import torch
 from safetensors.torch import load_file
@@ -16,6 +17,7 @@ from torch import nn
 from oodcert.errors import InputError
 
 LONGEST = 2000  # characters of a list of mismatches
+FLOATS = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
 
 
 def load_object(spec):
@@ -23,14 +25,20 @@ def load_object(spec):
     module, _, name = spec.partition(":")
     if not (module and name):
         raise InputError(f"{spec!r}: write package.module:name, for example torchvision.models:resnet18.")
+    if module.startswith("."):
+        raise InputError(f"{spec}: a relative module. Write its whole name, such as package.module:name.")
     if os.getcwd() not in sys.path:
         sys.path.insert(0, os.getcwd())
     try:
-        return attrgetter(name)(import_module(module))
+        found = import_module(module)
     except ImportError as error:
         raise InputError(
             f"{spec}: can't import {module} ({error}). Run from the folder that holds it, or install it."
         ) from error
+    except Exception as error:  # it is any code
+        raise InputError(f"{spec}: importing {module} fails with {error!r}. Correct that module.") from error
+    try:
+        return attrgetter(name)(found)
     except AttributeError as error:
         raise InputError(f"{spec}: {error}. Check the name after the colon.") from error
 
@@ -51,7 +59,10 @@ def load_network(spec):
                 "for example `def network(): return Net(num_classes=10)`."
             ) from error
         torch.manual_seed(0)
-        network = network()
+        try:
+            network = network()
+        except Exception as error:  # it is any code
+            raise InputError(f"{spec}: calling it fails with {error!r}. Correct that function.") from error
     if not isinstance(network, nn.Module):
         raise InputError(f"{spec}: gives a {type(network).__name__}, but a torch.nn.Module is needed.")
     return network
@@ -71,7 +82,7 @@ def load_weights(network, path):
 
 
 def read_state(path):
-    """The tensors of a file of weights, on the CPU: name -> tensor. Nothing in the file is ever executed.
+    """The tensors of a file of weights, on the CPU: name -> plain tensor. Nothing in the file is ever executed.
 
     path: a .safetensors file, or what torch.save wrote: a state dict, or a dict that holds one as "state_dict" or
     "model". Raises InputError where the file is missing, a web page or corrupt, and where it holds more than tensors
@@ -89,6 +100,7 @@ def read_state(path):
         if path.suffix == ".safetensors":
             state = load_file(path)
         else:
+            _refuse_packed(path)
             state = torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
         raise InputError(
@@ -103,11 +115,23 @@ def read_state(path):
         if isinstance(state, dict) and isinstance(state.get(key), dict):
             state = state[key]
     if not isinstance(state, dict) or not all(
-        isinstance(key, str) and isinstance(tensor, torch.Tensor) and not (tensor.is_meta or tensor.is_sparse)
+        isinstance(key, str) and type(tensor) in (torch.Tensor, nn.Parameter) and _is_dense(tensor)
         for key, tensor in state.items()
     ):
         raise InputError(f"{path}: holds no state dict. Save one with torch.save(network.state_dict(), path).")
-    return state
+    return {key: torch.Tensor.detach(tensor) for key, tensor in state.items()}  # a file may set a tensor's attributes
+
+
+def _is_dense(tensor):
+    return tensor.layout is torch.strided and not (tensor.is_meta or tensor.is_nested)
+
+
+def _refuse_packed(path):
+    """torch.save packs nothing, so what unpacks to more than the file has bytes is a bomb."""
+    if is_zipfile(path):
+        with ZipFile(path) as archive:
+            if sum(member.file_size for member in archive.infolist()) > path.stat().st_size:
+                raise ValueError("it unpacks to more bytes than it has")
 
 
 def mismatches(tensors, expected):
@@ -122,11 +146,13 @@ def mismatches(tensors, expected):
     faults += [
         f"{name} is of type {tensors[name].dtype}"
         for name in expected.keys() & tensors.keys()
-        if tensors[name].is_floating_point() != expected[name].is_floating_point()
+        if (tensors[name].dtype in FLOATS) != expected[name].is_floating_point()
     ]
     faults += [
         f"{name} holds NaN or infinity"
-        for name, tensor in tensors.items()
-        if tensor.is_floating_point() and not torch.isfinite(tensor.float()).all()
+        for name in expected.keys() & tensors.keys()
+        if tensors[name].shape == expected[name].shape  # others can be of any size
+        and tensors[name].dtype in FLOATS
+        and not torch.isfinite(tensors[name].float()).all()
     ]
     return sorted(faults)

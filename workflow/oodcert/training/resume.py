@@ -3,10 +3,11 @@
 import hashlib
 import json
 import sys
-from zipfile import ZipFile
+from zipfile import ZIP_STORED, ZipFile
 
 import torch
 
+from oodcert.errors import InputError
 from oodcert.files import atomic
 
 
@@ -35,7 +36,8 @@ def load_state(path, mark, holders):
         return 0, []
     try:
         with ZipFile(path) as archive:
-            damaged = archive.testzip()  # torch.load does not look at checksums
+            damaged = any(member.compress_type != ZIP_STORED for member in archive.infolist())  # perhaps a bomb
+            damaged = damaged or archive.testzip()  # torch.load does not look at checksums
         saved = torch.load(path, map_location="cpu", weights_only=True)
         found = None if damaged else saved["fingerprint"]
     except Exception:  # reading an arbitrary file may raise anything
@@ -44,6 +46,9 @@ def load_state(path, mark, holders):
         reason = "is of another training" if found else "is damaged"
         print(f"{path} {reason}: ignored, and training starts anew.", file=sys.stderr)
         return 0, []
-    for name, holder in holders.items():
-        holder.load_state_dict(saved["state"][name])
-    return saved["epoch"], saved["curve"]
+    try:
+        for name, holder in holders.items():
+            holder.load_state_dict(saved["state"][name])
+        return int(saved["epoch"]), list(saved["curve"])
+    except Exception as error:  # as any part of it may be of any kind
+        raise InputError(f"{path} is not what its fingerprint says ({error!r}): delete it, and train anew.") from error
