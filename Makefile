@@ -4,7 +4,7 @@ BIN := .venv/bin
 READY := .venv/.ready
 
 .DEFAULT_GOAL := main
-.PHONY: main env test lint lock report paper reference docs bench clean
+.PHONY: main env test test-kills lint lock report paper reference docs bench clean
 
 main: $(READY)
 	$(BIN)/snakemake --cores all
@@ -22,6 +22,9 @@ $(READY): envs/requirements.lock pyproject.toml
 
 test: lint
 	$(BIN)/pytest --numprocesses logical --maxprocesses 4 --dist loadfile --no-loadscope-reorder
+
+test-kills: $(READY) # a whole run on tiny settings, killed twelve times
+	OODCERT_KILLS=12 $(BIN)/pytest tests/test_workflow.py -k killed
 
 lint: $(READY)
 	$(BIN)/ruff check
@@ -52,13 +55,15 @@ reference: $(READY) # a run from nothing, kept as the committed reference; make 
 	cp -r figures/$(PROFILE) figures/reference/$(PROFILE)
 	$(BIN)/oodcert audit results/reference/$(PROFILE)
 
-docs: $(READY) # the figure and the table of docs/certificates.md
+docs: $(READY) # the figures of docs/certificates.md and docs/operations.md, and the table of the former
 	$(BIN)/python docs/bounds.py
+	$(BIN)/python docs/scaling.py
 
 bench: $(READY) # needs a finished digits run: make
 	$(BIN)/python benchmarks/certify.py
 	$(BIN)/python benchmarks/adaptive.py
 	$(BIN)/python benchmarks/attack.py
+	$(BIN)/python benchmarks/scaling.py
 
 clean: # removes everything that is computed, and the environment; downloads stay
 	rm -rf .venv .snakemake logs exports report.html paper/report.pdf paper/numbers.json \

@@ -25,10 +25,18 @@ METHODS = ("plain", "oe", "prood", "distro")  # of the run's, those that are mea
 
 
 def parser(description, images, out, draws=True):
-    """The arguments of all scripts; images and out: their defaults; draws: whether the script makes noise draws."""
+    """The arguments of all scripts; images and out: their defaults, no images where a script takes all of them; draws:
+    whether it makes noise draws."""
     made = argparse.ArgumentParser(description=description, formatter_class=argparse.ArgumentDefaultsHelpFormatter)
     add = made.add_argument
-    add("--images", type=POSITIVE_INT, default=images, metavar="N", help="images of every set, evenly spaced over it")
+    if images:
+        add(
+            "--images",
+            type=POSITIVE_INT,
+            default=images,
+            metavar="N",
+            help="images of every set, evenly spaced over it",
+        )
     if draws:
         add("--n", type=POSITIVE_INT, default=10_000, help="noise draws an image, at most")
     add("--threads", type=POSITIVE_INT, default=1, help="torch threads")

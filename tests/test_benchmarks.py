@@ -14,6 +14,7 @@ import attack
 import certify as certify_benchmark
 import common
 import oodcert
+import scaling
 from conftest import read_config, shrink
 from oodcert.checkpoints import build_part, save_part
 from oodcert.data.sets import id_sets, ood_sets, outlier_sets
@@ -128,7 +129,16 @@ def test_a_config_without_one_of_the_four_methods_is_refused(tmp_path):
         common.load_run(tmp_path / "config.yaml", tmp_path, images=2)
 
 
-@pytest.mark.parametrize("script", [certify_benchmark, adaptive, attack])
+def test_scaling_runs_the_workflow_with_every_number_of_shards(tiny, tmp_path, capsys):
+    own = ["--shards", "1", "2", "--workers", "2", "--out", str(tmp_path / "scaling.json")]
+    scaling.main([*tiny[: tiny.index("--images")], *own])
+    runs = json.loads((tmp_path / "scaling.json").read_text())["runs"]
+    assert [(row["workers"], row["shards"], row["jobs"]) for row in runs] == [(2, 1, 1), (2, 2, 3)]
+    assert all(0 < row["work_seconds"] < row["seconds"] and 0 < row["idle_seconds"] < row["seconds"] for row in runs)
+    assert runs[0]["sha256"] == runs[1]["sha256"] and "Snakemake with nothing to do" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("script", [certify_benchmark, adaptive, attack, scaling])
 def test_a_missing_run_is_named(script, tmp_path):
     config = Path(__file__).parents[1] / "config" / "config.yaml"
     with pytest.raises(InputError, match=r"plain\.safetensors does not exist.*`make` first"):

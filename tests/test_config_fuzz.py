@@ -14,6 +14,7 @@ from conftest import ROOT
 from oodcert import cost
 from oodcert.audit.layout import KEYS, files_of, inputs_of, names_of, rows_of, settings_of
 from oodcert.config import check_config, read_configs
+from oodcert.cutting import SETS, pieces, shards
 from oodcert.data.sizes import check_counts
 from oodcert.data.sources import available, id_files, ood_files, outlier_files
 from oodcert.errors import InputError
@@ -137,6 +138,10 @@ def use(config):
             settings_of(config, evaluation, name), inputs_of(config, evaluation, name)
             if evaluation not in ("training", "published"):
                 rows_of(config, evaluation, name)
+            if evaluation in SETS:
+                stages = pieces(config, evaluation, name)
+                assert all(1 <= len(names) <= config["shards"] for names in shards(config, evaluation, name).values())
+                assert all(piece for several in stages.values() for piece in several)
 
 
 def answered(call):

@@ -3,6 +3,7 @@
 import importlib.util
 import json
 
+import pandas as pd
 import pytest
 
 from conftest import ROOT
@@ -12,12 +13,17 @@ from oodcert.files import sha256
 EVIDENCE = sorted((ROOT / "results" / "reference" / "cifar10").glob("*.parquet"))
 
 
-@pytest.fixture(scope="module")
-def bounds():
-    spec = importlib.util.spec_from_file_location("bounds", ROOT / "docs" / "bounds.py")
+def script(name):
+    """A script of docs/ as a module."""
+    spec = importlib.util.spec_from_file_location(name, ROOT / "docs" / f"{name}.py")
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     return module
+
+
+@pytest.fixture(scope="module")
+def bounds():
+    return script("bounds")
 
 
 def test_the_page_and_its_figure_follow_from_the_evidence(bounds, tmp_path):
@@ -61,3 +67,22 @@ def test_the_page_quotes_the_measured_cost():
     assert f"pass gives {sharing:.1f}, adaptive sampling {adaptive:.1f}," in page
     overheads = [row["overhead_%"] for row in measured["overhead"] if row["network"].startswith("resnet")]
     assert f"{min(overheads):.0f} to {max(overheads):.0f} % for a ResNet-8" in page
+
+
+def test_the_scaling_figure_follows_from_what_was_measured(tmp_path):
+    scaling, record = script("scaling"), json.loads((ROOT / "results/reference/benchmarks/scaling.json").read_text())
+    runs = pd.DataFrame(record["runs"])
+    assert record["dirty"] is False and runs["sha256"].nunique() == 1
+    save(scaling.draw(runs, record["settings"]), tmp_path / "scaling", dpi=200)
+    assert (tmp_path / "scaling.png").read_bytes() == (ROOT / "docs/scaling.png").read_bytes()
+    page = (ROOT / "docs/operations.md").read_text()
+    start, overhead, _ = scaling.constants(runs)
+    assert f"{start:.0f} s to start" in page and f"{overhead:.1f} s a job" in page
+
+
+def test_the_scaling_model_is_exact_where_nothing_is_to_be_shared(tmp_path):
+    scaling = script("scaling")
+    assert scaling.modelled(1, 64, work=100, start=5, overhead=2) == 107
+    assert scaling.modelled(4, 1, work=100, start=5, overhead=2) == 5 + 4 * 2 + 100 + 2
+    assert scaling.modelled(4, 4, work=100, start=5, overhead=2) == 5 + 2 + 25 + 2
+    assert scaling.modelled(5, 4, work=100, start=5, overhead=2) == 5 + 2 * (2 + 20) + 2

@@ -96,7 +96,7 @@ def read_evidence(paths):
             raise InputError(f"{path} does not exist: compute it first, for example with `snakemake {path}`.")
         try:
             frames.append(pq.read_table(path).to_pandas())
-        except (pa.ArrowException, OSError) as error:
+        except Exception as error:  # what pandas makes of the file's metadata may raise anything
             raise InputError(f"{path} is not a readable parquet file ({error}): delete it and run again.") from error
     return pd.concat(frames, ignore_index=True)
 

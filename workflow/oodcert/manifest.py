@@ -114,7 +114,7 @@ def read_manifest(results):
         raise InputError(
             f"{path} does not exist, so nothing says what belongs to this run: finish it with `snakemake --cores all`."
         ) from error
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise InputError(f"{path} is not JSON ({error}): it was changed after the run.") from error
     if fault is not None:
         raise InputError(f"{path} is no manifest ({fault.message}): it was changed after the run.")
