@@ -15,8 +15,8 @@ RUN pip install --no-cache-dir --require-hashes --requirement envs/requirements.
 COPY . .
 RUN pip install --no-cache-dir --no-deps --no-build-isolation --editable .
 
-# any user may run it
-ENV XDG_CACHE_HOME=/tmp/cache MPLCONFIGDIR=/tmp/cache/matplotlib
+# any user may run it, one without a home or a name as well
+ENV HOME=/tmp USER=oodcert
 USER oodcert
 ENTRYPOINT ["snakemake"]
 CMD ["--help"]
