@@ -74,6 +74,7 @@ def one_node(install=False):
         _install()
     if _answers("scontrol", "ping"):
         raise Unavailable("this machine runs a Slurm already")
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # whatever is ended ends its daemons too
     host, cpus = socket.gethostname().split(".")[0], os.cpu_count()
     with ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="slurm-", ignore_cleanup_errors=True)))
@@ -184,13 +185,14 @@ def main():
     parser.add_argument("--install", action="store_true", help="install Debian's packages where they are missing")
     parser.add_argument("command", nargs=argparse.REMAINDER, help="what to run while Slurm is up")
     options = parser.parse_args()
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     try:
         with one_node(options.install):
             return subprocess.run(options.command).returncode
     except Unavailable as error:
         print(f"skipped: {error}", file=sys.stderr)
         return SKIPPED
+    except KeyboardInterrupt:
+        return 130
 
 
 if __name__ == "__main__":
