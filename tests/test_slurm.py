@@ -104,7 +104,7 @@ def test_a_tiny_run_in_shards_ends_with_the_bytes_of_a_local_one(clone, tmp_path
     (clone / "tiny.yaml").write_text(yaml.safe_dump(config | {"shards": 4}, sort_keys=False))
     run(clone, "--configfile", "tiny.yaml")
     expected = hashes(local / "results/tiny", local / "figures/tiny")
-    assert len(expected) > 60 and hashes(clone / "results/tiny", clone / "figures/tiny") == expected
+    assert len(expected) > 50 and hashes(clone / "results/tiny", clone / "figures/tiny") == expected
     assert json.loads((clone / "results/tiny/audit/report.json").read_text())["passed"]
 
 
