@@ -1,10 +1,10 @@
-# make: set up and run the main job · make test: set up and test · make env, lint, lock, report, paper, docs, bench, clean
+# make: set up and run the main job · make test: set up and test · make test-slurm · make env, lint, lock, report, paper, docs, bench, clean
 PYTHON ?= $(shell command -v python3.11 || command -v python3)
 BIN := .venv/bin
 READY := .venv/.ready
 
 .DEFAULT_GOAL := main
-.PHONY: main env test test-kills lint lock report paper reference docs bench clean
+.PHONY: main env test test-kills test-slurm lint lock report paper reference docs bench clean
 
 main: $(READY)
 	$(BIN)/snakemake --cores all
@@ -25,6 +25,9 @@ test: lint
 
 test-kills: $(READY) # a whole run on tiny settings, killed twelve times
 	OODCERT_KILLS=12 $(BIN)/pytest tests/test_workflow.py -k killed
+
+test-slurm: $(READY) # as root, on Debian: installs Slurm, runs the workflow on one node of it; more than half an hour
+	TEST_SLURM=install $(BIN)/pytest tests/test_slurm.py
 
 lint: $(READY)
 	$(BIN)/ruff check

@@ -55,3 +55,22 @@ def test_lock_file_satisfies_pyproject(group):
         assert requirement.specifier.contains(version), (
             f"{requirement} against the lock file's {version}: run `make lock`"
         )
+
+
+def test_the_container_has_the_same_python_and_lock_file():
+    recipe, makefile = ((ROOT / name).read_text() for name in ("Dockerfile", "Makefile"))
+    install = "--require-hashes --requirement envs/requirements.lock"
+    assert f"FROM python:{SYNC['PYTHON']}-slim" in recipe
+    assert install in recipe and install in makefile
+
+
+def test_the_container_has_what_git_has():
+    def docker(pattern):
+        keep, pattern = "!" * pattern.startswith("!"), pattern.lstrip("!").rstrip("/")
+        return keep + (pattern.lstrip("/") if "/" in pattern else f"**/{pattern}")
+
+    git, ignored = (
+        [line for line in (ROOT / name).read_text().splitlines() if line and not line.startswith("#")]
+        for name in (".gitignore", ".dockerignore")
+    )
+    assert ignored == [docker(pattern) for pattern in git]
