@@ -40,6 +40,7 @@ localrules:
     all,
     tables,
     figures,
+    download,
 
 
 rule all:

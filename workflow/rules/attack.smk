@@ -16,7 +16,7 @@ rule attack_linf:
         ENVIRONMENT
     threads: config["threads"]
     resources:
-        mem_mb=2000,
+        mem_mb=growing(2000 + CUDA_MB),
         runtime=1440,
         gpu=GPU,
     params:
@@ -47,7 +47,7 @@ rule sanity:
         ENVIRONMENT
     threads: config["threads"]
     resources:
-        mem_mb=2000,
+        mem_mb=growing(2000 + CUDA_MB),
         runtime=1440,
         gpu=GPU,
     params:
@@ -79,8 +79,8 @@ rule attack_linear:
         ENVIRONMENT
     threads: config["threads"]
     resources:
-        mem_mb=2000,
-        runtime=60,
+        mem_mb=growing(2000 + CUDA_MB),
+        runtime=growing(60),
         gpu=GPU,
     params:
         **NETWORK_JOB,
@@ -106,7 +106,7 @@ rule attack_l2:
         ENVIRONMENT
     threads: config["threads"]
     resources:
-        mem_mb=2000,
+        mem_mb=growing(2000 + CUDA_MB),
         runtime=1440,
         gpu=GPU,
     params:
@@ -135,7 +135,7 @@ rule attack_id:
         ENVIRONMENT
     threads: config["threads"]
     resources:
-        mem_mb=2000,
+        mem_mb=growing(2000 + CUDA_MB),
         runtime=1440,
         gpu=GPU,
     params:

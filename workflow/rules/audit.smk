@@ -34,8 +34,8 @@ rule manifest:
         ENVIRONMENT
     threads: 1
     resources:
-        mem_mb=500,
-        runtime=10,
+        mem_mb=growing(1000),
+        runtime=growing(10),
     params:
         config={key: config[key] for key in config if key not in LOCAL},
     message:
@@ -62,8 +62,8 @@ rule audit:
         ENVIRONMENT
     threads: 1
     resources:
-        mem_mb=8000,
-        runtime=60,
+        mem_mb=growing(8000),
+        runtime=growing(60),
     message:
         "Auditing the run of {config[profile]}"
     script:

@@ -17,7 +17,7 @@ rule certify_l2:
         ENVIRONMENT
     threads: config["threads"]
     resources:
-        mem_mb=2000,
+        mem_mb=growing(2000 + CUDA_MB),
         runtime=1440,
         gpu=GPU,
     params:
@@ -45,7 +45,7 @@ rule certify_id:
         ENVIRONMENT
     threads: config["threads"]
     resources:
-        mem_mb=2000,
+        mem_mb=growing(2000 + CUDA_MB),
         runtime=1440,
         gpu=GPU,
     params:

@@ -89,6 +89,14 @@ if LOCAL_GPUS is not None and workflow.global_resources.get("gpu") is None:
     workflow.register_resource("gpu", max(1, places))
 
 
+CUDA_MB = 4000 * GPU  # of the host's memory, which the libraries of a GPU job take
+
+
+def growing(amount):
+    """What a job asks for at its first attempt, and as much more at each further one."""
+    return lambda wildcards, attempt: attempt * amount
+
+
 def image_settings(sets, *further):
     """Those of the config's `data` that these sets depend on; further: names of settings."""
     data = config["data"]

@@ -19,8 +19,8 @@ rule download:
         ENVIRONMENT
     threads: 1
     resources:
-        mem_mb=500,
-        runtime=240,
+        mem_mb=growing(1000),
+        runtime=growing(240),
     message:
         "Downloading {wildcards.file}"
     script:
@@ -41,8 +41,8 @@ rule id_sets:
         ENVIRONMENT
     threads: 1
     resources:
-        mem_mb=4000,
-        runtime=60,
+        mem_mb=growing(4000),
+        runtime=growing(60),
     params:
         data=image_settings([config["data"]["id"]], "num_classes"),
         data_mirror=config["data_mirror"],
@@ -66,8 +66,8 @@ rule outlier_sets:
         ENVIRONMENT
     threads: 1
     resources:
-        mem_mb=4000,
-        runtime=60,
+        mem_mb=growing(4000),
+        runtime=growing(60),
     params:
         data=image_settings([config["data"]["outliers"]]),
         data_mirror=config["data_mirror"],
@@ -90,8 +90,8 @@ rule ood_sets:
         ENVIRONMENT
     threads: 1
     resources:
-        mem_mb=4000,
-        runtime=60,
+        mem_mb=growing(4000),
+        runtime=growing(60),
     params:
         data=image_settings(config["data"]["ood"], "ood", "test_images"),
         data_mirror=config["data_mirror"],

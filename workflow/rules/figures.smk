@@ -24,8 +24,8 @@ rule denoised_examples:
         ENVIRONMENT
     threads: config["threads"]
     resources:
-        mem_mb=2000,
-        runtime=30,
+        mem_mb=growing(2000 + CUDA_MB),
+        runtime=growing(30),
         gpu=GPU,
     params:
         **NETWORK_JOB,
@@ -72,8 +72,8 @@ rule draw_figures:
         ENVIRONMENT
     threads: 1
     resources:
-        mem_mb=8000,
-        runtime=30,
+        mem_mb=growing(8000),
+        runtime=growing(30),
     params:
         **{
             key: config[key]

@@ -26,8 +26,8 @@ rule paper:
         ENVIRONMENT
     threads: 1
     resources:
-        mem_mb=2000,
-        runtime=10,
+        mem_mb=growing(2000),
+        runtime=growing(10),
     message:
         "Writing the report"
     script:
@@ -54,8 +54,8 @@ rule notebook:
         ENVIRONMENT
     threads: 1
     resources:
-        mem_mb=4000,
-        runtime=30,
+        mem_mb=growing(4000),
+        runtime=growing(30),
     params:
         parameters=dict(
             bound=EVALUATION["certify_l2"]["bounds"][0],
@@ -81,8 +81,8 @@ rule crate:
         ENVIRONMENT
     threads: 1
     resources:
-        mem_mb=2000,
-        runtime=30,
+        mem_mb=growing(2000),
+        runtime=growing(30),
     message:
         "Packing the run of {config[profile]}"
     script:

@@ -15,7 +15,7 @@ rule published:
         ENVIRONMENT
     threads: config["threads"]
     resources:
-        mem_mb=8000,
+        mem_mb=growing(8000 + CUDA_MB),
         runtime=1440,
         gpu=GPU,
     params:

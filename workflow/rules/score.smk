@@ -16,8 +16,8 @@ rule clean:
         ENVIRONMENT
     threads: config["threads"]
     resources:
-        mem_mb=2000,
-        runtime=60,
+        mem_mb=growing(2000 + CUDA_MB),
+        runtime=growing(60),
         gpu=GPU,
     params:
         **EVALUATION_JOB,
@@ -47,8 +47,8 @@ rule guarantee_linf:
         ENVIRONMENT
     threads: config["threads"]
     resources:
-        mem_mb=2000,
-        runtime=60,
+        mem_mb=growing(2000 + CUDA_MB),
+        runtime=growing(60),
         gpu=GPU,
     params:
         **EVALUATION_JOB,

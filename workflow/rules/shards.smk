@@ -1,6 +1,10 @@
 # With several shards: the evidence of an evaluation, from that of its shards.
 
 
+localrules:
+    gather,
+
+
 rule gather:
     input:
         lambda wildcards: sorted(
@@ -23,8 +27,8 @@ rule gather:
         ENVIRONMENT
     threads: 1
     resources:
-        mem_mb=2000,
-        runtime=30,
+        mem_mb=growing(2000),
+        runtime=growing(30),
     params:
         # a shard is no more when its evidence is written: its settings must be known here
         settings=lambda wildcards: settings_of(

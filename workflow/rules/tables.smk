@@ -32,8 +32,8 @@ rule check:
         ENVIRONMENT
     threads: 1
     resources:
-        mem_mb=8000,
-        runtime=30,
+        mem_mb=growing(8000),
+        runtime=growing(30),
     message:
         "Checking that guaranteed, attacked and clean scores are in order"
     script:
@@ -84,8 +84,8 @@ rule write_tables:
         ENVIRONMENT
     threads: 1
     resources:
-        mem_mb=8000,
-        runtime=30,
+        mem_mb=growing(8000),
+        runtime=growing(30),
     params:
         **{
             key: config[key]

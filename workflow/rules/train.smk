@@ -23,7 +23,7 @@ rule train:
         ENVIRONMENT
     threads: config["threads"]
     resources:
-        mem_mb=6000,
+        mem_mb=growing(6000 + CUDA_MB),
         runtime=1440,
         gpu=GPU,
     params:
@@ -54,8 +54,8 @@ rule import_part:
         ENVIRONMENT
     threads: 1
     resources:
-        mem_mb=2000,
-        runtime=30,
+        mem_mb=growing(2000),
+        runtime=growing(30),
     params:
         network=lambda wildcards: IMPORTS[wildcards.part].network,
         image_shape=config["data"]["image_shape"],
