@@ -58,9 +58,9 @@ reference: $(READY) # a run from nothing, kept as the committed reference; make 
 	cp -r figures/$(PROFILE) figures/reference/$(PROFILE)
 	$(BIN)/oodcert audit results/reference/$(PROFILE)
 
-docs: $(READY) # the figures of docs/certificates.md and docs/operations.md, and the table of the former
+docs: $(READY) # the figures and tables of docs/certificates.md and docs/operations.md
 	$(BIN)/python docs/bounds.py
-	$(BIN)/python docs/scaling.py
+	$(BIN)/python docs/operations.py
 
 bench: $(READY) # needs a finished digits run: make
 	$(BIN)/python benchmarks/certify.py

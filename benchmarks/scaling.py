@@ -50,7 +50,8 @@ def main(argv=None):
         evidence = Path(folder) / f"results/{profile}/evidence/{EVALUATION}/{method}.parquet"
         for count in options.shards:
             for workers in options.workers:
-                evidence.unlink(missing_ok=True)
+                shutil.rmtree(evidence.parent, ignore_errors=True)
+                shutil.rmtree(Path(folder) / f"results/{profile}/shards", ignore_errors=True)
                 jobs = sum(map(len, shards(config | {"shards": count}, EVALUATION, method).values()))
                 seconds, again = (_snakemake(folder, evidence, options.config, workers, count) for _ in range(2))
                 record = json.loads(evidence.with_suffix(".json").read_text())

@@ -72,6 +72,10 @@ def one_node(install=False):
         if not install:
             raise Unavailable("Slurm is not installed (make test-slurm installs it)")
         _install()
+    if not install and (ETC / "slurm.conf").exists():
+        raise Unavailable(
+            "this machine has a Slurm configuration of its own (make test-slurm puts it aside for a while)"
+        )
     if _answers("scontrol", "ping"):
         raise Unavailable("this machine runs a Slurm already")
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # whatever is ended ends its daemons too

@@ -54,11 +54,13 @@ def cut_config(**changes):
 @pytest.mark.parametrize("function", FUNCTIONS, ids=lambda function: function.__name__)
 def test_rows_do_not_depend_on_how_the_evaluation_is_cut(function, method, tmp_path):
     own = settings_of(function, method)
-    whole = function(evaluation(method, **own))
+    uncut = evaluation(method, **own)
+    whole = function(uncut)
     for chunk in (1, 500):
         stages = pieces(cut_config(chunk=chunk), function.__name__, method)
-        rows, _ = in_pieces(function, evaluation(method, **own), stages, tmp_path / str(chunk), "mark")
+        rows, facts = in_pieces(function, evaluation(method, **own), stages, tmp_path / str(chunk), "mark")
         pd.testing.assert_frame_equal(rows, whole, check_exact=True)
+        assert facts["network_calls"] == uncut.calls
 
 
 def test_adaptive_sampling_is_cut_between_the_id_images_and_those_that_need_all_of_them(tmp_path):

@@ -69,20 +69,25 @@ def test_the_page_quotes_the_measured_cost():
     assert f"{min(overheads):.0f} to {max(overheads):.0f} % for a ResNet-8" in page
 
 
-def test_the_scaling_figure_follows_from_what_was_measured(tmp_path):
-    scaling, record = script("scaling"), json.loads((ROOT / "results/reference/benchmarks/scaling.json").read_text())
-    runs = pd.DataFrame(record["runs"])
+@pytest.fixture(scope="module")
+def operations():
+    return script("operations")
+
+
+def test_the_page_on_operations_follows_from_what_was_measured(operations, tmp_path):
+    record = json.loads((ROOT / "results/reference/benchmarks/scaling.json").read_text())
+    runs, page = pd.DataFrame(record["runs"]), (ROOT / "docs/operations.md").read_text()
     assert record["dirty"] is False and runs["sha256"].nunique() == 1
-    save(scaling.draw(runs, record["settings"]), tmp_path / "scaling", dpi=200)
+    save(operations.draw(runs, record["settings"]), tmp_path / "scaling", dpi=200)
     assert (tmp_path / "scaling.png").read_bytes() == (ROOT / "docs/scaling.png").read_bytes()
-    page = (ROOT / "docs/operations.md").read_text()
-    start, overhead, _ = scaling.constants(runs)
-    assert f"{start:.0f} s to start" in page and f"{overhead:.1f} s a job" in page
+    assert operations.sizes(operations.paper()) in page
+    assert all(f"{rate:,} images/s" in page for rate in operations.RATES.values())
+    start, overhead, _ = operations.constants(runs)
+    assert f"{start:.1f} s to start" in page and f"{overhead:.1f} s a job" in page
 
 
-def test_the_scaling_model_is_exact_where_nothing_is_to_be_shared(tmp_path):
-    scaling = script("scaling")
-    assert scaling.modelled(1, 64, work=100, start=5, overhead=2) == 107
-    assert scaling.modelled(4, 1, work=100, start=5, overhead=2) == 5 + 4 * 2 + 100 + 2
-    assert scaling.modelled(4, 4, work=100, start=5, overhead=2) == 5 + 2 + 25 + 2
-    assert scaling.modelled(5, 4, work=100, start=5, overhead=2) == 5 + 2 * (2 + 20) + 2
+def test_the_scaling_model_is_exact_where_it_can_be_counted(operations):
+    assert operations.modelled(1, 64, work=100, start=5, overhead=2) == 107
+    assert operations.modelled(4, 1, work=100, start=5, overhead=2) == 5 + 4 * 2 + 100 + 2
+    assert operations.modelled(4, 4, work=100, start=5, overhead=2) == 5 + 2 + 25 + 2
+    assert operations.modelled(5, 4, work=100, start=5, overhead=2) == 5 + 2 * (2 + 20) + 2

@@ -86,8 +86,8 @@ def failed(tmp_path, error):
     [
         (OSError(28, "No space left on device", "results/a.parquet"), "results/a.parquet: the disk is full"),
         (OSError(122, "Disk quota exceeded"), "quota"),
-        (PermissionError(13, "Permission denied", "results"), "results: the folder or file may not be written"),
-        (torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 20 GiB"), "lower evaluation.batch_size"),
+        (PermissionError(13, "Permission denied", "results"), "results: the file or folder may not be read or written"),
+        (torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 20 GiB"), "lower the batch_size"),
         (MemoryError("array of 9 GiB"), "lower evaluation.batch_size"),
         (RuntimeError("CUDA error: unspecified launch failure"), "The GPU failed"),
         (RuntimeError("No CUDA GPUs are available: Found no NVIDIA driver"), "The GPU failed"),
@@ -96,7 +96,7 @@ def failed(tmp_path, error):
 def test_a_fault_of_the_machine_is_told_in_one_paragraph(error, told, tmp_path):
     message, log = failed(tmp_path, error)
     assert told in message and AGAIN in message and message.startswith("Error in rule certify_l2")
-    assert told in log and "Traceback" not in log
+    assert told in log and "Traceback" in log
 
 
 def test_a_defect_of_the_program_keeps_its_traceback(tmp_path):
@@ -104,6 +104,7 @@ def test_a_defect_of_the_program_keeps_its_traceback(tmp_path):
     with pytest.raises(ZeroDivisionError), job(SimpleNamespace(log=[log], rule="certify_l2")):
         1 / 0  # noqa: B018
     assert "Traceback" in log.read_text()
+    assert explained(RuntimeError("CUDA error: device-side assert triggered")) is None
     assert explained(FileNotFoundError(2, "No such file", "x")) is None and explained(ValueError("x")) is None
 
 

@@ -6,6 +6,7 @@ import torch
 from torch import nn
 
 from oodcert import Detector, certify
+from oodcert.errors import InputError
 from oodcert.evaluations.clean import clean
 from oodcert.evaluations.l2 import attack_l2, certify_l2
 from oodcert.evaluations.linf import attack_linf, guarantee_linf
@@ -75,6 +76,13 @@ def test_the_five_line_certificate_halves_its_batches_too(capsys):
     )
     pd.testing.assert_frame_equal(whole, halved, rtol=1e-5, atol=1e-6)
     assert "batches of 50: going on with 25" in capsys.readouterr().err
+
+
+def test_a_network_that_changed_its_input_before_memory_gave_out_is_not_tried_again():
+    images = torch.rand(3, 1, 4, 4, generator=torch.Generator().manual_seed(0))
+    network = nn.Sequential(nn.ReLU(inplace=True), Small(nn.Sequential(nn.Flatten(), nn.Linear(16, 4))))
+    with pytest.raises(InputError, match="in place"):
+        certify(Detector(network), images, sigma=0.25, n=100, batch_size=50)
 
 
 def test_one_image_that_does_not_fit_ends_with_the_remedy():

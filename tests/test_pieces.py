@@ -5,12 +5,12 @@ import json
 import pandas as pd
 import pytest
 
-from oodcert.cutting import pieces
+from oodcert.cutting import content, pieces
 from oodcert.errors import InputError
 from oodcert.evaluations.linf import attack_linf
 from oodcert.evaluations.pieces import in_pieces
 from oodcert.evidence import Provenance, read_evidence, sidecar, write_evidence
-from oodcert.pieces import folder_of, gather, load_piece, mark_of, remove_leftovers, save_piece
+from oodcert.pieces import code_of, folder_of, gather, load_piece, mark_of, remove_leftovers, save_piece
 from test_cutting import cut_config, settings_of
 from untrained import evaluation
 
@@ -69,26 +69,34 @@ def test_finished_pieces_are_not_computed_again(tmp_path):
 
 def test_the_mark_depends_on_settings_inputs_device_and_piece(tmp_path):
     (tmp_path / "weights").write_text("a")
-    base = mark_of(Provenance({"seed": 0}, [tmp_path / "weights"]), "cpu", evaluation="sanity")
-    assert base == mark_of(Provenance({"seed": 0}, [tmp_path / "weights"]), "cpu", evaluation="sanity")
+    base = mark_of(Provenance({"seed": 0, "networks": {}}, [tmp_path / "weights"]), "cpu", evaluation="sanity")
+    assert base == mark_of(Provenance({"seed": 0, "networks": {}}, [tmp_path / "weights"]), "cpu", evaluation="sanity")
     others = {
-        mark_of(Provenance({"seed": 1}, [tmp_path / "weights"]), "cpu", evaluation="sanity"),
-        mark_of(Provenance({"seed": 0}, [tmp_path / "weights"]), "cuda", evaluation="sanity"),
-        mark_of(Provenance({"seed": 0}, [tmp_path / "weights"]), "cpu", evaluation="attack_l2"),
+        mark_of(Provenance({"seed": 1, "networks": {}}, [tmp_path / "weights"]), "cpu", evaluation="sanity"),
+        mark_of(Provenance({"seed": 0, "networks": {}}, [tmp_path / "weights"]), "cuda", evaluation="sanity"),
+        mark_of(Provenance({"seed": 0, "networks": {}}, [tmp_path / "weights"]), "cpu", evaluation="attack_l2"),
     }
     (tmp_path / "weights").write_text("b")
-    others.add(mark_of(Provenance({"seed": 0}, [tmp_path / "weights"]), "cpu", evaluation="sanity"))
+    others.add(mark_of(Provenance({"seed": 0, "networks": {}}, [tmp_path / "weights"]), "cpu", evaluation="sanity"))
     assert len(others | {base}) == 5
 
 
-def shard(folder, name, rows, settings=None, **changes):
+CONTENT = {"None": {"a": [0, 1]}}
+
+
+def shard(folder, name, rows, **changes):
     """A shard's rows and sidecar; changes: of the sidecar."""
     path = folder / f"{name}.parquet"
-    facts = {"device": "cpu", "network_calls": 2, "wall_seconds": 1.5}
-    write_evidence(rows, path, Provenance(settings or {"seed": 0}), **facts)
+    facts = {"device": "cpu", "network_calls": 2, "wall_seconds": 1.5, "content": CONTENT, "code": "1" * 64}
+    write_evidence(rows, path, Provenance({"seed": 0}), **facts)
     record = json.loads(sidecar(path).read_text()) | {"inputs": {"w": "1" * 64}} | changes
     sidecar(path).write_text(json.dumps(record))
     return path
+
+
+def gathered(folder, *shards, sets=("a", "b")):
+    gather(dict.fromkeys(shards, CONTENT), folder / "all.parquet", "attack_linf", sets, {"seed": 0})
+    return read_evidence([folder / "all.parquet"]), json.loads((folder / "all.json").read_text())
 
 
 def test_gathered_shards_are_the_rows_and_the_work_of_all(tmp_path):
@@ -96,11 +104,9 @@ def test_gathered_shards_are_the_rows_and_the_work_of_all(tmp_path):
         shard(tmp_path, "1", ROWS.assign(set=["svhn", "id"])),
         shard(tmp_path, "2", ROWS.assign(set=["textures", "svhn"]), inputs={"w": "1" * 64, "x": "2" * 64}),
     ]
-    gather(paths, tmp_path / "all.parquet", "attack_linf", ["id", "svhn", "textures"])
-    rows = read_evidence([tmp_path / "all.parquet"])
+    rows, record = gathered(tmp_path, *paths, sets=["id", "svhn", "textures"])
     assert rows["set"].tolist() == ["id", "svhn", "svhn", "textures"]
     assert rows["sample"].tolist() == [2, 1, 2, 1]
-    record = json.loads((tmp_path / "all.json").read_text())
     assert record["network_calls"] == 4 and record["wall_seconds"] == 3 and record["rows"] == 4
     assert record["inputs"] == {"w": "1" * 64, "x": "2" * 64} and record["settings"] == {"seed": 0}
 
@@ -108,31 +114,65 @@ def test_gathered_shards_are_the_rows_and_the_work_of_all(tmp_path):
 @pytest.mark.parametrize(
     ("changes", "named"),
     [
-        ({"inputs": {"w": "2" * 64}}, "inputs"),
+        ({"inputs": {"w": "1" * 64, "x": "3" * 64}}, "inputs"),
         ({"packages": {"torch": "0.1"}}, "packages"),
         ({"settings": {"seed": 1}}, "settings"),
+        ({"code": "2" * 64}, "code"),
+        ({"content": {"None": {"b": [0, 1]}}}, "content"),
         ({"sha256": "0" * 64}, "sidecar"),
     ],
 )
 def test_shards_that_do_not_belong_together_are_refused(changes, named, tmp_path):
-    paths = [shard(tmp_path, "1", ROWS), shard(tmp_path, "2", ROWS, **changes)]
+    first = shard(tmp_path, "1", ROWS)
+    second = shard(tmp_path, "2", ROWS, inputs={"w": "1" * 64, "x": "2" * 64})
+    third = shard(tmp_path, "3", ROWS, **changes)
     with pytest.raises(InputError, match=named) as caught:
-        gather(paths, tmp_path / "all.parquet", "attack_linf", ["a", "b"])
-    assert str(paths[1]) in str(caught.value)
+        gathered(tmp_path, first, second, third)
+    assert str(third) in str(caught.value)
     assert not (tmp_path / "all.parquet").exists()
 
 
-def test_shards_made_by_two_versions_of_the_code_name_neither(tmp_path):
-    paths = [shard(tmp_path, "1", ROWS, commit="a" * 40), shard(tmp_path, "2", ROWS, commit="b" * 40)]
-    gather(paths, tmp_path / "all.parquet", "attack_linf", ["a", "b"])
-    assert json.loads((tmp_path / "all.json").read_text())["commit"] is None
+def test_shards_of_another_run_are_refused(tmp_path):
+    paths = [shard(tmp_path, str(one), ROWS, settings={"seed": 1}) for one in range(2)]
+    with pytest.raises(InputError, match=r"0\.parquet has other settings than this run"):
+        gathered(tmp_path, *paths)
 
 
-def test_leftovers_of_other_settings_are_removed(tmp_path):
-    kept = tmp_path / "evidence/sanity/plain.parquet"
-    left = [folder_of(kept) / "1-of-2.piece", tmp_path / "shards/sanity/plain/all-1-of-2.parquet"]
-    for path in (kept, *left):
+def test_shards_made_at_two_commits_with_the_same_library_name_neither(tmp_path):
+    paths = [shard(tmp_path, one, ROWS, commit=one * 40) for one in "ab"]
+    assert gathered(tmp_path, *paths)[1]["commit"] is None
+
+
+def test_a_shard_says_what_it_holds(config):
+    config["shards"] = 2
+    first, second = (content(config, "attack_linf", "plain", f"all-{one}-of-2") for one in (1, 2))
+    count = config["data"]["test_images"]
+    assert list(first) == list(second) == ["None"]
+    assert [*first["None"], *second["None"]] == config["data"]["ood"]
+    assert {tuple(span) for one in (first, second) for span in one["None"].values()} == {(0, count)}
+
+
+def test_the_code_of_ones_own_network_counts(tmp_path, monkeypatch):
+    monkeypatch.syspath_prepend(tmp_path)
+    (tmp_path / "ownnet.py").write_text("a = 1")
+    networks = {"mine": {"name": "own", "network": "ownnet:a"}, "plain": {"name": "cnn", "width": 4}}
+    before = code_of(networks)
+    assert before == code_of(networks) != code_of({})
+    (tmp_path / "ownnet.py").write_text("a = 2")
+    assert code_of(networks) != before
+
+
+def test_what_led_to_a_finished_run_is_removed_and_the_work_of_another_method_stays(tmp_path):
+    done, other = (tmp_path / f"evidence/sanity/{method}.parquet" for method in ("plain", "distro"))
+    curve = tmp_path / "evidence/training/plain.parquet"
+    gone = [
+        folder_of(done) / "1-of-2.piece",
+        tmp_path / "shards/sanity/plain/all-1-of-2.parquet",
+        tmp_path / "models/plain.checkpoint",
+    ]
+    kept = [done, curve, folder_of(other) / "1-of-2.piece", tmp_path / "shards/sanity/distro/all-1-of-2.parquet"]
+    for path in (*gone, *kept):
         path.parent.mkdir(parents=True, exist_ok=True)
         path.touch()
-    remove_leftovers(tmp_path)
-    assert [path for path in tmp_path.rglob("*") if path.is_file()] == [kept]
+    remove_leftovers(tmp_path, [done, curve])
+    assert sorted(path for path in tmp_path.rglob("*") if path.is_file()) == sorted(kept)

@@ -172,22 +172,26 @@ def killed(folder, config, seconds, kind):
 
 def scripts_of(session):
     """Process ids of the scripts that jobs of a session run."""
-    listed = subprocess.run(["ps", "-s", str(session), "-o", "pid=,args="], capture_output=True, text=True).stdout
+    listed = subprocess.run(
+        ["ps", "-ww", "-s", str(session), "-o", "pid=,args="], capture_output=True, text=True
+    ).stdout
     return [int(line.split()[0]) for line in listed.splitlines() if ".snakemake/scripts/" in line]
 
 
 def test_a_sharded_run_that_is_killed_again_and_again_ends_with_the_same_bits(finished, tmp_path):
     config = tiny("distro") | {"shards": 2, "chunk": 300}
-    moments, kills, told = random.Random(KILLS), {"all": 0, "job": 0}, 0
-    for turn in range(KILLS):
-        kind = ("all", "job")[turn % 2]
-        kills[kind] += killed(tmp_path, config, moments.uniform(5, 45), kind)
+    moments, kills, told = random.Random(KILLS), 0, 0
+    while kills < KILLS:
+        if not killed(tmp_path, config, moments.uniform(3, 15), ("all", "job")[kills % 2]):
+            shutil.rmtree(tmp_path / "results")  # it had ended before
+            continue
+        kills += 1
         code, output = snakemake(tmp_path, "--cores", "1", "data/tiny/id_test.npz", config=config)
         if code != 0:
             assert "kill signal or a power loss" in output and "--unlock" in output
             told += 1
             assert snakemake(tmp_path, "--unlock", config=config)[0] == 0
-    assert sum(kills.values()) >= KILLS - 1 and told >= 1
+    assert told >= 1 or KILLS < 10
     code, output = snakemake(tmp_path, "--cores", "2", config=config)
     assert code == 0, output
     found = {path: sha for path, sha in results(tmp_path).items() if path.startswith(SHARED)}

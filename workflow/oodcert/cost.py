@@ -250,7 +250,8 @@ def _attack_id(config, composition):
         backward = steps + targets * (1 + iterations) + targets * iterations  # of apgd-ce, apgd-t and fab-t
         forward = backward + 2 + (2 + targets) + (2 + targets * (3 + iterations)) + (4 + budget["queries"])
     times = len(settings["epsilons"])
-    calls = scored + times * (1 + attacks * (checked + scored) + images * forward)
+    batches = -(-images // config["evaluation"]["batch_size"])
+    calls = scored + times * (batches + attacks * (checked + scored) + images * forward)
     rows = times * images * (attacks + 1)
     return images, rows, count, _through(composition, calls, times * images * backward)
 

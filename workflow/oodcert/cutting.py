@@ -107,15 +107,25 @@ def pieces(config, evaluation, method, shard=None):
 
     shard: the name of one, whose pieces alone are given.
     """
-    whole, per_cell = cells(config, evaluation, method), _passes_of_a_cell(config, evaluation, method)
+    whole = cells(config, evaluation, method)
     if shard is not None:
-        stage, index, _, count = shard.split("-")
-        whole = {stage: _cut(whole[stage], int(count))[int(index) - 1]}
-    found = {}
+        whole = {shard.split("-")[0]: _cells_of(shard, whole)}
+    found, per_cell = {}, _passes_of_a_cell(config, evaluation, method)
     for stage, own in whole.items():
         count = min(len(own), max(1, round(len(own) * per_cell / config["chunk"])))
         found[stage] = [_joined(piece) for piece in _cut(own, count)]
     return found
+
+
+def content(config, evaluation, method, shard):
+    """What a shard holds, as JSON has it: quantity -> set -> [start, stop]."""
+    joined = _joined(_cells_of(shard, cells(config, evaluation, method)))
+    return {str(quantity): {name: [*span] for name, span in spans.items()} for quantity, spans in joined.items()}
+
+
+def _cells_of(shard, whole):
+    stage, index, _, count = shard.split("-")
+    return _cut(whole[stage], int(count))[int(index) - 1]
 
 
 def _passes_of_a_cell(config, evaluation, method):

@@ -11,9 +11,11 @@ _DISK = {
     errno.ENOSPC: "the disk is full: free some space",
     errno.EDQUOT: "the disk quota is used up: free some space",
     errno.EROFS: "the file system is read-only: make it writable, or run in another folder",
-    errno.EACCES: "the folder or file may not be written: give yourself the right to, or run in another folder",
+    errno.EACCES: "the file or folder may not be read or written: give yourself the right to, or run in another folder",
     errno.EIO: "the disk gave an input/output error: look into the system's log before you trust it",
 }
+_GPU_SIGNS = ("CUDA error", "CUDA driver", "NVIDIA driver")
+_DEFECT_SIGNS = ("device-side assert", "illegal memory access", "invalid argument")  # of a program, not of a device
 
 
 def explained(error):
@@ -29,10 +31,10 @@ def explained(error):
         first = str(error).splitlines()[0] if str(error) else ""
         if is_out_of_memory(error):
             return (
-                f"A batch does not fit in memory, and can't be halved ({first}): lower evaluation.batch_size or the "
-                f"batch_size of this training, run fewer jobs at a time, or use a larger device. {AGAIN}"
+                f"A batch does not fit in memory, and can't be halved ({first}): lower the batch_size of the "
+                f"evaluation or training if it has one, run fewer jobs at a time, or use a larger device. {AGAIN}"
             )
-        if "CUDA error" in first or "CUDA driver" in first or "NVIDIA driver" in first:
+        if any(sign in first for sign in _GPU_SIGNS) and not any(sign in first for sign in _DEFECT_SIGNS):
             return f"The GPU failed ({first}): see that nvidia-smi finds it. {AGAIN}"
     return None
 

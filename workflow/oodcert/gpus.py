@@ -11,43 +11,54 @@ from pathlib import Path
 from oodcert.errors import InputError
 
 WAIT = 1  # seconds between two looks for a free place
-_held = []  # open lock files, which the system closes with the process, however that ends
+_held = []  # the open lock file of this job's place, which the system closes with the process, however that ends
 
 
 def visible_gpus():
-    """Names of the GPUs that this process may use: those of CUDA_VISIBLE_DEVICES, else all that nvidia-smi lists."""
-    named = os.environ.get("CUDA_VISIBLE_DEVICES")
-    if named is not None:
-        return [name for name in map(str.strip, named.split(",")) if name and name != "-1"]
+    """UUIDs of the GPUs that this process may use: those of CUDA_VISIBLE_DEVICES, else all that nvidia-smi lists.
+
+    Numbers in CUDA_VISIBLE_DEVICES count in the order of nvidia-smi. Without nvidia-smi they stand as they are.
+    """
     try:
         query = ["nvidia-smi", "--query-gpu=uuid", "--format=csv,noheader"]
-        return subprocess.run(query, capture_output=True, text=True, check=True).stdout.split()
+        listed = subprocess.run(query, capture_output=True, text=True, check=True).stdout.split()
     except (OSError, subprocess.CalledProcessError):
-        return []
+        listed = []
+    named = os.environ.get("CUDA_VISIBLE_DEVICES")
+    if named is None:
+        return listed
+    numbered = {str(number): uuid for number, uuid in enumerate(listed)}
+    return [numbered.get(name, name) for name in map(str.strip, named.split(",")) if name and name != "-1"]
 
 
 def take_gpu(jobs_per_gpu):
     """Keeps this process to one GPU, by CUDA_VISIBLE_DEVICES, until it ends; call it before torch looks for GPUs.
 
-    Where several are visible, it is one that fewest other jobs of oodcert on this machine hold, of this user and of any
-    folder; if each is held by jobs_per_gpu of them, waits for one. A single visible GPU, as a cluster gives a job, is
-    taken as it is.
+    It is the one that fewest jobs of oodcert hold, of this user and in any folder. Where each is held by jobs_per_gpu
+    of them, waits for one.
     """
     gpus = visible_gpus()
-    if len(gpus) < 2:
+    if not gpus or _held:
         return
     folder = _lock_folder()
-    waiting = False
-    while not _held:
-        for place in range(jobs_per_gpu):
-            for gpu in gpus:
-                if not _held and _lock(folder / f"{gpu.replace('/', '_')}.{place}"):
-                    os.environ["CUDA_VISIBLE_DEVICES"] = gpu
-        if not _held:
-            if not waiting:
-                print(f"Waiting for a GPU: {len(gpus)} are held by {jobs_per_gpu} jobs each.", file=sys.stderr)
-            waiting = True
-            time.sleep(WAIT)
+    while not (chosen := _take(gpus, jobs_per_gpu, folder)):
+        print(f"Waiting for a GPU: of {len(gpus)} each is held by {jobs_per_gpu} jobs.", file=sys.stderr)
+        time.sleep(WAIT)
+    os.environ["CUDA_VISIBLE_DEVICES"] = chosen
+
+
+def _take(gpus, jobs_per_gpu, folder):
+    """The GPU with most free places, one of which is now held; None where there is no free one."""
+    with open(folder / "choosing", "w") as turn:
+        fcntl.flock(turn, fcntl.LOCK_EX)
+        free = {gpu: [_locked(folder / f"{gpu}.{place}") for place in range(jobs_per_gpu)] for gpu in gpus}
+        free = {gpu: [file for file in files if file] for gpu, files in free.items()}
+        chosen = max(gpus, key=lambda gpu: len(free[gpu]))
+        if free[chosen]:
+            _held.append(free[chosen].pop())
+        for file in (file for files in free.values() for file in files):
+            file.close()
+        return chosen if _held else None
 
 
 def _lock_folder():
@@ -58,12 +69,12 @@ def _lock_folder():
     return folder
 
 
-def _lock(path):
+def _locked(path):
+    """The open file, locked; None where another process has it."""
     file = open(path, "w")  # noqa: SIM115, it is held open
     try:
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
         file.close()
-        return False
-    _held.append(file)
-    return True
+        return None
+    return file

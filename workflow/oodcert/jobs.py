@@ -4,20 +4,19 @@
 """
 
 import os
-import shutil
 import sys
 import traceback
 from contextlib import contextmanager, redirect_stderr, redirect_stdout, suppress
 from importlib import import_module
 from pathlib import Path
 
-from oodcert.cutting import SETS, pieces
+from oodcert.cutting import SETS, content, pieces
 from oodcert.data.imageset import ImageSet
 from oodcert.errors import InputError
 from oodcert.evidence import Provenance, read_evidence, write_evidence
 from oodcert.faults import explained
 from oodcert.gpus import take_gpu
-from oodcert.pieces import folder_of, mark_of
+from oodcert.pieces import code_of, folder_of, mark_of
 
 
 @contextmanager
@@ -35,11 +34,12 @@ def job(snakemake):
                 yield
         except Exception as error:
             text = str(error) if isinstance(error, InputError) else explained(error)
-            if text is None:
-                traceback.print_exc(file=log)
-                raise
             with suppress(OSError):  # the disk of the log may be the one that is full
-                print(f"\nError: {text}", file=log)
+                if not isinstance(error, InputError):
+                    traceback.print_exc(file=log)
+                print(f"\nError: {text or error}", file=log)
+            if text is None:
+                raise
             sys.exit(f"Error in rule {snakemake.rule}: {text}")
 
 
@@ -94,7 +94,8 @@ def run_evaluation(snakemake, name):
     """The body of every evaluation script: parts and sets in, evidence and sidecar out.
 
     name: "module.function" of oodcert.evaluations. Evaluations that can be cut are computed in pieces, which a job that
-    was interrupted does not compute again; of a job for one shard, the output is that of its images.
+    was interrupted does not compute again, and which stay until the run is finished; of a job for one shard, the output
+    is that of its images.
     """
     with job(snakemake):
         params, config = dict(snakemake.params.items()), snakemake.config
@@ -115,12 +116,14 @@ def run_evaluation(snakemake, name):
         evaluate = getattr(import_module(f"oodcert.evaluations.{module}"), function)
         rows, folder, against = snakemake.output.rows, folder_of(snakemake.output.rows), snakemake.input.get("against")
         if function in SETS:
-            stages = pieces(config, function, method, snakemake.wildcards.get("shard"))
+            shard = snakemake.wildcards.get("shard")
+            stages = pieces(config, function, method, shard)
             mark = mark_of(provenance, device, evaluation=function, method=method)
             against = read_evidence(against) if against else None
             frame, facts = in_pieces(evaluate, evaluation, stages, folder, mark, against)
+            if shard:
+                facts |= {"content": content(config, function, method, shard), "code": code_of(params["networks"])}
         else:
             frame = evaluate(evaluation)
             facts = {"network_calls": evaluation.calls}
         write_evidence(frame, rows, provenance, device=device, **facts)
-        shutil.rmtree(folder, ignore_errors=True)

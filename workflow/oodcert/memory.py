@@ -4,6 +4,8 @@ import sys
 
 import torch
 
+from oodcert.errors import InputError
+
 
 def is_out_of_memory(error):
     """Whether an exception says that memory, a GPU's or the machine's, did not suffice for a tensor."""
@@ -17,19 +19,25 @@ def fitting(compute):
 
     compute: callable from a batch, anything with a length that can be sliced, to a tensor with a row each, or a dict of
     such tensors. An image's row does not depend on the others of its batch, but for what float rounding does with
-    batches of another size. Raises what compute does where a single image does not fit.
+    batches of another size. Raises what compute does where a single image does not fit, and InputError where compute
+    has changed a batch in place before memory gave out.
     """
     largest = sys.maxsize
 
     def computed(batch):
         nonlocal largest
         while True:
-            size = min(largest, len(batch))
+            size, version = min(largest, len(batch)), getattr(batch, "_version", None)
             try:
                 return _joined([compute(batch[start : start + size]) for start in range(0, len(batch), size)])
             except RuntimeError as error:
                 if size == 1 or not is_out_of_memory(error):
                     raise
+            if getattr(batch, "_version", None) != version:
+                raise InputError(
+                    f"Memory does not suffice for a batch of {size}, and the network changes its input in place, so "
+                    "that parts of it can't be tried: give a smaller batch size, or let the network work on a copy."
+                )
             largest = -(-size // 2)
             print(f"Memory does not suffice for batches of {size}: going on with {largest}.", file=sys.stderr)
             if torch.cuda.is_available():

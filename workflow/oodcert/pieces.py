@@ -4,6 +4,7 @@ import hashlib
 import json
 import shutil
 import sys
+from importlib.util import find_spec
 from pathlib import Path
 
 import numpy as np
@@ -34,16 +35,25 @@ def folder_of(path):
 
 
 def mark_of(provenance, device, **what):
-    """What a piece rests on, as one SHA-256: its settings, inputs, packages, the library's code, and `what`."""
+    """What a piece rests on, as one SHA-256: its settings, inputs, packages, code, and `what`."""
     record = provenance.record()
-    code = {str(path.relative_to(CODE)): sha256(path) for path in sorted(CODE.rglob("*.py"))}
-    content = {
-        **what,
-        "device": device,
-        "code": code,
-        **{key: record[key] for key in ("settings", "inputs", "packages")},
-    }
+    content = {**what, "device": device, "code": code_of(provenance.settings["networks"])}
+    content |= {key: record[key] for key in ("settings", "inputs", "packages")}
     return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
+
+
+def code_of(networks):
+    """The SHA-256 of the library's files and of the modules of networks of one's own, though not of what these import.
+
+    networks: part -> entry of the config.
+    """
+    files = {str(path.relative_to(CODE)): path for path in CODE.rglob("*.py")}
+    for spec in networks.values():
+        if spec.get("name") == "own":
+            module = spec["network"].split(":")[0]
+            files[module] = Path(find_spec(module).origin)
+    content = json.dumps({name: sha256(files[name]) for name in sorted(files)})
+    return hashlib.sha256(content.encode()).hexdigest()
 
 
 def save_piece(path, rows, mark, **facts):
@@ -95,43 +105,57 @@ def _ranks(column, sets):
     return pd.factorize(column)[0]
 
 
-def gather(shards, path, evaluation, sets):
-    """Writes the evidence of an evaluation from that of all its shards, paths in order.
+def gather(shards, path, evaluation, sets, settings):
+    """Writes the evidence of an evaluation from that of all its shards.
 
-    Raises InputError where a shard is damaged, or rests on other settings, inputs or packages than the first.
+    shards: path -> what it should hold (see oodcert.cutting.content), in order. settings: those of the evaluation.
+    Raises InputError where a shard is damaged, holds something else, is of other settings, or where the inputs,
+    packages or code of two differ.
     """
-    records = [_record(shard) for shard in shards]
-    first, inputs = records[0], {}
-    for shard, record in zip(shards, records, strict=True):
+    records, inputs, first = {}, {}, None
+    for shard, content in shards.items():
+        record = records[shard] = _record(shard)
+        first = first or record
+        expected = {
+            "content": content,
+            "settings": json.loads(json.dumps(settings)),
+            "inputs": {name: inputs.get(name, checksum) for name, checksum in record["inputs"].items()},
+            "packages": first["packages"],
+            "code": first.get("code"),
+        }
+        for key, value in expected.items():
+            if record.get(key) != value:
+                raise InputError(
+                    f"{shard} has other {key} than this run or the shards before it: delete {Path(shard).parent} and "
+                    "run again."
+                )
         inputs |= record["inputs"]
-        for key, one, other in (
-            *((key, record[key], first[key]) for key in ("settings", "packages")),
-            ("inputs", record["inputs"], {name: inputs[name] for name in record["inputs"]}),
-            ("inputs", {name: first["inputs"].get(name, inputs[name]) for name in inputs}, inputs),
-        ):
-            if one != other:
-                raise InputError(f"{shard} rests on other {key} than {shards[0]}: delete both and run again.")
-    rows = ordered(read_evidence(shards), evaluation, sets)
-    code = {(record["commit"], record["dirty"]) for record in records}
-    commit, dirty = code.pop() if len(code) == 1 else (None, None)
+    versions = {(record["commit"], record["dirty"]) for record in records.values()}
+    commit, dirty = versions.pop() if len(versions) == 1 else (None, None)
     write_evidence(
-        rows,
+        ordered(read_evidence(shards), evaluation, sets),
         path,
         Provenance(first["settings"]),
         inputs=inputs,
         commit=commit,
         dirty=dirty,
         packages=first["packages"],
-        device=", ".join(sorted({record["device"] for record in records})),
-        wall_seconds=round(sum(record["wall_seconds"] for record in records), 2),
-        network_calls=sum(record["network_calls"] for record in records),
+        device=", ".join(sorted({record["device"] for record in records.values()})),
+        wall_seconds=round(sum(record["wall_seconds"] for record in records.values()), 2),
+        network_calls=sum(record["network_calls"] for record in records.values()),
     )
 
 
-def remove_leftovers(results):
-    """Removes shards and pieces that runs with other settings left in a run's folder, once all evidence is there."""
-    for folder in (Path(results) / "shards", *Path(results).rglob(".*.pieces")):
-        shutil.rmtree(folder, ignore_errors=True)
+def remove_leftovers(results, evidence):
+    """Removes what led to the evidence of a finished run: its pieces, those of its shards, checkpoints of trainings.
+
+    results: the run's folder; evidence: paths in it.
+    """
+    for path in map(Path, evidence):
+        shutil.rmtree(folder_of(path), ignore_errors=True)
+        shutil.rmtree(Path(results) / "shards" / path.parent.name / path.stem, ignore_errors=True)
+        if path.parent.name == "training":
+            (Path(results) / "models" / f"{path.stem}.checkpoint").unlink(missing_ok=True)
 
 
 def _record(shard):

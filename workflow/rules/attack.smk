@@ -17,7 +17,7 @@ rule attack_linf:
     threads: config["threads"]
     resources:
         mem_mb=growing(2000 + CUDA_MB),
-        runtime=1440,
+        runtime=growing(1440),
         gpu=GPU,
     params:
         **EVALUATION_JOB,
@@ -48,7 +48,7 @@ rule sanity:
     threads: config["threads"]
     resources:
         mem_mb=growing(2000 + CUDA_MB),
-        runtime=1440,
+        runtime=growing(1440),
         gpu=GPU,
     params:
         **EVALUATION_JOB,
@@ -107,7 +107,7 @@ rule attack_l2:
     threads: config["threads"]
     resources:
         mem_mb=growing(2000 + CUDA_MB),
-        runtime=1440,
+        runtime=growing(1440),
         gpu=GPU,
     params:
         **EVALUATION_JOB,
@@ -136,7 +136,7 @@ rule attack_id:
     threads: config["threads"]
     resources:
         mem_mb=growing(2000 + CUDA_MB),
-        runtime=1440,
+        runtime=growing(1440),
         gpu=GPU,
     params:
         **EVALUATION_JOB,

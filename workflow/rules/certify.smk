@@ -18,7 +18,7 @@ rule certify_l2:
     threads: config["threads"]
     resources:
         mem_mb=growing(2000 + CUDA_MB),
-        runtime=1440,
+        runtime=growing(1440),
         gpu=GPU,
     params:
         **EVALUATION_JOB,
@@ -46,7 +46,7 @@ rule certify_id:
     threads: config["threads"]
     resources:
         mem_mb=growing(2000 + CUDA_MB),
-        runtime=1440,
+        runtime=growing(1440),
         gpu=GPU,
     params:
         **EVALUATION_JOB,

@@ -41,7 +41,7 @@ try:
     config = available(config, trains=bool(TRAINED))
     if workflow.is_main_process:
         check_counts(config)
-        check_writable(".", "data", "results", "figures", "logs")
+        check_writable(".", "results", "figures", "logs")
 except InputError as error:
     raise WorkflowError(str(error))
 if workflow.is_main_process:

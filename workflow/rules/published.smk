@@ -16,7 +16,7 @@ rule published:
     threads: config["threads"]
     resources:
         mem_mb=growing(8000 + CUDA_MB),
-        runtime=1440,
+        runtime=growing(1440),
         gpu=GPU,
     params:
         **EVALUATION_JOB,

@@ -24,7 +24,7 @@ rule train:
     threads: config["threads"]
     resources:
         mem_mb=growing(6000 + CUDA_MB),
-        runtime=1440,
+        runtime=growing(1440),
         gpu=GPU,
     params:
         **NETWORK_JOB,

@@ -1,10 +1,18 @@
+from pathlib import Path
+
+from oodcert.cutting import content
 from oodcert.jobs import job
 from oodcert.pieces import gather
 
 with job(snakemake):
+    config, evaluation = snakemake.config, snakemake.wildcards.evaluation
     gather(
-        snakemake.input.rows,
+        {
+            path: content(config, evaluation, snakemake.wildcards.method, Path(path).stem)
+            for path in snakemake.input.rows
+        },
         snakemake.output.rows,
-        snakemake.wildcards.evaluation,
-        ["id", *snakemake.config["data"]["ood"]],
+        evaluation,
+        ["id", *config["data"]["ood"]],
+        snakemake.params.settings,
     )

@@ -6,5 +6,5 @@ from oodcert.pieces import remove_leftovers
 
 with job(snakemake):
     results = Path(snakemake.output[0]).parent
-    remove_leftovers(results)
     write_manifest(results, snakemake.params.config, snakemake.input)
+    remove_leftovers(results, [path for path in snakemake.input if path.endswith(".parquet")])

@@ -13,17 +13,15 @@ with job(snakemake):
     provenance = Provenance(params, [*snakemake.input.sets, *snakemake.input.parts])
     sets = load_sets(snakemake.input.sets, params)
     weights = Path(snakemake.output.weights)
-    checkpoint = weights.with_suffix(".checkpoint")
     module, curve = train_part(
         snakemake.wildcards.part,
         load_parts(snakemake.input.parts, params),
         sets["id_train"],
         sets["outliers"],
         device=device,
-        checkpoint=checkpoint,
+        checkpoint=weights.with_suffix(".checkpoint"),
         **{key: params[key] for key in ("networks", "num_classes", "settings", "seed")},
     )
     save_part(module, weights)
     write_json(provenance.record(device=device, sha256=sha256(weights)), sidecar(weights))
     write_evidence(curve.assign(part=snakemake.wildcards.part), snakemake.output.curve, provenance, device=device)
-    checkpoint.unlink(missing_ok=True)

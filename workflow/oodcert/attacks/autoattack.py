@@ -24,6 +24,16 @@ def autoattack(network, images, labels, epsilon, *, version, iterations, queries
     The full budget is 100 iterations, 5000 Square queries and 20 EOT draws: less is a weaker attack and must be said.
     Raises InputError where the network has too few classes for the DLR loss.
     """
+    found = []
+    for x, y in zip(images.split(batch_size), labels.split(batch_size), strict=True):
+        attack = _attack(network, x, epsilon, version, iterations, queries, eot, seed)
+        found.append((_individual if version == "standard" else _strongest_points)(attack, x, y, seed))
+    return {
+        name: tuple(map(torch.cat, zip(*(one[name] for one in found), strict=True))) for name in AUTOATTACK[version]
+    }
+
+
+def _attack(network, images, epsilon, version, iterations, queries, eot, seed):
     from pyautoattack import AutoAttack
 
     with torch.no_grad():
@@ -44,20 +54,11 @@ def autoattack(network, images, labels, epsilon, *, version, iterations, queries
         part.n_target_classes = min(part.n_target_classes, classes - 1)
     attack.square.n_queries = queries
     attack.apgd.eot_iter = eot
-
-    found = []
-    for x, y in zip(images.split(batch_size), labels.split(batch_size), strict=True):
-        found.append(
-            _individual(attack, x, y, seed) if version == "standard" else _strongest_points(attack, x, y, seed)
-        )
-    return {
-        name: tuple(map(torch.cat, zip(*(one[name] for one in found), strict=True))) for name in AUTOATTACK[version]
-    }
+    return attack
 
 
 def _individual(attack, images, labels, seed):
     torch.manual_seed(seed)
-    attack.attacks_to_run = [*AUTOATTACK["standard"]]
     found = attack.run_standard_evaluation_individual(images, labels, batch_size=len(images))
     return {name: (points, predictions != labels) for name, (points, predictions) in found.items()}
 

@@ -38,4 +38,4 @@ def _present(run):
     figures = figures_of(run.folder)
     names = {str(path.relative_to(run.folder)) for path in run.folder.rglob("*") if not path.is_dir()}
     names |= {f"figures/{path.relative_to(figures)}" for path in figures.rglob("*") if not path.is_dir()}
-    return {name for name in names if name.split("/")[0] not in IGNORED}
+    return {name for name in names if name.split("/")[0] not in IGNORED and ".pieces/" not in name}

@@ -19,7 +19,7 @@ from oodcert.figures import read_examples
 from oodcert.files import sha256
 from oodcert.manifest import LOCAL, NAME, digest, figures_of, located, read_manifest
 
-IGNORED = (NAME, "models", "audit")  # of a run's folder, what no manifest lists: itself, weights, audits
+IGNORED = (NAME, "models", "shards", "audit")  # of a run's folder, what no manifest lists
 
 
 @dataclass(frozen=True)

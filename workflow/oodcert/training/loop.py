@@ -62,7 +62,7 @@ def fit(module, loss, data, settings, *, optimizer, milestones, decay, seed, che
     So a training that was interrupted resumes without any generator's state, to the same bits: checkpoint, a path, is
     written after an epoch, at most every CHECKPOINT_EVERY seconds, and read at the start if its fingerprint (data,
     settings, seed, initial states, torch's version) fits; otherwise it is ignored with a line on stderr. It is left
-    behind at the end: the caller removes it once the trained weights are on disk, so that no moment loses both.
+    behind at the end: the caller removes it once the trained weights are safe, so that no moment loses both.
 
     On a GPU the loss is computed in bfloat16 where torch's autocast finds it safe. autocast=False keeps float32, as
     training on interval bounds needs: bfloat16 steps by 0.004 below 1, nearly half of the usual epsilon of 0.01.

@@ -1,4 +1,4 @@
-"""Draws docs/scaling.png: the committed measurements of benchmarks/scaling.py, and a model of the paper's profile."""
+"""Draws docs/scaling.png and writes the table of docs/operations.md, from what was measured and the configs."""
 
 import json
 from math import ceil
@@ -7,16 +7,50 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
+from oodcert import cost
 from oodcert.config import read_configs
-from oodcert.cost import BACKWARD, evaluations
-from oodcert.cutting import cells
+from oodcert.cutting import SETS, pieces, shards
 from oodcert.figures.guaranteed import CONFIG
 from oodcert.figures.style import WIDTH, new_figure, save, style
+from oodcert.files import atomic
 
 ROOT = Path(__file__).parents[1]
+PAGE = ROOT / "docs/operations.md"
 MEASURED = ROOT / "results/reference/benchmarks/scaling.json"
-RATE = 10_000  # images a second of one GPU through all of DISTRO: what is aimed at, measured nowhere
+RATES = {"classifier": 30_000, "discriminator": 60_000, "denoiser": 10_000}  # images a second of a GPU: assumed
 EVALUATION, METHOD = "certify_l2", "distro"
+START, END = "<!-- table by docs/operations.py -->\n", "<!-- end -->"
+
+
+def paper():
+    return read_configs([ROOT / "config/paper.yaml"])
+
+
+def hours(config):
+    """A row per job and part, as of oodcert.cost.passes, with the column hours: on one GPU at RATES."""
+    rows = cost.passes(cost.jobs(config))
+    return rows.assign(hours=cost.hours(rows, RATES))
+
+
+def sizes(config):
+    """The table of a profile, a row per rule, in Markdown."""
+    own, rows = hours(config), []
+    for rule, part in own.groupby("rule", sort=False):
+        methods = config["methods"] if rule in SETS else ()
+        jobs = [shards(config | {"shards": 64}, rule, method) for method in methods]
+        cuts = [pieces(config, rule, method) for method in methods]
+        rows.append(
+            {
+                "rule": rule,
+                "jobs": part["job"].nunique(),
+                "with shards: 64": sum(len(one) for stages in jobs for one in stages.values()) or "not cut",
+                "pieces": sum(len(one) for stages in cuts for one in stages.values()) or "",
+                "GPU hours": f"{part['hours'].sum():,.1f}",
+                "of the longest job": f"{part.groupby('job')['hours'].sum().max():,.1f}",
+            }
+        )
+    rows.append({"rule": "all", "GPU hours": f"{own['hours'].sum():,.0f}"})
+    return pd.DataFrame(rows).astype(object).fillna("").to_markdown(index=False, disable_numparse=True)
 
 
 def modelled(shards, workers, work, start, overhead):
@@ -32,14 +66,6 @@ def constants(runs):
     return float(alone["idle_seconds"].median()), float(overhead.median()), float(alone["work_seconds"].median())
 
 
-def paper_work():
-    """(seconds, cells) of the paper's l2 certification of DISTRO on one GPU at RATE."""
-    config = read_configs([ROOT / "config/paper.yaml"])
-    passes = evaluations(config)[EVALUATION](config, config["methods"][METHOD])[-1]
-    images = max(forward + BACKWARD * backward for forward, backward in passes.values())
-    return images / RATE, sum(map(len, cells(config, EVALUATION, METHOD).values()))
-
-
 def draw(runs, settings):
     start, overhead, work = constants(runs)
     with style(CONFIG):
@@ -53,14 +79,15 @@ def draw(runs, settings):
         here.set(xlabel="shards", ylabel="wall time (s)", ylim=(0, None))
         here.set_title(f"{settings['profile']}, {settings['evaluation']} of {settings['method']}")
         here.legend()
-        seconds, most = paper_work()
+        rows = hours(paper())
+        seconds = 3600 * rows[(rows["rule"] == EVALUATION) & (rows["job"] == METHOD)]["hours"].sum()
         gpus = np.array([1, 2, 4, 8, 16, 32, 64])
         for count in (8, 64, 512):
-            times = [modelled(min(count, most), number, seconds, start, overhead) / 3600 for number in gpus]
+            times = [modelled(count, number, seconds, start, overhead) / 3600 for number in gpus]
             there.plot(gpus, times, ".--", label=f"{count} shards")
         there.plot(gpus, seconds / 3600 / gpus, "k:", label="work alone")
         there.set(xscale="log", yscale="log", xlabel="GPUs", ylabel="wall time (h)", xticks=gpus, xticklabels=gpus)
-        there.set_title(f"MODEL, not measured: paper, {EVALUATION} of DISTRO\nat {RATE:,} images/s a GPU")
+        there.set_title(f"MODEL, not measured: paper, {EVALUATION} of {METHOD}\nat the assumed rates")
         there.minorticks_off()
         there.legend()
     return figure
@@ -70,6 +97,9 @@ def main():
     record = json.loads(MEASURED.read_text())
     runs = pd.DataFrame(record["runs"])
     save(draw(runs, record["settings"]), ROOT / "docs/scaling", dpi=200)
+    before, rest = PAGE.read_text().split(START)
+    with atomic(PAGE) as temporary:
+        temporary.write_text(before + START + "\n" + sizes(paper()) + "\n\n" + END + rest.split(END)[1])
     start, overhead, work = constants(runs)
     print(f"start {start:.1f} s, a job {overhead:.1f} s, work {work:.1f} s")
 
