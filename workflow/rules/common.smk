@@ -78,15 +78,13 @@ EVALUATION_JOB = dict(
 SHARDS = config["shards"]
 
 # On this machine as many jobs at a time as its GPUs take; on a cluster each job asks for a GPU.
-LOCAL_GPUS = (
-    len(visible_gpus()) if workflow.local_exec and config["device"] != "cpu" else None
-)
+on_cluster = workflow.resource_settings.nodes is not None
+LOCAL_GPUS = None if on_cluster or config["device"] == "cpu" else len(visible_gpus())
 GPU = int(
     config["device"] == "cuda" or (config["device"] == "auto" and LOCAL_GPUS != 0)
 )
-if LOCAL_GPUS is not None and workflow.global_resources.get("gpu") is None:
-    places = LOCAL_GPUS * config["jobs_per_gpu"]
-    workflow.register_resource("gpu", max(1, places))
+if LOCAL_GPUS is not None and "gpu" not in workflow.resource_settings.resources:
+    workflow.register_resource("gpu", max(1, LOCAL_GPUS * config["jobs_per_gpu"]))
 
 
 CUDA_MB = 4000 * GPU  # of the host's memory, which the libraries of a GPU job take
