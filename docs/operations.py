@@ -42,7 +42,7 @@ def sizes(config):
         rows.append(
             {
                 "rule": rule,
-                "jobs": part["job"].nunique(),
+                "jobs": str(part["job"].nunique()),
                 "with shards: 64": sum(len(one) for stages in jobs for one in stages.values()) or "not cut",
                 "pieces": sum(len(one) for stages in cuts for one in stages.values()) or "",
                 "GPU hours": f"{part['hours'].sum():,.1f}",
@@ -50,7 +50,7 @@ def sizes(config):
             }
         )
     rows.append({"rule": "all", "GPU hours": f"{own['hours'].sum():,.0f}"})
-    return pd.DataFrame(rows).astype(object).fillna("").to_markdown(index=False, disable_numparse=True)
+    return pd.DataFrame(rows).fillna("").to_markdown(index=False, disable_numparse=True)
 
 
 def modelled(shards, workers, work, start, overhead):
@@ -69,16 +69,16 @@ def constants(runs):
 def draw(runs, settings):
     start, overhead, work = constants(runs)
     with style(CONFIG):
-        figure = new_figure(WIDTH, 3.0)
+        figure = new_figure(WIDTH, 3.2)
         here, there = figure.subplots(1, 2)
         for (workers, part), marker in zip(runs.groupby("workers"), "osD^", strict=False):
-            (line,) = here.plot(part["shards"], part["seconds"], marker, label=f"measured, {workers} at a time")
+            (line,) = here.plot(part["shards"], part["seconds"], marker, label=f"{workers} at a time")
             counts = np.arange(1, part["shards"].max() + 1)
             times = [modelled(count, workers, work, start, overhead) for count in counts]
-            here.plot(counts, times, "--", color=line.get_color(), label=f"model, {workers} at a time")
+            here.plot(counts, times, "--", color=line.get_color(), label="its model")
         here.set(xlabel="shards", ylabel="wall time (s)", ylim=(0, None))
-        here.set_title(f"{settings['profile']}, {settings['evaluation']} of {settings['method']}")
-        here.legend()
+        here.set_title(f"measured:\n{settings['profile']}, {settings['evaluation']} of {settings['method']}")
+        here.legend(loc="lower right", ncols=2)
         rows = hours(paper())
         seconds = 3600 * rows[(rows["rule"] == EVALUATION) & (rows["job"] == METHOD)]["hours"].sum()
         gpus = np.array([1, 2, 4, 8, 16, 32, 64])
@@ -87,7 +87,8 @@ def draw(runs, settings):
             there.plot(gpus, times, ".--", label=f"{count} shards")
         there.plot(gpus, seconds / 3600 / gpus, "k:", label="work alone")
         there.set(xscale="log", yscale="log", xlabel="GPUs", ylabel="wall time (h)", xticks=gpus, xticklabels=gpus)
-        there.set_title(f"MODEL, not measured: paper, {EVALUATION} of {METHOD}\nat the assumed rates")
+        there.set_title(f"MODEL, not measured:\npaper, {EVALUATION} of {METHOD}")
+        there.yaxis.set_major_formatter("{x:g}")
         there.minorticks_off()
         there.legend()
     return figure
