@@ -209,7 +209,9 @@ def test_a_second_run_in_the_same_folder_is_refused_and_the_first_one_goes_on(tm
     while not list(tmp_path.glob(".snakemake/locks/*")):
         assert first.poll() is None
         time.sleep(0.05)
+    first.send_signal(signal.SIGSTOP)  # for as long as the other one takes to start
     code, output = snakemake(tmp_path, "--cores", "1", "data/tiny/id_test.npz", config=config)
+    first.send_signal(signal.SIGCONT)
     assert code != 0 and "no other Snakemake process" in output
     assert "steps (100%) done" in first.communicate()[0] and first.returncode == 0
 
