@@ -42,7 +42,10 @@ def in_pieces(function, evaluation, stages, folder, mark, against=None):
 
 
 def narrowed(evaluation, piece):
-    """The evaluations of one piece, one a quantity: of images start to stop - 1 of the sets that it names."""
+    """The evaluations of one piece, one a quantity: of images start to stop - 1 of the sets that it names.
+
+    A quantity of published gets whole sets, for it chooses its images itself (D6).
+    """
     return [
         replace(
             evaluation,
