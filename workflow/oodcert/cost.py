@@ -297,8 +297,8 @@ def _deployed(config, composition, images, batch_size=None):
 def _sampled(config, images, stages):
     """Passes of noise draws of one set: of at most stages[-1] an image, in full batches but for the last.
 
-    With several stages, and in one piece, a batch is short only where every image under way has come to the end of its stage, so at most
-    one a stage.
+    With several stages, and in one piece, a batch is short only where every image under way has come to the end of its
+    stage, so at most one a stage.
     """
     size = config["evaluation"]["batch_size"]
     return (images * stages[-1] + len(stages) * (size - 1)) // size * size
