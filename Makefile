@@ -26,7 +26,7 @@ test: lint
 test-kills: $(READY) # a whole run on tiny settings, killed twelve times
 	OODCERT_KILLS=12 $(BIN)/pytest tests/test_workflow.py -k killed
 
-test-slurm: $(READY) # as root, on Debian: installs Slurm, runs the workflow on one node of it; more than half an hour
+test-slurm: $(READY) # as root, on Debian: installs Slurm, runs the workflow on one node of it; an hour or more
 	TEST_SLURM=install $(BIN)/pytest tests/test_slurm.py
 
 lint: $(READY)
