@@ -28,6 +28,7 @@ from oodcert.data.sources import (
 )
 from oodcert.errors import InputError
 from oodcert.faults import check_writable
+from oodcert.fork_server import start
 from oodcert.gpus import visible_gpus
 from oodcert.imports import imported, networks_of, remote_files, trained
 from oodcert.manifest import LOCAL
@@ -169,6 +170,12 @@ def evidence(*evaluations):
         evaluation=evaluations,
         method=config["methods"],
     )
+
+
+onstart:
+    # on a cluster jobs start elsewhere; with conda or a container, in other Pythons
+    if not on_cluster and not workflow.deployment_settings.deployment_method:
+        start()
 
 
 wildcard_constraints:

@@ -1,3 +1,7 @@
+from oodcert.fork_server import hand_over
+
+hand_over(snakemake, __file__)
+
 from pathlib import Path
 
 from oodcert.audit import audit

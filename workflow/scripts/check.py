@@ -1,3 +1,7 @@
+from oodcert.fork_server import hand_over
+
+hand_over(snakemake, __file__)
+
 from oodcert.checks import check_order, require
 from oodcert.evidence import read_evaluations
 from oodcert.files import atomic

@@ -1,3 +1,7 @@
+from oodcert.fork_server import hand_over
+
+hand_over(snakemake, __file__)
+
 import numpy as np
 
 from oodcert.files import atomic
