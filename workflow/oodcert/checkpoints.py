@@ -11,6 +11,7 @@ from oodcert.files import atomic
 from oodcert.networks import build_network
 from oodcert.networks.denoiser import DiffusionDenoiser, PatchUNet, cosine_schedule
 from oodcert.networks.load import load_network, load_weights, mismatches
+from oodcert.networks.mlp_denoiser import ResidualMLP
 from oodcert.networks.published import load_checkpoint
 from oodcert.parts import declared, known_parts
 
@@ -27,8 +28,11 @@ def build_part(part, networks, image_shape, num_classes):
         spec = networks["denoiser"]
         if spec.get("name") == "published":
             return build_network(spec, image_shape, None)
-        unet = PatchUNet(image_shape, spec["channels"], spec["patch"])
-        return DiffusionDenoiser(unet, cosine_schedule(spec["timesteps"]))
+        if spec.get("name") == "mlp":
+            noise_model = ResidualMLP(image_shape, spec["width"])
+        else:
+            noise_model = PatchUNet(image_shape, spec["channels"], spec["patch"])
+        return DiffusionDenoiser(noise_model, cosine_schedule(spec["timesteps"]))
     if part == "discriminator":
         return build_network(networks["discriminator"], image_shape, 1)
     outputs = num_classes + declared(part).extra_outputs

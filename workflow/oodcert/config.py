@@ -240,8 +240,10 @@ def _check_published(config):
 
 
 def _check_denoiser(config):
-    """Whether the images divide into the denoiser's patches, and the patches' grid into its levels."""
+    """Whether the images divide into the patches of a UNet, and the patches' grid into its levels."""
     denoiser, (_, height, width) = config["networks"]["denoiser"], config["data"]["image_shape"]
+    if "name" in denoiser:
+        return
     patch, levels = denoiser["patch"], len(denoiser["channels"])
     if height % patch or width % patch:
         raise InputError(

@@ -1,6 +1,8 @@
 """Diffusion denoisers: a small UNet of diffusers, and the denoise-once rule."""
 
-from math import sqrt
+from bisect import bisect_left
+from functools import cached_property
+from math import exp, log, sqrt
 
 import numpy as np
 import torch
@@ -43,7 +45,8 @@ class PatchUNet(nn.Module):
 class DiffusionDenoiser(nn.Module):
     """Denoises in one step of a diffusion model (Carlini et al. 2023): denoiser(noisy, sigma) -> images in [0, 1].
 
-    noise_model: module (x_t, timestep) -> predicted noise, in the [-1, 1] scale; alphas_cumprod: ᾱ_t, decreasing, [T].
+    noise_model: module (x_t [N, C, H, W], timestep [N] or [1]) -> predicted noise, in the [-1, 1] scale;
+    alphas_cumprod: ᾱ_t, decreasing, [T].
     """
 
     def __init__(self, noise_model, alphas_cumprod):
@@ -57,18 +60,21 @@ class DiffusionDenoiser(nn.Module):
         Noise sigma in [0, 1] is 2 sigma in [-1, 1]; log sqrt((1 - ᾱ_t) / ᾱ_t) is interpolated linearly in t.
         Raises InputError where the schedule does not reach sigma.
         """
-        levels = (0.5 * ((1 - self.alphas_cumprod) / self.alphas_cumprod).sqrt()).log().cpu()
-        target = torch.tensor(float(sigma), dtype=torch.float64).log()
-        above = int(torch.searchsorted(levels, target))
+        levels, target = self._levels, log(sigma)
+        above = bisect_left(levels, target)
         if above == 0 or above == len(levels):
-            low, high = levels[0].exp().item(), levels[-1].exp().item()
+            low, high = exp(levels[0]), exp(levels[-1])
             raise InputError(f"The denoiser's schedule covers sigma from {low:.4g} to {high:.4g}, not {sigma}.")
-        step = (target - levels[above - 1]) / (levels[above] - levels[above - 1])
-        return above - 1 + step.item()
+        return above - 1 + (target - levels[above - 1]) / (levels[above] - levels[above - 1])
+
+    @cached_property
+    def _levels(self):
+        """log sigma of every timestep, in [0, 1] pixels: once, for forward asks at every pass."""
+        return (0.5 * ((1 - self.alphas_cumprod) / self.alphas_cumprod).sqrt()).log().tolist()
 
     def forward(self, noisy, sigma):
         """noisy [N, C, H, W]: images plus N(0, sigma² I) noise in the [0, 1] scale, unclipped."""
-        timestep = torch.full((noisy.shape[0],), self.timestep(sigma), device=noisy.device)
+        timestep = torch.full((1,), self.timestep(sigma), device=noisy.device)
         signal = 1 / sqrt(1 + (2 * sigma) ** 2)
         scaled = signal * (2 * noisy - 1)
         clean = (scaled - sqrt(1 - signal**2) * self.noise_model(scaled, timestep)) / signal
