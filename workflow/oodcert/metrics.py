@@ -1,8 +1,10 @@
 """Detection metrics: ID positive, higher score = more in-distribution."""
 
+from functools import lru_cache
+
 import numpy as np
 import pandas as pd
-from sklearn.metrics import average_precision_score, roc_auc_score
+from sklearn.metrics import auc, average_precision_score, roc_curve
 
 from oodcert.errors import InputError
 
@@ -29,10 +31,18 @@ def ood_metrics(id_scores, ood_scores, guaranteed=False):
                 f"{np.isnan(scores).sum()} of {scores.size} {name} scores are NaN: "
                 "no metric is defined for them. Check the network's outputs on these images."
             )
+    return dict(_metrics(id_scores.tobytes(), ood_scores.tobytes(), guaranteed))
+
+
+@lru_cache(maxsize=10_000)  # tables, figures and the audit of a run ask for the same ones again and again
+def _metrics(id_scores, ood_scores, guaranteed):
+    """The metrics of float64 scores, as bytes."""
+    id_scores, ood_scores = np.frombuffer(id_scores), np.frombuffer(ood_scores)
     ranks = np.unique(np.concatenate([id_scores, ood_scores]), return_inverse=True)[1]
     is_id = np.arange(ranks.size) < id_scores.size
+    false_positive, true_positive, _ = roc_curve(is_id, ranks)
     return {
-        "auc": float(roc_auc_score(is_id, ranks)),
+        "auc": float(auc(false_positive, true_positive)),
         "aupr": _worst_precision(id_scores, ood_scores) if guaranteed else float(average_precision_score(is_id, ranks)),
         "fpr95": false_positive_rate(id_scores, ood_scores, tpr=0.95),
     }
