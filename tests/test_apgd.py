@@ -1,5 +1,7 @@
 """Auto-PGD and monotone PGD: closed forms, the authors' package, and what does not depend on the batch."""
 
+from functools import partial
+
 import pytest
 import torch
 from torch.nn.functional import cross_entropy
@@ -12,16 +14,22 @@ from victims import IMAGES, Rounded, detector, linear_maximum, linear_score
 
 BOTH = pytest.mark.parametrize("attack", [apgd, monotone_pgd])
 NORMS = pytest.mark.parametrize("norm", ["linf", "l2"])
+ALL = pytest.mark.parametrize(
+    ("attack", "norm"),
+    [(partial(apgd, norm="linf"), "linf"), (partial(apgd, norm="l2"), "l2"), (monotone_pgd, "linf")],
+    ids=["apgd, linf", "apgd, l2", "monotone"],
+)
 
 
 def noisy(epsilon, seed=1):
     return IMAGES + epsilon * (2 * torch.rand(IMAGES.shape, generator=torch.Generator().manual_seed(seed)) - 1)
 
 
-@BOTH
-@pytest.mark.parametrize(("norm", "epsilon"), [("linf", 0.1), ("linf", 0.6), ("l2", 0.5), ("l2", 2.0)])
-def test_a_linear_score_reaches_its_closed_form_maximum(attack, norm, epsilon):
-    images, value = attack(linear_score, IMAGES, IMAGES, epsilon, iterations=50, norm=norm)
+@ALL
+@pytest.mark.parametrize("share", [0.2, 1.0])
+def test_a_linear_score_reaches_its_closed_form_maximum(attack, norm, share):
+    epsilon = share * {"linf": 0.6, "l2": 2.0}[norm]
+    images, value = attack(linear_score, IMAGES, IMAGES, epsilon, iterations=50)
     clean, best = linear_score(IMAGES), linear_maximum(epsilon, norm)
     assert (value <= best + 1e-4).all() and (value - clean >= 0.99 * (best - clean)).all()
     assert torch.allclose(linear_score(images), value)
@@ -72,20 +80,18 @@ def test_an_oscillating_sample_halves_its_step_and_the_others_do_not():
     assert torch.allclose(values(5)[3:], values(100)[3:])
 
 
-@BOTH
-@NORMS
+@ALL
 def test_no_attack_ends_below_its_start(attack, norm):
     objective, start = detector().raw_score, noisy(0.05)
     for iterations in (0, 1, 2, 7):
-        images, value = attack(objective, IMAGES, start, 0.3, iterations=iterations, norm=norm)
+        images, value = attack(objective, IMAGES, start, 0.3, iterations=iterations)
         begin = objective(projection(IMAGES, 0.3, norm)(start))
         assert (value >= begin).all() and torch.equal(objective(images), value)
 
 
-@NORMS
-def test_more_iterations_never_weaken_monotone_pgd(norm):
+def test_more_iterations_never_weaken_monotone_pgd():
     objective = detector().raw_score
-    values = [monotone_pgd(objective, IMAGES, IMAGES, 0.1, iterations=k, norm=norm)[1] for k in (0, 5, 20)]
+    values = [monotone_pgd(objective, IMAGES, IMAGES, 0.1, iterations=k)[1] for k in (0, 5, 20)]
     assert (values[1] >= values[0]).all() and (values[2] >= values[1]).all()
     assert (values[2] > values[0] + 1e-3).any()
 
@@ -97,22 +103,20 @@ def test_more_iterations_of_apgd_help_on_average(norm):
     assert values[0] < values[1] < values[2] + 1e-6
 
 
-@BOTH
-@NORMS
+@ALL
 def test_a_larger_ball_holds_a_stronger_attack(attack, norm):
     objective = detector().raw_score
     radii = [0.0, 0.02, 0.05, 0.1, 0.2] if norm == "linf" else [0.0, 0.1, 0.3, 0.6, 1.2]
-    values = [attack(objective, IMAGES, IMAGES, radius, iterations=30, norm=norm)[1].mean().item() for radius in radii]
+    values = [attack(objective, IMAGES, IMAGES, radius, iterations=30)[1].mean().item() for radius in radii]
     assert values == sorted(values) and values[0] == pytest.approx(objective(IMAGES).mean().item())
 
 
-@BOTH
-@NORMS
+@ALL
 @pytest.mark.parametrize("order", [[4], [5, 4, 3, 2, 1, 0]])
 def test_strength_depends_on_neither_batch_nor_order(attack, norm, order):
     objective = detector().raw_score
-    together = attack(objective, IMAGES, noisy(0.05), 0.1, iterations=20, norm=norm)
-    other = attack(objective, IMAGES[order], noisy(0.05)[order], 0.1, iterations=20, norm=norm)
+    together = attack(objective, IMAGES, noisy(0.05), 0.1, iterations=20)
+    other = attack(objective, IMAGES[order], noisy(0.05)[order], 0.1, iterations=20)
     for here, there in zip(together, other, strict=True):
         assert torch.allclose(here[order], there, atol=1e-6)
 
@@ -124,8 +128,7 @@ def test_a_hidden_gradient_leaves_the_attack_at_its_start(attack):
     assert torch.equal(images, IMAGES)
 
 
-@BOTH
-@NORMS
+@ALL
 @pytest.mark.parametrize(
     "objective",
     [
@@ -135,7 +138,7 @@ def test_a_hidden_gradient_leaves_the_attack_at_its_start(attack):
 )
 def test_nan_is_refused(attack, norm, objective):
     with pytest.raises(InputError, match=r"score or its gradient became NaN.*check the network's weights"):
-        attack(objective, IMAGES, IMAGES, 0.1, iterations=3, norm=norm)
+        attack(objective, IMAGES, IMAGES, 0.1, iterations=3)
 
 
 @BOTH

@@ -14,6 +14,7 @@ from oodcert.networks.denoiser import DiffusionDenoiser, cosine_schedule
 from oodcert.parts import Part
 
 DIGITS = read_config()
+UNET = {"channels": [16], "patch": 2, "timesteps": 1000}
 
 
 def changed(path, value, config=DIGITS):
@@ -91,12 +92,20 @@ def test_the_committed_configs_are_valid():
         ("evaluation.attack_l2.radii", [0.0], "Unknown config key at evaluation.attack_l2: 'radii'"),
         ("evaluation.attack_l2.sigmas", [0.25, 0.3], "attack_l2.sigmas = \\[0.25, 0.3\\] are not all among"),
         ("evaluation.attack_l2.sigmas", [], "attack_l2.sigmas = \\[\\]"),
-        ("networks.denoiser.patch", 3, "networks.denoiser.patch = 3 does not divide.*use a common divisor"),
         (
-            "networks.denoiser.channels",
-            [8] * 4,
+            "networks.denoiser",
+            {**UNET, "patch": 3},
+            "networks.denoiser.patch = 3 does not divide.*use a common divisor",
+        ),
+        (
+            "networks.denoiser",
+            {**UNET, "channels": [8] * 4},
             "networks.denoiser.channels = .* 4 levels.*4 x 4 patches 3 times.*fewer",
         ),
+        ("networks.denoiser.patch", 2, "networks.denoiser: the name 'patch' .*expects: name, width and timesteps"),
+        ("networks.denoiser", {**UNET, "width": 16}, "the name 'width' .*expects: channels, patch and timesteps"),
+        ("networks.denoiser.width", None, "lacks width at networks.denoiser"),
+        ("networks.denoiser.name", "unet", "networks.denoiser.name = 'unet'.*expects: mlp, or no name"),
         ("networks.denoiser.timesteps", 199, "networks.denoiser.timesteps = 199.*at least 200"),
         ("networks.classifier.name", "cnn5", "networks.classifier.name = 'cnn5'.*the name of a network"),
         ("networks.discriminator.name", "cnn", "networks.discriminator.name = 'cnn'.*expects: ibp_cnn_s.*batch norm"),
@@ -190,13 +199,14 @@ def test_unknown_keys_of_mixed_type_are_named():
 
 
 def test_the_denoiser_fits_the_width_too():
-    config = changed("data.image_shape", [3, 8, 12])
+    config = changed("data.image_shape", [3, 8, 12], changed("networks.denoiser", UNET))
     check_config(config)
     with pytest.raises(InputError, match=r"denoiser.patch = 8 .*height 8 and width 12"):
         check_config(changed("networks.denoiser.patch", 8, config))
     with pytest.raises(InputError, match="has 3 levels, which halve a grid of 4 x 6 patches 2 times"):
         check_config(changed("networks.denoiser.channels", [8, 8, 8], config))
-    check_config(changed("networks.denoiser.channels", [8, 8, 8]))
+    check_config(changed("networks.denoiser", {**UNET, "channels": [8, 8, 8]}))
+    check_config(changed("data.image_shape", [3, 8, 12]))
 
 
 def test_every_number_must_be_finite():

@@ -218,7 +218,7 @@ def _attack_l2(config, composition):
     radii = {0.0, *config["evaluation"]["certify_l2"]["radii"]}
     times = len(settings["sigmas"]) * len(config["data"]["ood"])
     padded = filled(images, max(1, config["evaluation"]["batch_size"] // settings["draws"]))
-    gradients = 2 * (1 + settings["restarts"]) * (1 + settings["iterations"])  # of two attacks
+    gradients = (1 + settings["restarts"]) * (1 + settings["iterations"])
     backward = times * (len(radii) - 1) * padded * settings["draws"] * gradients
     forward = backward + times * len(radii) * _sampled(config, images, [settings["n"]])
     rows = times * images * len(radii)

@@ -2,19 +2,19 @@
 
 import torch
 
-from oodcert.attacks.steps import direction, per_sample, projection, refuse_nan, unit, value_and_gradient
+from oodcert.attacks.steps import per_sample, projection, refuse_nan, unit, value_and_gradient
 
 
-def monotone_pgd(objective, images, start, epsilon, *, iterations, norm="linf", step=None, momentum=0.9):
-    """Ascends objective from start within ‖x' - x‖ ≤ epsilon, x' in [0, 1]; never returns less than it started with.
+def monotone_pgd(objective, images, start, epsilon, *, iterations, step=None, momentum=0.9):
+    """Ascends objective from start within ‖x' - x‖∞ ≤ epsilon, x' in [0, 1]; never returns less than it started with.
 
-    objective: callable [N, C, H, W] -> [N], differentiable, the same function at every call. norm: "linf" or "l2".
+    objective: callable [N, C, H, W] -> [N], differentiable, the same function at every call.
     Each sample has its own step (initially `step`, by default epsilon): a step that fails to improve is undone and
     halved, one that improves grows by a tenth. Gradients are normalised per sample, so results do not depend on the
     batch. A run of few iterations is the beginning of a longer one, so more iterations never give less. Returns
     (images, values [N]). Raises InputError if the objective or its gradient becomes NaN.
     """
-    project = projection(images, epsilon, norm)
+    project = projection(images, epsilon, "linf")
     best = project(start)
     value, gradient = value_and_gradient(objective, best)
     sums = [value.sum() + gradient.sum()]
@@ -22,7 +22,7 @@ def monotone_pgd(objective, images, start, epsilon, *, iterations, norm="linf", 
     steps = torch.full((len(best), 1, 1, 1), float(epsilon if step is None else step), device=best.device)
     for _ in range(iterations):
         velocity = momentum * velocity + unit(gradient)
-        trial = project(best + steps * direction(velocity, norm))
+        trial = project(best + steps * velocity.sign())
         trial_value, trial_gradient = value_and_gradient(objective, trial)
         sums.append(trial_value.sum() + trial_gradient.sum())
         better = per_sample(trial_value > value)
