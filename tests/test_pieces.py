@@ -67,6 +67,16 @@ def test_finished_pieces_are_not_computed_again(tmp_path):
     assert facts["network_calls"] == alone["network_calls"] == whole.calls
 
 
+def test_a_finished_piece_that_is_the_only_one_is_not_computed_again(tmp_path):
+    own, stages = settings_of(attack_linf, "plain"), pieces(cut_config(chunk=10**12), "attack_linf", "plain")
+    assert len(stages["all"]) == 1
+    (rows, facts), (again, same) = (
+        in_pieces(attack_linf, evaluation("plain", **own), stages, tmp_path, "mark") for _ in range(2)
+    )
+    pd.testing.assert_frame_equal(again, rows, check_exact=True)
+    assert facts == same
+
+
 def test_the_mark_depends_on_settings_inputs_device_and_piece(tmp_path):
     (tmp_path / "weights").write_text("a")
     base = mark_of(Provenance({"seed": 0, "networks": {}}, [tmp_path / "weights"]), "cpu", evaluation="sanity")

@@ -32,7 +32,7 @@ def in_pieces(function, evaluation, stages, folder, mark, against=None):
                     rows, calls = pd.concat(tables, ignore_index=True), sum(part.calls for part in parts)
                     save_piece(path, rows, own, network_calls=calls, wall_seconds=time.monotonic() - started)
                     kept = load_piece(path, own)
-                else:
+                elif not bar.disable:
                     bar.initial += 1
                 found.append(kept[0])
                 facts = {key: facts[key] + kept[1][key] for key in facts}
