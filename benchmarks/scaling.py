@@ -16,7 +16,7 @@ from oodcert.config import read_configs
 from oodcert.cutting import shards
 from oodcert.errors import InputError
 from oodcert.files import sha256
-from oodcert.methods import parts_of
+from oodcert.methods import computed_with, parts_of
 
 ROOT = Path(__file__).parents[1]
 EVALUATION = "certify_l2"
@@ -30,7 +30,9 @@ def main(argv=None):
     options = made.parse_args(argv)
     config = read_configs([options.config])
     profile, method = config["profile"], options.method
-    parts = [f"results/{profile}/models/{part}.safetensors" for part in parts_of(config["methods"][method])]
+    methods = computed_with(EVALUATION, method, config["methods"])
+    needed = dict.fromkeys(part for one in methods for part in parts_of(config["methods"][one]))
+    parts = [f"results/{profile}/models/{part}.safetensors" for part in needed]
     sets = [f"data/{profile}/{name}.npz" for name in ("id_train", "outliers", "id_test", *config["data"]["ood"])]
     source = Path(options.directory)
     missing = [path for path in (*parts, *sets) if not (source / path).exists()]
@@ -55,9 +57,8 @@ def main(argv=None):
                 jobs = sum(map(len, shards(config | {"shards": count}, EVALUATION, method).values()))
                 seconds, again = (_snakemake(folder, evidence, options.config, workers, count) for _ in range(2))
                 record = json.loads(evidence.with_suffix(".json").read_text())
-                rows.append(
-                    (workers, count, jobs + (count > 1), seconds, again, record["wall_seconds"], sha256(evidence))
-                )
+                work = record["wall_seconds"] * len(methods)  # each has an equal share
+                rows.append((workers, count, jobs + (count > 1), seconds, again, work, sha256(evidence)))
     table = pd.DataFrame(
         rows, columns=["workers", "shards", "jobs", "seconds", "idle_seconds", "work_seconds", "sha256"]
     )

@@ -13,6 +13,7 @@ from oodcert.cutting import SETS, pieces, shards
 from oodcert.figures.guaranteed import CONFIG
 from oodcert.figures.style import WIDTH, new_figure, save, style
 from oodcert.files import atomic
+from oodcert.methods import computed_with
 
 ROOT = Path(__file__).parents[1]
 PAGE = ROOT / "docs/operations.md"
@@ -27,16 +28,20 @@ def paper():
 
 
 def hours(config):
-    """A row per job and part, as of oodcert.cost.passes, with the column hours: on one GPU at RATES."""
+    """A row per method and part, as of oodcert.cost.passes, with the column hours: on one GPU at RATES. job: the first
+    of the methods that are computed in it."""
     rows = cost.passes(cost.jobs(config))
-    return rows.assign(hours=cost.hours(rows, RATES))
+    first = [
+        computed_with(rule, job, config["methods"])[0] for rule, job in zip(rows["rule"], rows["job"], strict=True)
+    ]
+    return rows.assign(hours=cost.hours(rows, RATES), job=first)
 
 
 def sizes(config):
     """The table of a profile, a row per rule, in Markdown."""
     own, rows = hours(config), []
     for rule, part in own.groupby("rule", sort=False):
-        methods = config["methods"] if rule in SETS else ()
+        methods = part["job"].unique() if rule in SETS else ()
         jobs = [shards(config | {"shards": 64}, rule, method) for method in methods]
         cuts = [pieces(config, rule, method) for method in methods]
         rows.append(
@@ -79,15 +84,16 @@ def draw(runs, settings):
         here.set(xlabel="shards", ylabel="wall time (s)", ylim=(0, None))
         here.set_title(f"measured:\n{settings['profile']}, {settings['evaluation']} of {settings['method']}")
         here.legend(loc="lower right", ncols=2)
-        rows = hours(paper())
-        seconds = 3600 * rows[(rows["rule"] == EVALUATION) & (rows["job"] == METHOD)]["hours"].sum()
+        config = paper()
+        rows, methods = hours(config), computed_with(EVALUATION, METHOD, config["methods"])
+        seconds = 3600 * rows[(rows["rule"] == EVALUATION) & (rows["job"] == methods[0])]["hours"].sum()
         gpus = np.array([1, 2, 4, 8, 16, 32, 64])
         for count in (8, 64, 512):
             times = [modelled(count, number, seconds, start, overhead) / 3600 for number in gpus]
             there.plot(gpus, times, ".--", label=f"{count} shards")
         there.plot(gpus, seconds / 3600 / gpus, "k:", label="work alone")
         there.set(xscale="log", yscale="log", xlabel="GPUs", ylabel="wall time (h)", xticks=gpus, xticklabels=gpus)
-        there.set_title(f"MODEL, not measured:\npaper, {EVALUATION} of {METHOD}")
+        there.set_title(f"MODEL, not measured:\npaper, {EVALUATION} of {' and '.join(methods)}")
         there.yaxis.set_major_formatter("{x:g}")
         there.minorticks_off()
         there.legend()

@@ -26,9 +26,10 @@ from oodcert.data.sources import available
 from oodcert.errors import InputError
 from oodcert.evaluations import clean, l2, labels, linf, published, sanity
 from oodcert.footprint import PROGRAM, disk, memory, parts, weight_bytes
+from oodcert.methods import TOGETHER, computed_with
 from oodcert.parts import known_parts
 from oodcert.training import train_part
-from untrained import SETTINGS, evaluation, published_settings
+from untrained import SETTINGS, evaluations, published_settings
 
 CONFIGS = {path.stem: [path] for path in sorted((ROOT / "config").glob("*.yaml"))}
 CONFIGS["paper-cifar100"] = [*CONFIGS["paper"], *CONFIGS["paper-cifar100"]]  # which changes the other
@@ -152,20 +153,23 @@ def test_evaluations_pass_as_many_images_through_every_part_as_predicted(method,
         own = {"epsilons": own["epsilons"], "budget": own[kind]}
     if rule == "published":
         own = published_settings(config, method)
-    work, passed = evaluation(method, **{**SETTINGS, **own}), Passed(monkeypatch)
-    for name, module in work.parts.items():
-        passed.watch(name, module)
-    rows = FUNCTIONS[rule](work)
-    job = next(job for job in jobs(config) if (job.rule, job.job) == (rule, method))
-    assert job.rows == len(rows) and next(iter(job.passes.values()))[0] >= work.calls
+    methods, passed = computed_with(rule, method, config["methods"]), Passed(monkeypatch)
+    works = evaluations(methods, **{**SETTINGS, **own})
+    for work in works:
+        for name, module in work.parts.items():
+            passed.watch(name, module)
+    rows = FUNCTIONS[rule](*works)
     found = passed.through()
-    assert found.keys() == job.passes.keys()
-    if job.count == EXACT:
-        assert found == job.passes
-    else:
-        assert all(
-            done <= most for part, counts in found.items() for done, most in zip(counts, job.passes[part], strict=True)
-        )
+    shares = [job for job in jobs(config) if job.rule == rule and job.job in methods]
+    for job, work in zip(shares, works, strict=True):
+        assert job.rows == (rows["method"] == job.job).sum() and next(iter(job.passes.values()))[0] >= work.calls
+    predicted = [(part, counts) for job in shares for part, counts in job.passes.items()]
+    assert found.keys() == dict(predicted).keys() and len(found) == len(predicted)
+    for part, counts in predicted:
+        if shares[0].count == EXACT:
+            assert found[part] == counts
+        else:
+            assert all(done <= most for done, most in zip(found[part], counts, strict=True))
 
 
 def test_every_job_of_the_digits_run_is_there(digits):
@@ -216,9 +220,19 @@ def test_the_papers_ninety_million_denoiser_passes_a_sigma(config):
     settings["certify_l2"].update(sigmas=[0.12], n=10_000)
     settings["certify_id"].update(sigmas=[0.12], n0=100, n=10_000)
     table = passes(jobs(config)).set_index(["rule", "job", "part"])["forward"]
-    assert table["certify_l2", "distro", "denoiser"] == 90_000_000
-    assert table["certify_id", "distro", "denoiser"] == 10_100_000
-    assert 9 * table["certify_id", "distro", "denoiser"] == pytest.approx(91e6, rel=0.002)
+    assert table["certify_l2", "diffusion", "denoiser"] == 90_000_000
+    assert table["certify_id", "diffusion", "denoiser"] == 10_100_000
+    assert 9 * table["certify_id", "diffusion", "denoiser"] == pytest.approx(91e6, rel=0.002)
+
+
+def test_the_denoiser_of_methods_that_are_certified_together_is_counted_once(config):
+    together = passes(jobs(config)).set_index(["rule", "job", "part"])["forward"].sort_index()
+    found = [passes(jobs(config | {"methods": {one: config["methods"][one]}})) for one in ("diffusion", "distro")]
+    for rule in TOGETHER:
+        alone = [one[one["rule"] == rule].set_index("part")["forward"] for one in found]
+        assert alone[0]["denoiser"] == alone[1]["denoiser"] == together[rule, "diffusion", "denoiser"]
+        assert together[rule, "distro"].to_dict() == alone[1].drop("denoiser").to_dict()
+    assert together["attack_l2", "distro", "denoiser"] > 0
 
 
 def test_hours_are_passes_over_rates(config):

@@ -12,7 +12,7 @@ from oodcert.cutting import SETS, cells, pieces, shards
 from oodcert.evaluations.l2 import attack_l2, certify_l2
 from oodcert.evaluations.labels import attack_id, certify_id
 from oodcert.evaluations.linf import attack_linf
-from oodcert.evaluations.pieces import in_pieces
+from oodcert.evaluations.pieces import Kept, in_pieces
 from oodcert.evaluations.published import published
 from oodcert.evaluations.sanity import sanity
 from untrained import CONFIG, evaluation, image_sets
@@ -58,7 +58,8 @@ def test_rows_do_not_depend_on_how_the_evaluation_is_cut(function, method, tmp_p
     whole = function(uncut)
     for chunk in (1, 500):
         stages = pieces(cut_config(chunk=chunk), function.__name__, method)
-        rows, facts = in_pieces(function, evaluation(method, **own), stages, tmp_path / str(chunk), "mark")
+        kept = Kept(evaluation(method, **own), tmp_path / str(chunk), "mark")
+        [(rows, facts)] = in_pieces(function, [kept], stages)
         pd.testing.assert_frame_equal(rows, whole, check_exact=True)
         assert facts["network_calls"] == uncut.calls
 
@@ -71,11 +72,11 @@ def test_adaptive_sampling_is_cut_between_the_id_images_and_those_that_need_all_
     assert whole["n"].nunique() > 1
     stages = pieces(config, "certify_l2", "plain")
     assert list(stages) == ["id", "ood"]
-    rows, _ = in_pieces(certify_l2, evaluation("plain", **own), stages, tmp_path / "a", "mark")
+    [(rows, _)] = in_pieces(certify_l2, [Kept(evaluation("plain", **own), tmp_path / "a", "mark")], stages)
     pd.testing.assert_frame_equal(rows, whole, check_exact=True)
     against = whole[whole["set"] == "id"]
     ood = {"ood": stages["ood"]}
-    alone, _ = in_pieces(certify_l2, evaluation("plain", **own), ood, tmp_path / "b", "mark", against)
+    [(alone, _)] = in_pieces(certify_l2, [Kept(evaluation("plain", **own), tmp_path / "b", "mark")], ood, against)
     pd.testing.assert_frame_equal(alone, whole[whole["set"] != "id"].reset_index(drop=True), check_exact=True)
 
 

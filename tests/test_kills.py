@@ -13,7 +13,7 @@ import pytest
 
 from oodcert.cutting import pieces
 from oodcert.evaluations.linf import attack_linf
-from oodcert.evaluations.pieces import in_pieces
+from oodcert.evaluations.pieces import Kept, in_pieces
 from oodcert.evidence import Provenance, sidecar, write_evidence
 from oodcert.files import sha256
 from oodcert.pieces import load_piece, save_piece
@@ -88,7 +88,7 @@ def test_a_job_that_is_killed_again_and_again_loses_at_most_the_piece_under_way(
     recorded.__name__ = "attack_linf"
 
     def work():
-        in_pieces(recorded, evaluation("distro", **own), stages, tmp_path / "pieces", "mark")
+        return in_pieces(recorded, [Kept(evaluation("distro", **own), tmp_path / "pieces", "mark")], stages)
 
     started = time.monotonic()
     work()
@@ -100,6 +100,6 @@ def test_a_job_that_is_killed_again_and_again_loses_at_most_the_piece_under_way(
             rounds += 1
         else:
             kills += 1
-    rows, _ = in_pieces(recorded, evaluation("distro", **own), stages, tmp_path / "pieces", "mark")
+    [(rows, _)] = work()
     pd.testing.assert_frame_equal(rows, attack_linf(evaluation("distro", **own)), check_exact=True)
     assert len(log.read_text()) <= rounds * len(stages["all"]) + kills

@@ -8,7 +8,7 @@ import pytest
 from oodcert.cutting import content, pieces
 from oodcert.errors import InputError
 from oodcert.evaluations.linf import attack_linf
-from oodcert.evaluations.pieces import in_pieces
+from oodcert.evaluations.pieces import Kept, in_pieces
 from oodcert.evidence import Provenance, read_evidence, sidecar, write_evidence
 from oodcert.pieces import code_of, folder_of, gather, load_piece, mark_of, remove_leftovers, save_piece
 from test_cutting import cut_config, settings_of
@@ -58,13 +58,22 @@ def test_finished_pieces_are_not_computed_again(tmp_path):
     count = len(stages["all"])
     assert count > 3
     with pytest.raises(KeyboardInterrupt):
-        in_pieces(counted, evaluation("plain", **own), stages, tmp_path, "mark")
-    rows, facts = in_pieces(counted, evaluation("plain", **own), stages, tmp_path, "mark")
+        in_pieces(counted, [Kept(evaluation("plain", **own), tmp_path, "mark")], stages)
+    [(rows, facts)] = in_pieces(counted, [Kept(evaluation("plain", **own), tmp_path, "mark")], stages)
     assert len(calls) == count + 1  # the piece under way, and no other, twice
     whole, alone = evaluation("plain", **own), {}
     pd.testing.assert_frame_equal(rows, attack_linf(whole), check_exact=True)
-    _, alone = in_pieces(attack_linf, evaluation("plain", **own), stages, tmp_path / "new", "mark")
+    [(_, alone)] = in_pieces(attack_linf, [Kept(evaluation("plain", **own), tmp_path / "new", "mark")], stages)
     assert facts["network_calls"] == alone["network_calls"] == whole.calls
+
+
+def test_a_finished_piece_that_is_the_only_one_is_not_computed_again(tmp_path):
+    own, stages = settings_of(attack_linf, "plain"), pieces(cut_config(chunk=10**12), "attack_linf", "plain")
+    assert len(stages["all"]) == 1
+    kept = [Kept(evaluation("plain", **own), tmp_path, "mark")]
+    [(rows, facts)], [(again, same)] = (in_pieces(attack_linf, kept, stages) for _ in range(2))
+    pd.testing.assert_frame_equal(again, rows, check_exact=True)
+    assert facts == same
 
 
 def test_the_mark_depends_on_settings_inputs_device_and_piece(tmp_path):

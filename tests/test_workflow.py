@@ -19,6 +19,7 @@ from conftest import ROOT, read_config, shrink
 from oodcert.figures import FIGURES
 from oodcert.files import sha256
 from oodcert.manifest import write_manifest
+from oodcert.methods import TOGETHER
 from oodcert.tables import TABLES
 
 TEN = tuple(read_config()["methods"])
@@ -72,8 +73,9 @@ def results(folder):
 
 
 def planned(output):
-    """Rules that a dry run would execute."""
-    return set(re.findall(r"^(\w+) +\d+$", output, re.MULTILINE)) - {"total", "all"}
+    """Rules that a dry run would execute; that of several methods together is the one of each."""
+    found = re.findall(r"^(\w+) +\d+$", output, re.MULTILINE)
+    return {rule.removesuffix("_together") for rule in found} - {"total", "all"}
 
 
 @pytest.fixture(scope="module")
@@ -200,6 +202,17 @@ def test_a_sharded_run_that_is_killed_again_and_again_ends_with_the_same_bits(fi
     assert found.items() <= results(finished).items()
 
 
+def test_shards_of_methods_that_are_certified_together_end_with_the_same_bits(copy):
+    names = [f"results/tiny/evidence/{one}/{method}.parquet" for one in TOGETHER for method in ("diffusion", "distro")]
+    before = {name: sha256(copy / name) for name in names}
+    for name in names:
+        (copy / name).unlink()
+    config = tiny("diffusion", "distro") | {"shards": 2}
+    code, output = snakemake(copy, "--cores", "2", *names, "--rerun-triggers", "mtime", config=config)
+    assert code == 0 and planned(output) == {*TOGETHER, "gather"}, output
+    assert {name: sha256(copy / name) for name in names} == before
+
+
 def test_a_second_run_in_the_same_folder_is_refused_and_the_first_one_goes_on(tmp_path):
     config = tiny("plain")
     first = subprocess.Popen(
@@ -269,7 +282,8 @@ def test_a_changed_method_leaves_the_others_alone(finished):
     jobs = [set(message.split()) for message in re.findall(r"^Job \d+: (.*)$", output, re.MULTILINE)]
     assert sum("oe" in words for words in jobs) == 1 + len(EVALUATIONS)
     assert sum("diffusion" in words for words in jobs) == len(EVALUATIONS)  # whose classifier is that of oe
-    assert not any(words & {*TEN} - {"oe", "diffusion"} for words in jobs)
+    assert not any(words & {*TEN} - {"oe", "diffusion", "distro"} for words in jobs)
+    assert sum("distro" in words for words in jobs) == len(TOGETHER)  # those of diffusion as well
 
 
 def test_a_bad_config_is_refused_in_one_paragraph(tmp_path):

@@ -40,6 +40,14 @@ def evaluation(method, sets=None, **settings):
     )
 
 
+def evaluations(methods, **settings):
+    """Evaluations of several methods, which share the parts that they have in common."""
+    found, shared = [evaluation(method, **settings) for method in methods], {}
+    for one in found:
+        one.parts = {part: shared.setdefault(part, module) for part, module in one.parts.items()}
+    return found
+
+
 def published_settings(config, method):
     """What the evaluation `published` needs of a config beside the settings of all evaluations."""
     evaluation, composition = config["evaluation"], config["methods"][method]

@@ -15,7 +15,7 @@ from oodcert.data.overlaps import overlapping
 from oodcert.data.sizes import image_count
 from oodcert.errors import InputError
 from oodcert.imports import imported
-from oodcert.methods import bounds_of, is_randomised, parts_of, trained_parts
+from oodcert.methods import bounds_of, computed_with, is_randomised, parts_of, trained_parts
 from oodcert.padding import filled
 from oodcert.parts import declared
 from oodcert.published.cost import cost as published_cost
@@ -53,8 +53,9 @@ BYTES_PER_ROW = {  # of the evidence files of the committed digits run, whose la
 
 
 class Job(NamedTuple):
-    """One job: rule; job, the method or part it is for; images it works on; rows of its evidence file; count, how sure
-    its passes are (one of COUNTS); passes, part -> (forward, backward)."""
+    """One job, or its share of one that is for several methods: rule; job, the method or part it is for; images it
+    works on; rows of its evidence file; count, how sure its passes are (one of COUNTS); passes, part -> (forward,
+    backward)."""
 
     rule: str
     job: str
@@ -74,10 +75,8 @@ def jobs(config):
     imports, sizes = imported(config), set_sizes(config)
     trained = dict.fromkeys([*trained_parts(config["methods"], config["training"], imports), "denoiser"])
     found = [_training(config, sizes, part) for part in trained if part not in imports]
-    for rule, evaluation in evaluations(config).items():
-        found += [
-            Job(rule, method, *evaluation(config, composition)) for method, composition in config["methods"].items()
-        ]
+    rules = [rule for rule in EVALUATIONS if rule != "published" or config["evaluation"]["published"]]
+    found += [evaluation_job(config, rule, method) for rule in rules for method in config["methods"]]
     data, sigmas = config["data"], config["evaluation"]["certify_l2"]["sigmas"]
     outside, shown = len(data["ood"]) * data["test_images"], EXAMPLES * (1 + len(data["ood"]))
     found.append(Job("attack_linear", "linear", outside, outside, EXACT, {}))
@@ -85,9 +84,13 @@ def jobs(config):
     return found
 
 
-def evaluations(config):
-    """Those of EVALUATIONS that the config wants."""
-    return {rule: one for rule, one in EVALUATIONS.items() if rule != "published" or config["evaluation"]["published"]}
+def evaluation_job(config, rule, method):
+    """The Job of a method's evaluation. What methods that are computed together pass through their denoiser is that of
+    the first of them alone."""
+    images, rows, count, passes = EVALUATIONS[rule](config, config["methods"][method])
+    if method != computed_with(rule, method, config["methods"])[0]:
+        passes = {part: through for part, through in passes.items() if part != "denoiser"}
+    return Job(rule, method, images, rows, count, passes)
 
 
 def passes(jobs):

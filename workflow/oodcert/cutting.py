@@ -8,8 +8,8 @@ from itertools import chain
 from math import gcd, lcm
 from typing import NamedTuple
 
-from oodcert.cost import BACKWARD, evaluations
-from oodcert.methods import is_randomised
+from oodcert.cost import BACKWARD, evaluation_job
+from oodcert.methods import computed_with, is_randomised
 
 SETS = {  # of every evaluation that can be cut: the ID set, the OOD sets, or both
     "certify_l2": ("id", "ood"),
@@ -105,7 +105,8 @@ def shards(config, evaluation, method):
 def pieces(config, evaluation, method, shard=None):
     """Stage -> its pieces, in order: dicts quantity -> set -> (start, stop), of about config chunk passes each.
 
-    shard: the name of one, whose pieces alone are given.
+    Methods that are computed together have the same pieces, by the passes of all of them. shard: the name of one, whose
+    pieces alone are given.
     """
     whole = cells(config, evaluation, method)
     if shard is not None:
@@ -129,9 +130,9 @@ def _cells_of(shard, whole):
 
 
 def _passes_of_a_cell(config, evaluation, method):
-    passes = evaluations(config)[evaluation](config, config["methods"][method])[-1]
+    jobs = (evaluation_job(config, evaluation, one) for one in computed_with(evaluation, method, config["methods"]))
     count = sum(map(len, cells(config, evaluation, method).values()))
-    return sum(forward + BACKWARD * backward for forward, backward in passes.values()) / count
+    return sum(forward + BACKWARD * backward for job in jobs for forward, backward in job.passes.values()) / count
 
 
 def _cut(items, count):

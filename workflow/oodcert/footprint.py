@@ -15,7 +15,7 @@ from oodcert.checkpoints import build_part
 from oodcert.cost import TRAINING, evidence, set_sizes
 from oodcert.errors import InputError
 from oodcert.imports import imported
-from oodcert.methods import parts_of, trained_parts
+from oodcert.methods import computed_with, parts_of, trained_parts
 
 PROGRAM = 890_000_000  # bytes of a process that has imported what jobs import, and run a network (torch for CPUs)
 ROW = 250  # bytes of a row of evidence in memory, while tables are put together
@@ -82,7 +82,8 @@ def disk(config, jobs):
 
 
 def memory(config, jobs):
-    """Estimated peak bytes of each job: rule, job, images, scores, networks, total, which has PROGRAM in it.
+    """Estimated peak bytes of each job: rule, job, images, scores, networks, total, which has PROGRAM in it. Of methods
+    that are computed together each has those of their one job.
 
     images: the sets, as bytes, twice in training, where they are laid out anew, and what an attack or an evaluation
     holds of one set as float32. scores: rows and draws. networks: weights, four times in training, and activations of
@@ -110,18 +111,19 @@ def _training(config, job, sizes, weights, activations):
 
 
 def _evaluation(config, job, sizes, weights, activations):
-    data, settings = config["data"], config["evaluation"]
-    of_method, values, test = parts_of(config["methods"][job.job]), prod(data["image_shape"]), data["test_images"]
+    data, settings, values = config["data"], config["evaluation"], prod(config["data"]["image_shape"])
+    methods, test = computed_with(job.rule, job.job, config["methods"]), data["test_images"]
+    of_methods = dict.fromkeys(part for method in methods for part in parts_of(config["methods"][method]))
     inside = 0 if job.rule in ("guarantee_linf", "attack_linf", "sanity", "attack_l2") else sizes["id_test"]
     outside = 0 if job.rule in ("certify_id", "attack_id") else test * len(data["ood"])
     floats = {"clean": max(test, data["accuracy_images"] - test), "attack_linf": 8 * test, "attack_l2": 3 * test}
     images = values * (inside + outside + 4 * floats.get(job.rule, test))
     draws = test * settings["attack_l2"]["n"] if job.rule == "attack_l2" else 0
     gradients = any(backward for _, backward in job.passes.values())
-    layers = [activations[part] for part in of_method]
+    layers = [activations[part] for part in of_methods]
     kept = WITH_GRADIENTS * sum(one for one, _ in layers) if gradients else max(largest for _, largest in layers)
-    networks = sum(weights[part] for part in of_method) + settings["batch_size"] * kept
-    return images, DRAW * draws + ROW * job.rows, networks
+    networks = sum(weights[part] for part in of_methods) + settings["batch_size"] * kept
+    return images, DRAW * draws + ROW * job.rows * len(methods), networks
 
 
 def measured_rates(config, names, device):

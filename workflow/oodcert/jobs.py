@@ -9,6 +9,7 @@ import traceback
 from contextlib import contextmanager, redirect_stderr, redirect_stdout, suppress
 from importlib import import_module
 from pathlib import Path
+from typing import NamedTuple
 
 from oodcert.cutting import SETS, content, pieces
 from oodcert.data.imageset import ImageSet
@@ -16,6 +17,7 @@ from oodcert.errors import InputError
 from oodcert.evidence import Provenance, read_evidence, write_evidence
 from oodcert.faults import explained
 from oodcert.gpus import take_gpu
+from oodcert.methods import parts_of
 from oodcert.pieces import code_of, folder_of, mark_of
 
 
@@ -95,35 +97,74 @@ def run_evaluation(snakemake, name):
 
     name: "module.function" of oodcert.evaluations. Evaluations that can be cut are computed in pieces, which a job that
     was interrupted does not compute again, and which stay until the run is finished; of a job for one shard, the output
-    is that of its images.
+    is that of its images. A job of several methods has a composition and networks by method in its params, and its
+    output is what a job of each of them alone would write.
     """
     with job(snakemake):
-        params, config = dict(snakemake.params.items()), snakemake.config
-        device = prepare_torch(params, config["jobs_per_gpu"])
-        from oodcert.evaluations.base import Evaluation
-        from oodcert.evaluations.pieces import in_pieces
+        config = snakemake.config
+        device = prepare_torch(dict(snakemake.params.items()), config["jobs_per_gpu"])
+        from oodcert.evaluations.pieces import Kept, in_pieces
 
-        parts, method = snakemake.input.get("parts", []), snakemake.wildcards.get("method")
-        provenance = Provenance(params, [*parts, *snakemake.input.sets])
-        evaluation = Evaluation(
-            method,
-            load_parts(parts, params),
-            evaluated(load_sets(snakemake.input.sets, params), params),
-            params,
-            device,
-        )
-        module, function = name.split(".")
+        works, (module, function) = _works(snakemake, device), name.split(".")
         evaluate = getattr(import_module(f"oodcert.evaluations.{module}"), function)
-        rows, folder, against = snakemake.output.rows, folder_of(snakemake.output.rows), snakemake.input.get("against")
         if function in SETS:
-            shard = snakemake.wildcards.get("shard")
-            stages = pieces(config, function, method, shard)
-            mark = mark_of(provenance, device, evaluation=function, method=method)
-            against = read_evidence(against) if against else None
-            frame, facts = in_pieces(evaluate, evaluation, stages, folder, mark, against)
+            shard, against = snakemake.wildcards.get("shard"), snakemake.input.get("against")
+            kept = [
+                Kept(evaluation, folder_of(path), mark_of(provenance, device, evaluation=function, method=method))
+                for method, (evaluation, provenance, path) in works.items()
+            ]
+            stages = pieces(config, function, next(iter(works)), shard)
+            found = in_pieces(evaluate, kept, stages, read_evidence(against) if against else None)
             if shard:
-                facts |= {"content": content(config, function, method, shard), "code": code_of(params["networks"])}
+                for (method, work), (_, facts) in zip(works.items(), found, strict=True):
+                    code = code_of(work.evaluation.settings["networks"])
+                    facts |= {"content": content(config, function, method, shard), "code": code}
         else:
-            frame = evaluate(evaluation)
-            facts = {"network_calls": evaluation.calls}
-        write_evidence(frame, rows, provenance, device=device, **facts)
+            found = [(evaluate(one), {"network_calls": one.calls}) for one, _, _ in works.values()]
+        for (_, provenance, path), (frame, facts) in zip(works.values(), found, strict=True):
+            write_evidence(frame, path, provenance, device=device, **facts)
+
+
+class Work(NamedTuple):
+    """An evaluation of one method, where it comes from, and the path of its evidence."""
+
+    evaluation: object
+    provenance: Provenance
+    path: str
+
+
+def _works(snakemake, device):
+    """Method -> the Work that a job of it alone would have; None is the method of an evaluation of none."""
+    from oodcert.evaluations.base import Evaluation
+
+    own, paths = _settings(snakemake), {Path(path).stem: path for path in snakemake.input.get("parts", [])}
+    names = {method: parts_of(settings["composition"]) if paths else [] for method, settings in own.items()}
+    provenances = {
+        method: Provenance(settings, [*(paths[part] for part in names[method]), *snakemake.input.sets])
+        for method, settings in own.items()
+    }
+    params = dict(snakemake.params.items())
+    params["networks"] = {part: spec for one in own.values() for part, spec in one.get("networks", {}).items()}
+    parts = load_parts(paths.values(), params)  # once, for methods share the denoiser itself
+    sets = evaluated(load_sets(snakemake.input.sets, params), params)
+    outputs = snakemake.output.rows
+    return {
+        method: Work(
+            Evaluation(method, {part: parts[part] for part in names[method]}, sets, settings, device),
+            provenances[method],
+            path,
+        )
+        for (method, settings), path in zip(
+            own.items(), [outputs] if isinstance(outputs, str) else outputs, strict=True
+        )
+    }
+
+
+def _settings(snakemake):
+    """Method -> the settings that a job of it alone would have."""
+    params, method = dict(snakemake.params.items()), snakemake.wildcards.get("method")
+    if method or "composition" not in params:
+        return {method: params}
+    return {
+        one: params | {key: params[key][one] for key in ("composition", "networks")} for one in params["composition"]
+    }

@@ -7,6 +7,8 @@ composition: an entry of the config's `methods`, {"classifier": part, "discrimin
 from oodcert.certification import UNBOUNDED_SCORES, WITHOUT_RANGE
 from oodcert.parts import declared
 
+TOGETHER = ("certify_l2", "certify_id")  # evaluations that one job does of all methods of `together`
+
 
 def parts_of(composition):
     """Names of the trained parts that a method is made of, the classifier first."""
@@ -42,6 +44,26 @@ def _chain(part, training, imported):
 def is_randomised(composition):
     """Whether the method adds noise of its own when it is deployed."""
     return composition["denoiser"]
+
+
+def together(methods):
+    """Names of the methods (name -> composition) that are certified in one job, with one pass through their denoiser.
+
+    They are those behind the denoiser whose scores are in [0, 1], for all of these admit the same bounds: two or more,
+    or none.
+    """
+    found = [
+        name
+        for name, composition in methods.items()
+        if composition["denoiser"] and composition["score"] not in UNBOUNDED_SCORES
+    ]
+    return found if len(found) > 1 else []
+
+
+def computed_with(evaluation, method, methods):
+    """Names of the methods that an evaluation of this one is computed with, itself among them, in one job."""
+    group = together(methods) if evaluation in TOGETHER else []
+    return group if method in group else [method]
 
 
 def bounds_of(composition, bounds):

@@ -32,7 +32,7 @@ from oodcert.fork_server import start
 from oodcert.gpus import visible_gpus
 from oodcert.imports import imported, networks_of, remote_files, trained
 from oodcert.manifest import LOCAL
-from oodcert.methods import is_randomised, needed_parts, parts_of
+from oodcert.methods import is_randomised, needed_parts, parts_of, together
 from oodcert.parts import known_parts
 
 try:
@@ -129,18 +129,27 @@ def autoattack_budget(wildcards):
     return EVALUATION["attack_id"]["randomised" if randomised else "deterministic"]
 
 
-def evaluated_files(evaluation):
+TOGETHER = together(config["methods"])
+
+
+def evaluated_files(evaluation, method="{method}"):
     """Output of an evaluation that can be cut: its evidence or, where it is, that of one shard."""
     if SHARDS == 1:
-        stem = f"{RESULTS}/evidence/{evaluation}/{{method}}"
+        stem = f"{RESULTS}/evidence/{evaluation}/{method}"
         return dict(rows=f"{stem}.parquet", record=f"{stem}.json")
-    stem = f"{RESULTS}/shards/{evaluation}/{{method}}/{{shard}}"
+    stem = f"{RESULTS}/shards/{evaluation}/{method}/{{shard}}"
     return dict(rows=temp(f"{stem}.parquet"), record=temp(f"{stem}.json"))
 
 
-def evaluated_name(evaluation):
+def files_together(evaluation):
+    """The same of all methods that it is computed of together."""
+    files = [evaluated_files(evaluation, method) for method in TOGETHER]
+    return {kind: [one[kind] for one in files] for kind in ("rows", "record")}
+
+
+def evaluated_name(evaluation, method="{method}"):
     """Where the logs of such a job lie."""
-    return f"{evaluation}/{{method}}" + ("" if SHARDS == 1 else "-{shard}")
+    return f"{evaluation}/{method}" + ("" if SHARDS == 1 else "-{shard}")
 
 
 def shard_files(evaluation, method, kind, *stages):
@@ -157,7 +166,11 @@ def id_shards(wildcards):
     """Of a shard of the OOD sets that needs them: the rows of all ID images."""
     if not wildcards.get("shard", "").startswith("ood"):
         return []
-    return shard_files("certify_l2", wildcards.method, "parquet", "id")
+    return [
+        path
+        for method in ([wildcards.method] if "method" in wildcards.keys() else TOGETHER)
+        for path in shard_files("certify_l2", method, "parquet", "id")
+    ]
 
 
 LINEAR = f"{RESULTS}/evidence/attack_linear/linear.parquet"

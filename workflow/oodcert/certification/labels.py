@@ -2,9 +2,10 @@
 
 import numpy as np
 import pandas as pd
+import torch
 
 from oodcert.certification.bounds import proportion_bounds, vote_radius
-from oodcert.certification.sampling import default_batch_size, sample
+from oodcert.certification.sampling import IN_PLACE, default_batch_size, sample, shared_denoising
 from oodcert.certification.stages import plan_stages
 from oodcert.detector import check_images, checked_logits
 from oodcert.errors import InputError
@@ -31,35 +32,57 @@ def certify_labels(
 ):
     """Predictions of the smoothed classifier and the l2 radius within which each cannot change.
 
-    images: float tensor [N, C, H, W] in [0, 1]; labels: N integers. n0 draws choose the class, n fresh ones bound its
-    probability; each image's radius holds with probability ≥ 1 - alpha. sampling: "fixed", or "adaptive" with at most
-    n draws: an image is finished once its radius will not pass another of the `radii`. Returns a DataFrame with a row
-    per image: image (id), prediction (-1: abstains), radius (rounded down, 0 where it abstains), correct, n (draws
-    used, without n0). Raises InputError on images outside [0, 1], NaN logits or unknown settings.
+    network: images [N, C, H, W] to logits [N, K], or a dict of such networks by name, which are certified on the same
+    draws and share the pass through a denoiser that they have in common. images: float tensor [N, C, H, W] in [0, 1];
+    labels: N integers. n0 draws choose the class, n fresh ones bound its probability; each image's radius holds with
+    probability ≥ 1 - alpha. sampling: "fixed", or "adaptive" with at most n draws: an image is finished once its radius
+    will not pass another of the `radii`. Returns a DataFrame with a row per image: image (id), prediction (-1:
+    abstains), radius (rounded down, 0 where it abstains), correct, n (draws used, without n0); of a dict of networks,
+    after a column network. Raises InputError on images outside [0, 1], NaN logits or unknown settings.
     """
     check_images(images)
     if len(labels) != len(images):
         raise InputError(f"{len(labels)} labels for {len(images)} images: give one an image.")
-    network.to(images.device).eval()
+    networks = network if isinstance(network, dict) else {"": network}
+    for one in networks.values():
+        one.to(images.device).eval()
     ids = list(range(len(images)) if ids is None else ids)
     if n0 < 1:
         raise InputError(f"n0 = {n0}: at least one draw is needed to choose the class.")
     stages, levels = plan_stages(sampling, n, alpha)
+    found = {one: {} for one in networks}  # position -> its row
 
     def count(votes):
         """The class that the first n0 draws choose, its votes among the others, and their number."""
         winner = np.bincount(votes[:n0]).argmax()
         return winner, int((votes[n0:] == winner).sum()), len(votes) - n0
 
-    def settled(_, stage, votes):
+    def row(position, votes):
+        winner, agreeing, drawn = count(votes)
+        radius = float(vote_radius(agreeing, drawn, sigma, levels[stages.index(drawn)]))
+        return {
+            "image": ids[position],
+            "prediction": int(winner) if radius > 0 else -1,
+            "radius": radius,
+            "correct": radius > 0 and winner == int(labels[position]),
+            "n": drawn,
+        }
+
+    def suffice(stage, votes):
         _, agreeing, drawn = count(votes)
         certified = vote_radius(agreeing, drawn, sigma, levels[stage])
         to_come = int(np.ceil(proportion_bounds(agreeing, drawn, DOUBT)[1] * (n - drawn)))
         hoped = vote_radius(agreeing + to_come, n, sigma, levels[-1])
         return _passed(certified, radii) >= _passed(hoped, radii)
 
+    def settled(position, stage, votes):
+        for one, column in zip(networks, votes.T, strict=True):
+            if position not in found[one] and suffice(stage, column):
+                found[one][position] = row(position, column)
+        return all(position in rows for rows in found.values())
+
     sampled = sample(
-        lambda batch: checked_logits(network, batch).argmax(1),
+        lambda batch: _classes(networks, batch),
         images,
         ids,
         name,
@@ -70,19 +93,25 @@ def certify_labels(
         batch_size=default_batch_size(images.shape[1:]) if batch_size is None else batch_size,
         progress=progress,
     )
-    rows = {}
-    for position, votes in sampled:
-        winner, agreeing, drawn = count(votes)
-        radius = float(vote_radius(agreeing, drawn, sigma, levels[stages.index(drawn)]))
-        correct = radius > 0 and winner == int(labels[position])
-        rows[position] = {
-            "image": ids[position],
-            "prediction": int(winner) if radius > 0 else -1,
-            "radius": radius,
-            "correct": correct,
-            "n": drawn,
-        }
-    return pd.DataFrame([rows[position] for position in range(len(ids))])
+    with shared_denoising(networks.values()):
+        for position, votes in sampled:
+            for one, column in zip(networks, votes.T, strict=True):
+                if position not in found[one]:
+                    found[one][position] = row(position, column)
+    table = pd.DataFrame(
+        [{"network": one, **rows[position]} for one, rows in found.items() for position in range(len(ids))]
+    )
+    return table if isinstance(network, dict) else table.drop(columns="network")
+
+
+def _classes(networks, batch):
+    """Classes [B, D] that every network predicts."""
+    version, columns = batch._version, []
+    for one in networks.values():
+        columns.append(checked_logits(one, batch).argmax(1))
+        if len(networks) > 1 and batch._version != version:
+            raise InputError(IN_PLACE)
+    return torch.stack(columns, 1)
 
 
 def _passed(radius, radii):

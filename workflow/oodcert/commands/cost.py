@@ -9,11 +9,13 @@ from oodcert.cost import COUNTS, UNKNOWN_SIZE, evidence, hours, jobs, passes, un
 from oodcert.data.sources import available
 from oodcert.errors import InputError
 from oodcert.files import atomic
+from oodcert.methods import computed_with
 
 KINDS = ("classifier", "discriminator", "denoiser")
 NOTES = """Passes are images through a network, forward / backward, with padding and noise draws. exact: what will be
 counted; at most: adaptive sampling, AutoAttack and mined outliers may take less; estimate: interval bounds, such as the
-guarantees are, count as two passes."""
+guarantees are, count as two passes. The first of the methods that are certified together has the passes of their
+denoiser."""
 NO_RATES = "For hours give --throughput, images forward a second of a network, or let --measure find them here."
 MEMORY = """Memory of a job at its peak, the largest of each rule (estimate, {} MB of it for Python and its libraries;
 on a GPU the networks, and the images of a training, are in its memory):"""
@@ -37,7 +39,7 @@ def run(options):
     for key, title in (("rule", "By rule"), ("job", "By method; trained parts in brackets")):
         print(f"\n{title}:\n{_passes(table, key)}")
     print(f"\n{NOTES}\n")
-    print("\n".join(_hours(table, rates, device, options.gpus)) if rates else NO_RATES)
+    print("\n".join(_hours(config, table, rates, device, options.gpus)) if rates else NO_RATES)
     print(f"\nDisk, without downloads:\n{_disk(config, work)}\n\n{_memory(config, work)}")
     if options.csv:
         with atomic(options.csv) as temporary:
@@ -102,8 +104,12 @@ def _passes(table, key):
     return _text(rows)
 
 
-def _hours(table, rates, device, gpus):
-    total, longest = table["hours"].sum(), table.groupby(["rule", "job"])["hours"].sum()
+def _hours(config, table, rates, device, gpus):
+    together = [
+        " and ".join(computed_with(rule, job, config["methods"]))
+        for rule, job in zip(table["rule"], table["job"], strict=True)
+    ]
+    total, longest = table["hours"].sum(), table.groupby(["rule", pd.Series(together, table.index)])["hours"].sum()
     wall = max(total / gpus, longest.max())
     source = f"measured here ({device})" if device else "given"
     return [

@@ -1,5 +1,7 @@
 """Smoothed scores in l2 balls: certified and attacked."""
 
+from contextlib import ExitStack
+
 import numpy as np
 import pandas as pd
 import torch
@@ -18,23 +20,30 @@ from oodcert.metrics import tpr_threshold
 ID_WIDTH = 0.002  # adaptive sampling: how far an ID bound may be from what all draws would give, in score units
 
 
-def certify_l2(evaluation, against=None):
-    """l2 bounds on the smoothed score of every image, a row per sigma, image, bound and radius.
+def certify_l2(*evaluations, against=None):
+    """l2 bounds on the smoothed score of every image, a row per sigma, method, image, bound and radius.
 
-    Adaptive sampling settles which OOD bounds stay below the threshold that 95 % of the ID lower bounds at radius 0
-    reach, which are its only ID bounds. against: rows of all ID images, where `evaluation` has none.
+    evaluations: of one method, or of several that differ in their networks alone and admit the same bounds: these see
+    the same draws, which a denoiser that they share denoises once. Adaptive sampling settles which OOD bounds stay
+    below the threshold that 95 % of the method's ID lower bounds at radius 0 reach, which are its only ID bounds.
+    against: rows of all ID images, where the evaluations have none.
     """
-    settings, frames = evaluation.settings, []
+    first, frames = evaluations[0], []
+    settings = first.settings
     common = {key: settings[key] for key in ("n", "alpha", "seed", "batch_size", "sampling")}
     common["bounds"] = bounds_of(settings["composition"], settings["bounds"])
     adaptive = settings["sampling"] == "adaptive"
     for sigma in settings["sigmas"]:
-        with evaluation.network(smoothed_network, sigma) as network:
+        with ExitStack() as stack:
+            detectors = {
+                one.method: one.detector(stack.enter_context(one.network(smoothed_network, sigma)))
+                for one in evaluations
+            }
             thresholds = None if against is None else _thresholds(against[against["sigma"] == sigma])
-            for name, image_set in evaluation.sets.items():
+            for name, image_set in first.sets.items():
                 table = certify(
-                    evaluation.detector(network),
-                    evaluation.images(name),
+                    detectors,
+                    first.images(name),
                     sigma,
                     [0.0] if adaptive and name == "id" else settings["radii"],
                     **common,
@@ -43,17 +52,19 @@ def certify_l2(evaluation, against=None):
                     ids=image_set.ids,
                     name=f"certify/{name}",
                     progress=f"{name}, sigma {sigma}",
-                )
+                ).rename(columns={"detector": "method", "image": "sample"})
                 if adaptive and name == "id":
                     thresholds = _thresholds(table)
-                frames.append(table.rename(columns={"image": "sample"}).assign(method=evaluation.method, set=name))
-    first = ["method", "set", "sample"]
+                frames.append(table.assign(set=name))
+    keys = ["method", "set", "sample"]
     table = pd.concat(frames, ignore_index=True)
-    return table[[*first, *table.columns.drop(first)]]
+    return table[[*keys, *table.columns.drop(keys)]]
 
 
 def _thresholds(rows):
-    return {bound: tpr_threshold(group["lower"]) for bound, group in rows.groupby("bound")}
+    """As a table that `certify` compares with: a row per method and bound."""
+    found = rows.groupby(["method", "bound"])["lower"].agg(tpr_threshold).reset_index()
+    return found.rename(columns={"method": "detector"}).assign(radius=0.0)
 
 
 def attack_l2(evaluation):

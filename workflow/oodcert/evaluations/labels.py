@@ -1,5 +1,7 @@
 """Labels of ID images: certified by smoothing, and attacked."""
 
+from contextlib import ExitStack
+
 import numpy as np
 import pandas as pd
 import torch
@@ -12,15 +14,23 @@ from oodcert.methods import deployed_network, smoothed_network
 from oodcert.rng import derive
 
 
-def certify_id(evaluation):
-    """Certified radius of each ID image's label (Cohen): sample, sigma, label, prediction, radius, correct, n0, …"""
-    settings, frames, ids = evaluation.settings, [], evaluation.sets["id"].ids
-    labels = evaluation.sets["id"].labels
+def certify_id(*evaluations):
+    """Certified radius of each ID image's label (Cohen): sample, sigma, label, prediction, radius, correct, n0, …
+
+    evaluations: of one method, or of several that differ in their networks alone: these see the same draws, which a
+    denoiser that they share denoises once.
+    """
+    first, frames = evaluations[0], []
+    settings, ids, labels = first.settings, first.sets["id"].ids, first.sets["id"].labels
     for sigma in settings["sigmas"]:
-        with evaluation.network(smoothed_network, sigma) as network:
+        with ExitStack() as stack:
+            networks = [stack.enter_context(one.network(smoothed_network, sigma)) for one in evaluations]
             table = certify_labels(
-                ClassLogits(network, settings["num_classes"]),
-                evaluation.images("id"),
+                {
+                    one.method: ClassLogits(network, settings["num_classes"])
+                    for one, network in zip(evaluations, networks, strict=True)
+                },
+                first.images("id"),
                 labels,
                 sigma,
                 **{key: settings[key] for key in ("n0", "n", "alpha", "sampling", "radii")},
@@ -30,9 +40,11 @@ def certify_id(evaluation):
                 name="labels/id",
                 progress=f"labels, sigma {sigma}",
             )
-            columns = {key: table[key] for key in ("prediction", "radius", "correct", "n")}
             constants = {key: settings[key] for key in ("n0", "alpha")}
-            frames.append(frame(evaluation, "id", sample=ids, sigma=sigma, label=labels, **columns, **constants))
+            for one in evaluations:
+                rows = table[table["network"] == one.method]
+                columns = {key: rows[key].to_numpy() for key in ("prediction", "radius", "correct", "n")}
+                frames.append(frame(one, "id", sample=ids, sigma=sigma, label=labels, **columns, **constants))
     return pd.concat(frames, ignore_index=True)
 
 
