@@ -58,14 +58,23 @@ reference: $(READY) # a run from nothing, kept as the committed reference; make 
 	cp -r figures/$(PROFILE) figures/reference/$(PROFILE)
 	$(BIN)/oodcert audit results/reference/$(PROFILE)
 
-docs: $(READY) # the figures and tables of docs/certificates.md and docs/operations.md
+docs: $(READY) # the figures and tables of docs/certificates.md, docs/operations.md and docs/performance.md
 	$(BIN)/python docs/bounds.py
 	$(BIN)/python docs/operations.py
+	$(BIN)/python docs/performance.py
+
+ALL_BOUNDS = percentile cdf gaussian lipschitz
 
 bench: $(READY) # needs a finished digits run: make
+	$(BIN)/python benchmarks/run.py
 	$(BIN)/python benchmarks/certify.py
+	$(BIN)/python benchmarks/total.py
+	$(BIN)/python benchmarks/total.py --bounds $(ALL_BOUNDS) --out results/benchmarks/total-all.json
 	$(BIN)/python benchmarks/adaptive.py
+	$(BIN)/python benchmarks/interval.py
 	$(BIN)/python benchmarks/attack.py
+	$(BIN)/python benchmarks/train.py
+	$(BIN)/python benchmarks/memory.py
 	$(BIN)/python benchmarks/scaling.py
 
 clean: # removes everything that is computed, and the environment; downloads stay

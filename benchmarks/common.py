@@ -20,8 +20,11 @@ from oodcert.errors import InputError
 from oodcert.evidence import Provenance, write_json
 from oodcert.jobs import load_parts, load_sets
 from oodcert.methods import trained_parts
+from oodcert.networks import build_network
 
-METHODS = ("plain", "oe", "prood", "distro")  # of the run's, those that are measured
+METHODS = ("plain", "oe", "prood", "distro")  # of the run's, those that are measured unless a script takes all
+LARGE = {"shape": (3, 32, 32), "classes": 10}  # of networks that are larger than the run's, and untrained
+RESNET = {"name": "resnet", "depth": 8, "width": 16}
 
 
 def parser(description, images, out, draws=True):
@@ -48,7 +51,7 @@ def parser(description, images, out, draws=True):
 
 @dataclass
 class Run:
-    """A finished run, of METHODS alone.
+    """A finished run.
 
     parts: name -> trained module; sets: "id" and the OOD sets -> ImageSet; inputs: their files.
     """
@@ -63,13 +66,17 @@ class Run:
         return torch.from_numpy(self.sets[name].floats())
 
 
-def load_run(config, directory, images):
-    """The Run of a config file, with `images` images of every set. Raises InputError where the run is not finished."""
+def load_run(config, directory, images, methods=METHODS):
+    """The Run of a config file, with `images` images of every set, and these methods alone, or all for None.
+
+    Raises InputError where the run is not finished.
+    """
     config = read_configs([config])
-    lacking = [method for method in METHODS if method not in config["methods"]]
+    methods = config["methods"] if methods is None else methods
+    lacking = [method for method in methods if method not in config["methods"]]
     if lacking:
         raise InputError(f"The config has no method {', '.join(lacking)}: the benchmarks measure {', '.join(METHODS)}.")
-    config["methods"] = {method: config["methods"][method] for method in METHODS}
+    config["methods"] = {method: config["methods"][method] for method in methods}
     profile, data = config["profile"], config["data"]
     needed = trained_parts(config["methods"], config["training"])
     parts = [Path(directory, "results", profile, "models", f"{part}.safetensors") for part in needed]
@@ -88,6 +95,12 @@ def load_run(config, directory, images):
         {name: evenly_spaced(image_set, images) for name, image_set in loaded.items()},
         [*parts, *sets],
     )
+
+
+def untrained(spec, shape=LARGE["shape"], outputs=LARGE["classes"]):
+    """A network with fresh weights, always the same ones, in evaluation mode."""
+    torch.manual_seed(0)
+    return build_network(spec, shape, outputs).eval()
 
 
 def evenly_spaced(image_set, count):

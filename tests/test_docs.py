@@ -58,15 +58,32 @@ def test_the_page_quotes_the_measured_savings_of_adaptive_sampling():
     assert less == 0
 
 
-def test_the_page_quotes_the_measured_cost():
-    measured = json.loads((ROOT / "results" / "reference" / "benchmarks" / "certify.json").read_text())
-    page = " ".join((ROOT / "docs" / "certificates.md").read_text().split())
-    step = {row["step"]: row for row in measured["total"]}
-    sharing, adaptive = (step[name]["factor"] for name in ("all at once", "adaptive"))
-    assert f"{step['adaptive']['factor_so_far']:.1f} times as fast" in page
-    assert f"pass gives {sharing:.1f}, adaptive sampling {adaptive:.1f}," in page
-    overheads = [row["overhead_%"] for row in measured["overhead"] if row["network"].startswith("resnet")]
-    assert f"{min(overheads):.0f} to {max(overheads):.0f} % for a ResNet-8" in page
+@pytest.fixture(scope="module")
+def performance():
+    return script("performance")
+
+
+def test_the_page_on_performance_follows_from_what_was_measured(performance):
+    page = performance.PAGE.read_text()
+    assert performance.filled(page) == page
+    assert {name for _, name, _ in performance.TABLE.findall(page)} == set(performance.TABLES)
+
+
+def test_what_was_measured_says_by_which_code_and_where(performance):
+    for path in performance.MEASURED.glob("*.json"):
+        record = json.loads(path.read_text())
+        assert record["dirty"] is False and record["commit"] and record["machine"]["cpu"], path
+
+
+def test_the_pages_assume_the_same_rates(performance, operations):
+    assert performance.RATES == operations.RATES
+
+
+def test_the_projection_counts_a_shared_pass_once(performance):
+    composed, denoised = performance.paper().to_dict("records")
+    one = 9 * 1000 * 10_000 / performance.RATES["denoiser"] / 3600  # sets, images, draws
+    assert composed["denoiser, each by itself"] == f"{2 * one:.1f} h" and composed["denoiser, shared"] == f"{one:.1f} h"
+    assert denoised["denoiser, each by itself"] == f"{8 * one:.1f} h" and denoised["denoiser, shared"] == f"{one:.1f} h"
 
 
 @pytest.fixture(scope="module")

@@ -5,6 +5,7 @@
 
 import os
 import sys
+import time
 import traceback
 from contextlib import contextmanager, redirect_stderr, redirect_stdout, suppress
 from importlib import import_module
@@ -25,15 +26,17 @@ from oodcert.pieces import code_of, folder_of, mark_of
 def job(snakemake):
     """Runs a script's body with output, progress bars and tracebacks in the job's log.
 
-    An InputError, or a fault of the machine that oodcert.faults can explain, ends the script with exit code 1 and its
-    one paragraph, in the log and on the terminal.
+    The log of a finished job ends with the seconds that its body took. An InputError, or a fault of the machine that
+    oodcert.faults can explain, ends the script with exit code 1 and its one paragraph, in the log and on the terminal.
     """
-    path = Path(snakemake.log[0])
+    path, begun = Path(snakemake.log[0]), time.monotonic()
     path.parent.mkdir(parents=True, exist_ok=True)
     with open(path, "w", buffering=1) as log:
         try:
             with redirect_stdout(log), redirect_stderr(log):
                 yield
+            with suppress(OSError):  # a full disk must not undo what is done
+                print(f"Done in {time.monotonic() - begun:.2f} s.", file=log)
         except Exception as error:
             text = str(error) if isinstance(error, InputError) else explained(error)
             with suppress(OSError):  # the disk of the log may be the one that is full

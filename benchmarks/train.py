@@ -1,0 +1,106 @@
+"""Training images a second, against a bare torch loop.
+
+`python benchmarks/train.py` trains a plain classifier by oodcert.training and by a loop of plain torch: the same
+network, start, batches in the same order, augmentation, loss and optimizer, but no learning curve, no check of the
+loss, no progress and no checkpoint. Both end at the same weights.
+"""
+
+from copy import deepcopy
+from pathlib import Path
+from statistics import median
+from tempfile import TemporaryDirectory
+
+import pandas as pd
+import torch
+from torch.nn.functional import cross_entropy
+
+from common import LARGE, RESNET, finish, parser, run_script, show, started, timings, untrained
+from oodcert.cli import POSITIVE_INT
+from oodcert.config import read_configs
+from oodcert.rng import derive
+from oodcert.training import plain
+from oodcert.training.augment import augment
+from oodcert.training.loop import Data
+
+MILESTONES, DECAY = (0.5, 0.75, 0.9), 0.1  # of the learning rate
+
+
+def main(argv=None):
+    """Times two networks, prints the table and writes the json file."""
+    arguments = parser(__doc__.splitlines()[0], images=1280, out="results/benchmarks/train.json", draws=False)
+    arguments.add_argument("--epochs", type=POSITIVE_INT, default=4, help="of the small network; the large one has one")
+    arguments.add_argument("--repetitions", type=POSITIVE_INT, default=7, help="of a training; the median counts")
+    options = arguments.parse_args(argv)
+    config = read_configs([options.config])
+    provenance = started(options, [], repetitions=options.repetitions, epochs=options.epochs)
+
+    rows = []
+    for name, (network, data, settings) in trainings(config, options).items():
+        seconds = timings(contestants(network, data, settings), options.repetitions)
+        trained = len(data.images) * settings["epochs"]
+        rates = {f"{who}_per_s": trained / median(found) for who, found in seconds.items()}
+        rows.append({"network": name, "batch": settings["batch_size"], **rates, "seconds": seconds})
+    frame = pd.DataFrame(rows)
+    frame["ratio"] = frame["oodcert_per_s"] / frame["bare_per_s"]
+    title = "Training images a second, the median of the repetitions; ratio: oodcert over the bare loop"
+    show(title, frame.drop(columns="seconds"), {"oodcert_per_s": 0, "bare_per_s": 0, "ratio": 3})
+    finish(provenance, options, __file__, argv, train=frame)
+
+
+def trainings(config, options):
+    """name -> (network, Data of random images, settings): the profile's plain classifier, and a larger one."""
+    shape, classes = tuple(config["data"]["image_shape"]), config["data"]["num_classes"]
+    own = {**config["training"]["plain"], "epochs": options.epochs}
+    larger = {**own, "epochs": 1, "batch_size": 128, "augmentation": "flip_crop"}
+    small = untrained(config["networks"]["classifier"], shape, classes)
+    return {
+        f"plain of {config['profile']}": (small, random_data(options.images, shape, classes), own),
+        "resnet-8, 32x32": (untrained(RESNET), random_data(options.images, **LARGE), larger),
+    }
+
+
+def random_data(count, shape, classes):
+    """Images and labels at random, without outliers."""
+    generator = torch.Generator().manual_seed(0)
+    images = torch.randint(256, (count, *shape), generator=generator, dtype=torch.uint8)
+    return Data(images, torch.randint(classes, (count,), generator=generator), images[:0])
+
+
+def contestants(network, data, settings):
+    """who -> a function that trains a copy of the network and returns it."""
+
+    def ours():
+        trained = deepcopy(network)
+        with TemporaryDirectory() as folder:
+            plain.train(trained, {}, data, settings, seed=0, checkpoint=Path(folder, "checkpoint"))
+        return trained
+
+    return {"oodcert": ours, "bare": lambda: bare(deepcopy(network), data, settings)}
+
+
+def bare(network, data, settings):
+    """Trains the network as oodcert.training.plain does, by plain torch."""
+    rate, decay, epochs = (settings[key] for key in ("learning_rate", "weight_decay", "epochs"))
+    optimizer = torch.optim.SGD(network.parameters(), rate, momentum=0.9, weight_decay=decay, nesterov=True)
+    steps = [round(share * epochs) for share in MILESTONES]
+    schedule = torch.optim.lr_scheduler.MultiStepLR(optimizer, steps, DECAY)
+    network.train()
+    for epoch in range(epochs):
+        order = torch.randperm(len(data.images), generator=generator("order", epoch))
+        for step, index in enumerate(order.split(settings["batch_size"])):
+            images = augment(data.images[index], settings["augmentation"], generator("augmentation", epoch, step))
+            loss = cross_entropy(network(images.float().div(255)), data.labels[index])
+            optimizer.zero_grad()
+            loss.backward()
+            optimizer.step()
+        schedule.step()
+    return network
+
+
+def generator(*names):
+    """The random numbers that oodcert.training takes with seed 0."""
+    return torch.Generator().manual_seed(derive(0, *names))
+
+
+if __name__ == "__main__":
+    run_script(main)
