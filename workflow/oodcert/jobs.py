@@ -3,7 +3,6 @@
 `snakemake` below is the object that Snakemake hands to a script; only its plain attributes are read.
 """
 
-import os
 import sys
 import traceback
 from contextlib import contextmanager, redirect_stderr, redirect_stdout, suppress
@@ -44,14 +43,16 @@ def job(snakemake):
 
 
 def prepare_torch(params, jobs_per_gpu=1):
-    """Fixes torch's threads, algorithms and GPU; returns the device of the params' `device` ("auto" finds a GPU)."""
+    """Fixes torch's threads, algorithms, rounding and GPU; returns the device of the params' `device` ("auto" finds a
+    GPU)."""
     if params["device"] != "cpu":
         take_gpu(jobs_per_gpu)
-    os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
     import torch
 
+    from oodcert.switches import set_switches
+
     torch.set_num_threads(params["threads"])
-    torch.use_deterministic_algorithms(True)
+    set_switches()
     found = torch.cuda.is_available()
     if params["device"] == "cuda" and not found:
         raise InputError("Config key device = 'cuda', but torch sees no GPU here: set it to cpu or auto.")

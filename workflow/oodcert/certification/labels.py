@@ -4,11 +4,13 @@ import numpy as np
 import pandas as pd
 
 from oodcert.certification.bounds import proportion_bounds, vote_radius
+from oodcert.certification.precision import check_precision, marked_logits, prepared
 from oodcert.certification.sampling import default_batch_size, sample
 from oodcert.certification.stages import plan_stages
-from oodcert.detector import check_images, checked_logits
+from oodcert.detector import check_images, refuse_rows
 from oodcert.errors import InputError
 
+NO_VOTE = -1  # of a draw whose logits are not finite
 DOUBT = 0.1  # how often sampling may stop although further draws would have shown the next radius
 
 
@@ -25,6 +27,7 @@ def certify_labels(
     sampling="fixed",
     *,
     radii=(0.0, 0.25, 0.5, 0.75, 1.0),
+    precision="float32",
     ids=None,
     name="",
     progress=None,
@@ -38,6 +41,7 @@ def certify_labels(
     used, without n0). Raises InputError on images outside [0, 1], NaN logits or unknown settings.
     """
     check_images(images)
+    check_precision(precision)
     if len(labels) != len(images):
         raise InputError(f"{len(labels)} labels for {len(images)} images: give one an image.")
     network.to(images.device).eval()
@@ -58,30 +62,37 @@ def certify_labels(
         hoped = vote_radius(agreeing + to_come, n, sigma, levels[-1])
         return _passed(certified, radii) >= _passed(hoped, radii)
 
+    def vote(batch):
+        logits, finite = marked_logits(network, batch, precision)
+        return logits.argmax(1).where(finite, NO_VOTE)
+
     sampled = sample(
-        lambda batch: checked_logits(network, batch).argmax(1),
+        vote,
         images,
         ids,
         name,
         sigma=sigma,
         stages=[n0 + drawn for drawn in stages],
         settled=settled,
+        refuse=lambda votes: refuse_rows(network, votes == NO_VOTE),
+        precision=precision,
         seed=seed,
         batch_size=default_batch_size(images.shape[1:]) if batch_size is None else batch_size,
         progress=progress,
     )
     rows = {}
-    for position, votes in sampled:
-        winner, agreeing, drawn = count(votes)
-        radius = float(vote_radius(agreeing, drawn, sigma, levels[stages.index(drawn)]))
-        correct = radius > 0 and winner == int(labels[position])
-        rows[position] = {
-            "image": ids[position],
-            "prediction": int(winner) if radius > 0 else -1,
-            "radius": radius,
-            "correct": correct,
-            "n": drawn,
-        }
+    with prepared([network], images.device, precision):
+        for position, votes in sampled:
+            winner, agreeing, drawn = count(votes)
+            radius = float(vote_radius(agreeing, drawn, sigma, levels[stages.index(drawn)]))
+            correct = radius > 0 and winner == int(labels[position])
+            rows[position] = {
+                "image": ids[position],
+                "prediction": int(winner) if radius > 0 else -1,
+                "radius": radius,
+                "correct": correct,
+                "n": drawn,
+            }
     return pd.DataFrame([rows[position] for position in range(len(ids))])
 
 
