@@ -161,7 +161,7 @@ def _noisy_batch(pieces, images, ids, name, sigma, seed, size, precision):
 
 
 def _moved(array, device):
-    """The array on the device; where that is a GPU by way of pinned memory, so that nobody waits for what it still does."""
+    """The array on the device; by way of pinned memory if that is a GPU: nobody waits for what it still does."""
     tensor = torch.from_numpy(array)
     return tensor.pin_memory().to(device, non_blocking=True) if device.type == "cuda" else tensor.to(device)
 
