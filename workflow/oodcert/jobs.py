@@ -5,7 +5,7 @@
 
 import sys
 import traceback
-from contextlib import contextmanager, redirect_stderr, redirect_stdout, suppress
+from contextlib import contextmanager, nullcontext, redirect_stderr, redirect_stdout, suppress
 from importlib import import_module
 from pathlib import Path
 
@@ -23,13 +23,13 @@ def job(snakemake):
     """Runs a script's body with output, progress bars and tracebacks in the job's log.
 
     An InputError, or a fault of the machine that oodcert.faults can explain, ends the script with exit code 1 and its
-    one paragraph, in the log and on the terminal.
+    one paragraph, in the log and on the terminal. With `profile_trace` in the config, what torch does is traced.
     """
     path = Path(snakemake.log[0])
     path.parent.mkdir(parents=True, exist_ok=True)
     with open(path, "w", buffering=1) as log:
         try:
-            with redirect_stdout(log), redirect_stderr(log):
+            with redirect_stdout(log), redirect_stderr(log), _trace(snakemake):
                 yield
         except Exception as error:
             text = str(error) if isinstance(error, InputError) else explained(error)
@@ -40,6 +40,19 @@ def job(snakemake):
             if text is None:
                 raise
             sys.exit(f"Error in rule {snakemake.rule}: {text}")
+
+
+def _trace(snakemake):
+    """What traces a job, in logs/<profile>/trace under the name of its log, if the config asks for that."""
+    config = snakemake.config
+    if str(config.get("profile_trace")).lower() != "true":
+        return nullcontext()
+    if snakemake.params.get("device", "cpu") != "cpu":
+        take_gpu(config["jobs_per_gpu"])  # for a profiler looks for GPUs
+    from oodcert.tracing import traced
+
+    folder, log = Path("logs", config["profile"]), Path(snakemake.log[0])
+    return traced(folder / "trace" / log.relative_to(folder).with_suffix(".json.gz"))
 
 
 def prepare_torch(params, jobs_per_gpu=1):

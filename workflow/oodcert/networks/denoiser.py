@@ -49,9 +49,7 @@ class DiffusionDenoiser(nn.Module):
     def __init__(self, noise_model, alphas_cumprod):
         super().__init__()
         self.noise_model = noise_model
-        alphas = alphas_cumprod.to(torch.float64)
-        self.register_buffer("alphas_cumprod", alphas, persistent=False)
-        self._levels = (0.5 * ((1 - alphas) / alphas).sqrt()).log().cpu()  # looked up without waiting for a GPU
+        self.register_buffer("alphas_cumprod", alphas_cumprod.to(torch.float64), persistent=False)
 
     def timestep(self, sigma):
         """The timestep, interpolated between integers, whose noise-to-signal ratio is that of sigma in [0, 1] pixels.
@@ -59,7 +57,8 @@ class DiffusionDenoiser(nn.Module):
         Noise sigma in [0, 1] is 2 sigma in [-1, 1]; log sqrt((1 - ᾱ_t) / ᾱ_t) is interpolated linearly in t.
         Raises InputError where the schedule does not reach sigma.
         """
-        levels, target = self._levels, torch.tensor(float(sigma), dtype=torch.float64).log()
+        levels = (0.5 * ((1 - self.alphas_cumprod) / self.alphas_cumprod).sqrt()).log().cpu()
+        target = torch.tensor(float(sigma), dtype=torch.float64).log()
         above = int(torch.searchsorted(levels, target))
         if above == 0 or above == len(levels):
             low, high = levels[0].exp().item(), levels[-1].exp().item()
