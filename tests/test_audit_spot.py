@@ -29,21 +29,24 @@ ROWS = 20
 @pytest.fixture(scope="module")
 def finished(tmp_path_factory):
     """A run of two untrained methods, with their weights and images: clean scores and l2 certificates alone."""
-    folder = tmp_path_factory.mktemp("spot")
+    return run_of(TINY, tmp_path_factory.mktemp("spot"))
+
+
+def run_of(config, folder):
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(folder)
         for name, image_set in image_sets().items():
             image_set.save(folder / "data" / "tiny" / f"{'id_test' if name == 'id' else name}.npz")
-        for method in TWO:
+        for method in config["methods"]:
             for function in (clean, certify_l2):
-                settings = settings_of(TINY, function.__name__, method)
+                settings = settings_of(config, function.__name__, method)
                 tried = evaluation(method, **settings)
                 for part in parts_of(TWO[method]):
                     save_part(tried.parts[part], folder / "results" / "tiny" / "models" / f"{part}.safetensors")
                 path = folder / "results" / "tiny" / "evidence" / function.__name__ / f"{method}.parquet"
-                inputs = sorted(inputs_of(TINY, function.__name__, method))
+                inputs = sorted(inputs_of(config, function.__name__, method))
                 write_evidence(function(tried), path, Provenance(settings, inputs))
-    publish(folder / "results" / "tiny", TINY)
+    publish(folder / "results" / "tiny", config)
     return folder / "results" / "tiny"
 
 
@@ -64,6 +67,16 @@ def test_a_run_agrees_with_its_weights(finished):
     assert checked(finished, seed=0).details == found[0].details
     assert sum("p = " in detail for detail in found[0].details) == ROWS + 4
     assert found[2].details[0].startswith("seed = ")
+
+
+def test_a_run_in_bfloat16_agrees_with_its_weights_in_bfloat16_alone(tmp_path):
+    rounded = {**TINY["evaluation"]["certify_l2"], "precision": "bfloat16"}
+    config = {**TINY, "methods": {"plain": TWO["plain"]}}
+    results = run_of({**config, "evaluation": {**TINY["evaluation"], "certify_l2": rounded}}, tmp_path)
+    assert checked(results, seed=0).status == "ok"
+    run, _ = open_run(results)
+    del run.records["certify_l2", "plain"]["settings"]["precision"]  # other noise
+    assert any("other bounds" in one.problem for one in spot_check(run, ROWS, seed=0).findings)
 
 
 def test_other_weights_are_found_by_their_hash(results):

@@ -1,3 +1,4 @@
+import gzip
 import json
 import os
 import pickle
@@ -114,6 +115,20 @@ def test_a_run_writes_evidence_table_and_figure(here, capsys):
     assert first[2] == pytest.approx(first[:2].mean(), abs=1e-6)
     shown = capsys.readouterr().out
     assert f"{100 * first[2]:.1f}" in shown and "average" in shown and "near" not in shown
+
+
+def test_a_trace_is_written_beside_the_same_results(here):
+    assert main(command()) == 0
+    assert main(command(out="again", profile_trace="trace.json.gz")) == 0
+    assert evidence("again") == evidence("certified")
+    assert b"aten::linear" in gzip.decompress(Path("trace.json.gz").read_bytes())
+
+
+def test_bfloat16_is_another_precision_and_said_so(here):
+    assert main(command(precision="bfloat16")) == 0
+    assert json.loads(Path("certified/settings.json").read_text())["precision"] == "bfloat16"
+    assert "network in bfloat16" in Path("certified/guaranteed.md").read_text()
+    assert main(command()) == 1
 
 
 def test_the_numbers_are_those_of_the_library(here):

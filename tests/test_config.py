@@ -8,6 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from conftest import ROOT, read_config, shrink
+from oodcert.audit.layout import KEYS, settings_of
 from oodcert.config import check_config, schema
 from oodcert.errors import InputError
 from oodcert.networks.denoiser import DiffusionDenoiser, cosine_schedule
@@ -35,8 +36,31 @@ def test_the_committed_configs_are_valid():
 
 
 @pytest.mark.parametrize(
+    ("path", "value"),
+    [
+        ("evaluation.certify_l2.precision", "bfloat16"),
+        ("evaluation.certify_id.precision", "float32"),
+        ("profile_trace", True),
+        ("profile_trace", "true"),  # as snakemake --config has it
+    ],
+)
+def test_keys_that_may_be_absent_are_accepted(path, value):
+    check_config(changed(path, value))
+
+
+def test_precision_reaches_the_settings_of_what_it_changes_and_no_others():
+    config = changed("evaluation.certify_l2.precision", "bfloat16")
+    differ = {key for key in KEYS if settings_of(config, key, "plain") != settings_of(DIGITS, key, "plain")}
+    assert differ == {"certify_l2", "attack_l2"}
+    assert settings_of(config, "attack_l2", "plain")["precision"] == "bfloat16"
+
+
+@pytest.mark.parametrize(
     ("path", "value", "message"),
     [
+        ("evaluation.certify_l2.precision", "half", "precision = 'half'.*float32, as where it is absent, or bfloat16"),
+        ("evaluation.attack_l2.precision", "bfloat16", "Unknown config key at evaluation.attack_l2: 'precision'"),
+        ("profile_trace", "yes", "profile_trace = 'yes'.*true or false"),
         ("sede", 1, "Unknown config key at the top level: 'sede' \\(did you mean 'seed'\\?\\)"),
         ("evaluation.certify_l2.sigma", 0.1, "at evaluation.certify_l2: 'sigma' \\(did you mean 'sigmas'\\?\\)"),
         ("seed", None, "lacks seed at the top level"),
@@ -240,7 +264,7 @@ def test_the_shortest_schedule_covers_every_sigma():
 def test_every_setting_is_documented_in_the_schema():
     schema = yaml.safe_load((ROOT / "workflow/schemas/config.schema.yaml").read_text())
     assert schema["additionalProperties"] is False
-    assert sorted(schema["required"]) == sorted(schema["properties"]) == sorted(DIGITS)
+    assert sorted(schema["required"]) == sorted(schema["properties"].keys() - {"profile_trace"}) == sorted(DIGITS)
 
 
 leaves = st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=5) | st.lists(st.integers())

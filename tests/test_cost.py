@@ -2,8 +2,10 @@
 
 import copy
 import json
+import re
 import subprocess
 import sys
+import time
 from collections import Counter
 from math import prod
 
@@ -25,7 +27,7 @@ from oodcert.data.sizes import image_count
 from oodcert.data.sources import available
 from oodcert.errors import InputError
 from oodcert.evaluations import clean, l2, labels, linf, published, sanity
-from oodcert.footprint import PROGRAM, disk, memory, parts, weight_bytes
+from oodcert.footprint import PROGRAM, best_batches, disk, memory, parts, weight_bytes
 from oodcert.methods import TOGETHER, computed_with
 from oodcert.parts import known_parts
 from oodcert.training import train_part
@@ -377,7 +379,42 @@ def test_networks_of_ones_own_are_weighed_and_measured(tiny, tmp_path, capsys):
     assert ("train", "mine") not in {(job.rule, job.job) for job in jobs(config)}
     assert main(["cost", "--config", tiny, str(changes), "--measure"]) == 0
     shown = capsys.readouterr().out.split("measured here (1 thread(s) of a CPU")[1]
-    assert all(f"{part} " in shown for part in ("classifier", "mine", "good", "discriminator", "denoiser"))
+    rates, batches = shown.split("in float32. In float32")
+    for part in ("classifier", "mine", "good", "discriminator", "denoiser"):
+        assert f"{part} " in rates and re.search(rf"{part} (32|64|\d{{3,}}) \([\d,]+ images a second\)", batches)
+
+
+class Slow(nn.Module):
+    """Takes as long for up to 100 images as for one, a time per image beyond, and has no memory for 1000."""
+
+    def forward(self, images):
+        if len(images) > 1000:
+            torch.empty(1 << 60)
+        time.sleep(0.01 * max(1, len(images) / 100))
+        return images.flatten(1)
+
+
+def slow():
+    return Slow()
+
+
+def small():
+    return Small()
+
+
+class Small(Slow):
+    """Takes no longer for more images: memory alone ends it."""
+
+    def forward(self, images):
+        return super().forward(images[: 1 if len(images) <= 256 else 1001])
+
+
+@pytest.mark.parametrize(("name", "expected"), [("slow", 128), ("small", 256)])
+def test_the_best_batch_is_found(name, expected, config):
+    config["imports"] = {"mine": {"network": f"{__name__}:{name}", "weights": "mine.safetensors"}}
+    config["methods"] = {"mine": {**config["methods"]["plain"], "classifier": "mine"}}
+    found = best_batches(config, ["mine"], "cpu")["mine"]
+    assert found[0] == expected and found[1] > 5000
 
 
 def test_networks_of_few_values_or_none_are_weighed(config):

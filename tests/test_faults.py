@@ -76,7 +76,7 @@ def test_a_file_where_a_folder_should_be_is_named(tmp_path):
 def failed(tmp_path, error):
     """The message with which a job ends on which this error is raised, and its log."""
     log = tmp_path / "a.log"
-    with pytest.raises(SystemExit) as caught, job(SimpleNamespace(log=[log], rule="certify_l2")):
+    with pytest.raises(SystemExit) as caught, job(SimpleNamespace(log=[log], rule="certify_l2", config={})):
         raise error
     return str(caught.value), log.read_text()
 
@@ -101,7 +101,7 @@ def test_a_fault_of_the_machine_is_told_in_one_paragraph(error, told, tmp_path):
 
 def test_a_defect_of_the_program_keeps_its_traceback(tmp_path):
     log = tmp_path / "a.log"
-    with pytest.raises(ZeroDivisionError), job(SimpleNamespace(log=[log], rule="certify_l2")):
+    with pytest.raises(ZeroDivisionError), job(SimpleNamespace(log=[log], rule="certify_l2", config={})):
         1 / 0  # noqa: B018
     assert "Traceback" in log.read_text()
     assert explained(RuntimeError("CUDA error: device-side assert triggered")) is None

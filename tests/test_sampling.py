@@ -78,6 +78,42 @@ def test_an_image_stops_at_the_stage_where_it_is_settled():
     assert sorted(looks) == [(p, s, stages[s]) for p in range(7) for s in range(min(last[p] + 1, 2))]
 
 
+@pytest.mark.parametrize("ahead", [1, 2])
+def test_batches_ahead_of_their_results_change_no_draw_and_fill_up(ahead):
+    """As on a GPU, which has the next batch before the rows of the last one are looked at."""
+    last, shapes = [0, 1, 2, 0, 1, 2, 2], []
+
+    def recorder(batch):
+        shapes.append(batch.shape)
+        return network()(batch)
+
+    settings = {"stages": [10, 30, 100], "settled": lambda position, stage, _: stage == last[position]}
+    expected = draws(evaluate=recorder, **settings)
+    alone = len(shapes)
+    found = draws(evaluate=recorder, **settings, ahead=ahead)
+    for one, other in zip(expected, found, strict=True):
+        assert len(one) == len(other) and np.allclose(one, other, atol=1e-6)
+    assert len(shapes) <= 2 * alone + 1 and len(set(shapes)) == 1
+    assert np.array_equal(draws(ahead=ahead), draws())
+
+
+def test_rows_are_refused_at_the_latest_one_batch_later():
+    evaluated, seen = [], []
+
+    def refuse(rows):
+        seen.append(rows)
+        if len(seen) == 2:
+            raise InputError("no")
+
+    def evaluate(batch):
+        evaluated.append(batch)
+        return batch.flatten(1)
+
+    with pytest.raises(InputError, match="no"):
+        draws(evaluate=evaluate, refuse=refuse, ahead=1)
+    assert len(evaluated) == 3 and seen[1].shape == (32, 64)
+
+
 def test_few_images_are_under_way_at_once():
     """Memory does not grow with the number of images: finished ones are handed on before many others begin."""
     started, finished, most = set(), 0, 0

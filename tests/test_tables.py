@@ -364,6 +364,14 @@ def test_captions_state_the_settings(evidence, config):
     assert "probability ≥ 1 − α" in texts["id"] and "probability ≥ 1 − α" in texts["l2"]
 
 
+@pytest.mark.parametrize("kind", ["l2", "id"])
+def test_captions_say_where_networks_ran_in_bfloat16(kind, evidence):
+    config = synthetic.config()
+    assert "bfloat16" not in tables.caption(kind, evidence, config)
+    config["evaluation"][f"certify_{kind}"]["precision"] = "bfloat16"
+    assert "of the networks in bfloat16" in tables.caption(kind, evidence, config)
+
+
 def test_captions_say_what_adaptive_sampling_settles(evidence):
     config, evidence = synthetic.config(), dict(evidence)
     for kind in ("l2", "id"):

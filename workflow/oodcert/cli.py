@@ -79,6 +79,12 @@ def parser():
     _add_inputs(certify)
     _add_certificate(certify)
     certify.add_argument("--out", metavar="DIR", default="certified", help="folder of the results")
+    certify.add_argument(
+        "--profile-trace",
+        metavar="FILE",
+        help="write a Chrome trace (.json or .json.gz) of ten seconds of the certification: the first ones, or those "
+        "after two minutes",
+    )
     certify.add_argument("--dry-run", action="store_true", help="print the amount of work and its time, write nothing")
     _add_data(commands)
     _add_cost(commands)
@@ -222,6 +228,12 @@ def _add_inputs(command):
         type=POSITIVE_INT,
         metavar="B",
         help="noisy images a forward pass (default: 500, or fewer if they are large)",
+    )
+    add(
+        "--precision",
+        choices=["float32", "bfloat16"],
+        default="float32",
+        help="of the network; in bfloat16 it runs compiled on a GPU, where that is fast, and noise is other noise",
     )
 
 

@@ -58,13 +58,18 @@ class JointNetwork(nn.Module):
         self.classifier, self.discriminator, self.num_classes = classifier, discriminator, num_classes
 
     def forward(self, images):
-        logits, inside = self.classifier(images), self.discriminator(images).reshape(-1, 1)
+        logits, inside = _exact(self.classifier(images)), _exact(self.discriminator(images).reshape(-1, 1))
         if logits.shape[1] != self.num_classes:
             raise InputError(
                 f"The joint network was built for {self.num_classes} classes, its classifier gives "
                 f"{logits.shape[1]} logits: pass num_classes={logits.shape[1]}, or the classifier that belongs to it."
             )
         return joint_log_probabilities(logits, inside, self.num_classes)
+
+
+def _exact(logits):
+    """In float32 at least: autocast would leave part of the joint probability to bfloat16."""
+    return logits.to(torch.promote_types(logits.dtype, torch.float32))
 
 
 def joint_log_probabilities(logits, inside, num_classes):
@@ -164,15 +169,25 @@ def check_images(images):
 
 def checked_logits(network, images):
     """The network's logits [N, K]; raises InputError where they have another shape or are not finite."""
+    logits = shaped_logits(network, images)
+    refuse_rows(network, ~torch.isfinite(logits).all(1))
+    return logits
+
+
+def shaped_logits(network, images):
+    """The network's logits [N, K], finite or not; raises InputError where they have another shape."""
     logits = network(images)
     if logits.ndim != 2 or logits.shape[0] != images.shape[0]:
         raise InputError(
             f"{type(network).__name__} gave {tuple(logits.shape)} for {images.shape[0]} images: logits [N, K] needed."
         )
-    if not torch.isfinite(logits).all():
-        bad = (~torch.isfinite(logits)).any(1).sum().item()
+    return logits
+
+
+def refuse_rows(network, bad):
+    """Raises InputError if the logits of any row are bad [N], that is not finite."""
+    if bad.any():
         raise InputError(
-            f"{type(network).__name__} gave NaN or infinite logits for {bad} of {images.shape[0]} images. "
+            f"{type(network).__name__} gave NaN or infinite logits for {bad.sum()} of {len(bad)} images. "
             "Check its weights and its input normalisation; no score is defined for such logits."
         )
-    return logits

@@ -11,10 +11,12 @@ import pandas as pd
 import torch
 from torch.autograd.graph import saved_tensors_hooks
 
+from oodcert.certification.sampling import BATCH_VALUES
 from oodcert.checkpoints import build_part
 from oodcert.cost import TRAINING, evidence, set_sizes
 from oodcert.errors import InputError
 from oodcert.imports import imported
+from oodcert.memory import is_out_of_memory
 from oodcert.methods import computed_with, parts_of, trained_parts
 
 PROGRAM = 890_000_000  # bytes of a process that has imported what jobs import, and run a network (torch for CPUs)
@@ -24,6 +26,7 @@ COPIES = 4  # of the weights of a part in training: weights, gradients and what 
 WITH_GRADIENTS = 2  # times what a forward pass keeps, for the gradients and the layers' workspace
 PAIR = 2  # images of a trial pass, for a group norm of one value needs more than one
 BATCHES, SECONDS = 3, 0.5  # that a measurement takes at least
+SMALLEST, WORTH = 32, 1.05  # batch size that is tried first; what twice a batch must gain to be worth it
 
 
 def parts(config):
@@ -129,15 +132,39 @@ def _evaluation(config, job, sizes, weights, activations):
 def measured_rates(config, names, device):
     """Forward passes (images) a second on a device, in batches of evaluation.batch_size, of every network that the
     parts `names` have: by part where it has a network of its own, "classifier" for the others. Weights are fresh."""
-    data, settings, networks = config["data"], config["evaluation"], _networks(config)
-    images = torch.rand(settings["batch_size"], *data["image_shape"], device=device)
+    images = torch.rand(config["evaluation"]["batch_size"], *config["data"]["image_shape"], device=device)
+    return {name: _rate(module, images) for name, module in _measured(config, names, device)}
+
+
+def best_batches(config, names, device):
+    """(batch size, rate) of these networks, in the precision of certify_l2: the first power of two whose double is not
+    WORTH it or does not fit; no batch has more values than oodcert.certification.sampling gives one by default."""
+    precision, shape = config["evaluation"]["certify_l2"].get("precision", "float32"), config["data"]["image_shape"]
     found = {}
+    for name, module in _measured(config, names, device):
+        larger = SMALLEST
+        while name not in found or larger * prod(shape) <= BATCH_VALUES:
+            try:
+                with torch.autocast(device, torch.bfloat16, enabled=precision == "bfloat16"):
+                    rate = _rate(module, torch.rand(larger, *shape, device=device))
+            except RuntimeError as error:
+                if name not in found or not is_out_of_memory(error):
+                    raise
+                break
+            if name in found and rate < WORTH * found[name][1]:
+                break
+            found[name], larger = (larger, rate), 2 * larger
+    return found
+
+
+def _measured(config, names, device):
+    """(name, module on the device) of every network that the parts have, once each."""
+    data, networks, seen = config["data"], _networks(config), set()
     for part in names:
         name = part if part in networks else "classifier"
-        if name not in found:
-            module = build_part(part, networks, data["image_shape"], data["num_classes"]).to(device).eval()
-            found[name] = _rate(module, images)
-    return found
+        if name not in seen:
+            seen.add(name)
+            yield name, build_part(part, networks, data["image_shape"], data["num_classes"]).to(device).eval()
 
 
 def _networks(config):

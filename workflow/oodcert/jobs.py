@@ -3,11 +3,10 @@
 `snakemake` below is the object that Snakemake hands to a script; only its plain attributes are read.
 """
 
-import os
 import sys
 import time
 import traceback
-from contextlib import contextmanager, redirect_stderr, redirect_stdout, suppress
+from contextlib import contextmanager, nullcontext, redirect_stderr, redirect_stdout, suppress
 from importlib import import_module
 from pathlib import Path
 from typing import NamedTuple
@@ -28,12 +27,13 @@ def job(snakemake):
 
     The log of a finished job ends with the seconds that its body took. An InputError, or a fault of the machine that
     oodcert.faults can explain, ends the script with exit code 1 and its one paragraph, in the log and on the terminal.
+    With `profile_trace` in the config, what torch does is traced.
     """
     path, begun = Path(snakemake.log[0]), time.monotonic()
     path.parent.mkdir(parents=True, exist_ok=True)
     with open(path, "w", buffering=1) as log:
         try:
-            with redirect_stdout(log), redirect_stderr(log):
+            with redirect_stdout(log), redirect_stderr(log), _trace(snakemake):
                 yield
             with suppress(OSError):  # a full disk must not undo what is done
                 print(f"Done in {time.monotonic() - begun:.2f} s.", file=log)
@@ -48,15 +48,30 @@ def job(snakemake):
             sys.exit(f"Error in rule {snakemake.rule}: {text}")
 
 
+def _trace(snakemake):
+    """What traces a job, in logs/<profile>/trace under the name of its log, if the config asks for that."""
+    config = snakemake.config
+    if str(config.get("profile_trace")).lower() != "true":
+        return nullcontext()
+    if snakemake.params.get("device", "cpu") != "cpu":
+        take_gpu(config["jobs_per_gpu"])  # for a profiler looks for GPUs
+    from oodcert.tracing import traced
+
+    folder, log = Path("logs", config["profile"]), Path(snakemake.log[0])
+    return traced(folder / "trace" / log.relative_to(folder).with_suffix(".json.gz"))
+
+
 def prepare_torch(params, jobs_per_gpu=1):
-    """Fixes torch's threads, algorithms and GPU; returns the device of the params' `device` ("auto" finds a GPU)."""
+    """Fixes torch's threads, algorithms, rounding and GPU; returns the device of the params' `device` ("auto" finds a
+    GPU)."""
     if params["device"] != "cpu":
         take_gpu(jobs_per_gpu)
-    os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
     import torch
 
+    from oodcert.switches import set_switches
+
     torch.set_num_threads(params["threads"])
-    torch.use_deterministic_algorithms(True)
+    set_switches()
     found = torch.cuda.is_available()
     if params["device"] == "cuda" and not found:
         raise InputError("Config key device = 'cuda', but torch sees no GPU here: set it to cpu or auto.")

@@ -36,11 +36,12 @@ FORM = {
 }
 ROOT = Path(__file__).parents[2]
 SOURCES = ("paper/claims.yaml", "paper/reported.csv")  # of the repository, from which tables are made beside evidence
-LOCAL = {  # settings that say nothing of what was computed, but where files lay and how the work was split
+LOCAL = {  # settings that say nothing of what was computed, but where files lay, how the work was split and watched
     "data_mirror": None,
     "shards": 1,
     "chunk": 1,
     "jobs_per_gpu": 1,
+    "profile_trace": False,
 }
 
 

@@ -112,7 +112,11 @@ rule attack_l2:
     params:
         **EVALUATION_JOB,
         **EVALUATION["attack_l2"],
-        radii=EVALUATION["certify_l2"]["radii"],
+        **{
+            key: value
+            for key, value in EVALUATION["certify_l2"].items()
+            if key in ("radii", "precision")
+        },
         composition=composition,
         networks=method_networks,
     message:

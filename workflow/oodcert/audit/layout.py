@@ -71,13 +71,14 @@ def settings_of(config, evaluation, name):
     if evaluation == "attack_linear":
         return settings | linf
     composition, deployed = config["methods"][name], {key: whole[key] for key in ("sigma", "draws")}
+    certified = whole["certify_l2"]
     own = {
         "clean": {**deployed, "accuracy_images": data["accuracy_images"]},
         "guarantee_linf": {"epsilon": whole["epsilon"]},
         "attack_linf": {**deployed, **linf},
         "sanity": {**deployed, **linf, **whole["sanity"]},
-        "certify_l2": whole["certify_l2"],
-        "attack_l2": {**whole["attack_l2"], "radii": whole["certify_l2"]["radii"]},
+        "certify_l2": certified,
+        "attack_l2": whole["attack_l2"] | {key: certified[key] for key in ("radii", "precision") if key in certified},
         "certify_id": whole["certify_id"],
         "attack_id": {
             **deployed,
@@ -89,7 +90,7 @@ def settings_of(config, evaluation, name):
             **(whole["published"] or {}),
             "epsilon": whole["epsilon"],
             "budget": {key: whole["attack_linf"][key] for key in ("apgd", "pgd", "draws")},
-            **{key: whole["certify_l2"][key] for key in ("bounds", "alpha")},
+            **{key: certified[key] for key in ("bounds", "alpha")},
             "epsilons": whole["attack_id"]["epsilons"],
             "autoattack": _autoattack(whole, composition),
         },

@@ -5,7 +5,6 @@ from collections import Counter
 
 import numpy as np
 import pandas as pd
-import torch
 from scipy.stats import betabinom, binom
 
 from oodcert.audit.bounds import order_statistics
@@ -14,11 +13,11 @@ from oodcert.audit.layout import inputs_of
 from oodcert.audit.run import checksum
 from oodcert.certification.bounds import percentile_bounds
 from oodcert.certification.means import betting_bounds
+from oodcert.certification.precision import prepared
 from oodcert.certification.sampling import sample
-from oodcert.certification.scores import certify
+from oodcert.certification.scores import certify, marked_scores, refuse_scores
 from oodcert.certification.stages import plan_stages
 from oodcert.checks import ROUNDING
-from oodcert.detector import checked_logits
 from oodcert.errors import InputError
 from oodcert.evaluations.base import Evaluation
 from oodcert.evaluations.clean import clean
@@ -50,7 +49,6 @@ def spot_check(run, count, seed=None, trust=False):
     seed: of rows and noise; by default a random one, which nobody can foresee; the details name it. Where sampling was
     adaptive the numbers of draws depend on the draws, and the p-values hold approximately.
     """
-    torch.backends.cudnn.allow_tf32 = False  # whose rounding is coarser than what is compared
     source = secrets.randbits(32) if seed is None else seed
     chosen = _choose(run, count, np.random.default_rng(derive(source, "spot check")))
     for method in chosen["method"].unique() if not trust else ():
@@ -188,6 +186,7 @@ def _bound_findings(run, method, name, samples, sigma):
             sigma,
             settings["radii"],
             **{key: settings[key] for key in ("n", "alpha", "seed", "batch_size")},
+            precision=settings.get("precision", "float32"),
             bounds=bounds_of(settings["composition"], settings["bounds"]),
             ids=evaluation.sets[name].ids,
             name=f"certify/{name}",
@@ -205,20 +204,22 @@ def _bound_findings(run, method, name, samples, sigma):
 def _draws(run, method, name, samples, sigma, n, seed):
     """Sample id -> n fresh draws [n] of the smoothed score, as certify_l2 takes them."""
     evaluation = _evaluation(run, "certify_l2", method, name, samples)
-    ids = evaluation.sets[name].ids
-    with evaluation.network(smoothed_network, sigma) as network:
-        score = evaluation.detector(network).score_of
+    ids, precision = evaluation.sets[name].ids, evaluation.settings.get("precision", "float32")
+    with evaluation.network(smoothed_network, sigma) as network, prepared([network], evaluation.device, precision):
+        detectors = {method: evaluation.detector(network)}
         drawn = sample(
-            lambda batch: score(checked_logits(network, batch).to(torch.float64)),
+            lambda batch: marked_scores(detectors, batch, precision),
             evaluation.images(name),
             ids,
             f"spot check/{name}",
             sigma=sigma,
             stages=[n],
+            refuse=lambda scores: refuse_scores(detectors, scores),
+            precision=precision,
             seed=seed,
             batch_size=evaluation.settings["batch_size"],
         )
-        return {int(ids[position]): draws for position, draws in drawn}
+        return {int(ids[position]): draws[:, 0] for position, draws in drawn}
 
 
 def _row_p_value(rows, draws, config):

@@ -5,11 +5,13 @@ import pandas as pd
 import torch
 
 from oodcert.certification.bounds import proportion_bounds, vote_radius
+from oodcert.certification.precision import check_precision, marked_logits, prepared
 from oodcert.certification.sampling import IN_PLACE, default_batch_size, sample, shared_denoising
 from oodcert.certification.stages import plan_stages
-from oodcert.detector import check_images, checked_logits
+from oodcert.detector import check_images, refuse_rows
 from oodcert.errors import InputError
 
+NO_VOTE = -1  # of a draw whose logits are not finite
 DOUBT = 0.1  # how often sampling may stop although further draws would have shown the next radius
 
 
@@ -26,6 +28,7 @@ def certify_labels(
     sampling="fixed",
     *,
     radii=(0.0, 0.25, 0.5, 0.75, 1.0),
+    precision="float32",
     ids=None,
     name="",
     progress=None,
@@ -41,6 +44,7 @@ def certify_labels(
     after a column network. Raises InputError on images outside [0, 1], NaN logits or unknown settings.
     """
     check_images(images)
+    check_precision(precision)
     if len(labels) != len(images):
         raise InputError(f"{len(labels)} labels for {len(images)} images: give one an image.")
     networks = network if isinstance(network, dict) else {"": network}
@@ -82,18 +86,20 @@ def certify_labels(
         return all(position in rows for rows in found.values())
 
     sampled = sample(
-        lambda batch: _classes(networks, batch),
+        lambda batch: _votes(networks, batch, precision),
         images,
         ids,
         name,
         sigma=sigma,
         stages=[n0 + drawn for drawn in stages],
         settled=settled,
+        refuse=lambda votes: _refuse(networks, votes),
+        precision=precision,
         seed=seed,
         batch_size=default_batch_size(images.shape[1:]) if batch_size is None else batch_size,
         progress=progress,
     )
-    with shared_denoising(networks.values()):
+    with shared_denoising(networks.values()), prepared(networks.values(), images.device, precision):
         for position, votes in sampled:
             for one, column in zip(networks, votes.T, strict=True):
                 if position not in found[one]:
@@ -104,14 +110,20 @@ def certify_labels(
     return table if isinstance(network, dict) else table.drop(columns="network")
 
 
-def _classes(networks, batch):
-    """Classes [B, D] that every network predicts."""
+def _votes(networks, batch, precision):
+    """Classes [B, D] that every network predicts, NO_VOTE where its logits are not finite."""
     version, columns = batch._version, []
     for one in networks.values():
-        columns.append(checked_logits(one, batch).argmax(1))
+        logits, finite = marked_logits(one, batch, precision)
+        columns.append(logits.argmax(1).where(finite, NO_VOTE))
         if len(networks) > 1 and batch._version != version:
             raise InputError(IN_PLACE)
     return torch.stack(columns, 1)
+
+
+def _refuse(networks, votes):
+    for one, column in zip(networks.values(), votes.T, strict=True):
+        refuse_rows(one, column == NO_VOTE)
 
 
 def _passed(radius, radii):

@@ -8,9 +8,11 @@ import numpy as np
 import torch
 from tqdm import tqdm
 
+from oodcert.certification.precision import check_precision
 from oodcert.detector import DenoisedNetwork
 from oodcert.errors import InputError
 from oodcert.memory import fitting
+from oodcert.philox import normal_draws as draws_on_device
 from oodcert.rng import normal_draws
 
 IN_PLACE = (
@@ -25,14 +27,33 @@ def default_batch_size(shape):
     return min(BATCH_SIZE, max(1, BATCH_VALUES // prod(shape)))
 
 
-def sample(evaluate, images, ids, name, *, sigma, stages, seed, batch_size, settled=None, progress=None):
+def sample(
+    evaluate,
+    images,
+    ids,
+    name,
+    *,
+    sigma,
+    stages,
+    seed,
+    batch_size,
+    settled=None,
+    refuse=None,
+    precision="float32",
+    ahead=None,
+    progress=None,
+):
     """Yields (position, draws [n_k, ...]) of each image once it is finished: evaluate(x + δ_i), δ_i ~ N(0, sigma² I).
 
     evaluate: callable from a batch [batch_size, C, H, W], or less if memory does not suffice, to a tensor with a row
     per noisy image. images [N, C, H, W] in
     [0, 1], on the network's device; ids: N stable sample ids. stages: numbers of draws n_1 < … < n_K; after each but
     the last, settled(position, stage, draws) says whether the image needs no more. With one stage the images come in
-    order. progress: a label for a progress bar.
+    order. refuse: called with the rows of every batch once they are on the host, to raise an error about rows that
+    evaluate has marked without waiting for the device. precision: in "float32" noise is numpy's, made on the host; in
+    "bfloat16" it is made on the device (see oodcert.philox), and batches are channels_last. ahead: how many batches the
+    device may be given before the rows of one are looked at, so that it need not wait: by default one on a GPU, else
+    none. progress: a label for a progress bar.
 
     The noise of draw i depends on (seed, name, id, i) alone. Batches cross image boundaries and the last one is padded,
     so every pass has the same shape, and few images are under way at once, whatever N. Results are the same bits in
@@ -41,12 +62,22 @@ def sample(evaluate, images, ids, name, *, sigma, stages, seed, batch_size, sett
     for key, value in (("sigma", sigma), ("draws", stages[0]), ("batch_size", batch_size)):
         if not value > 0:
             raise InputError(f"{key} = {value}: certification needs a positive {key}.")
-    work, evaluate = _Work(len(images), stages), fitting(evaluate)
+    check_precision(precision)
+    work, evaluate, under_way = _Work(len(images), stages), fitting(evaluate), deque()
+    ids, ahead = np.asarray(ids), int(images.is_cuda) if ahead is None else ahead
     with tqdm(total=len(images) * stages[-1], desc=progress, unit="draw", disable=not progress) as bar:
-        while pieces := work.take(batch_size):
-            with torch.inference_mode(False), torch.no_grad():
-                outputs = evaluate(_noisy_batch(pieces, images, ids, name, sigma, seed, batch_size)).cpu().numpy()
-            start = 0
+        while work.ready or under_way:
+            if not under_way or (len(under_way) <= ahead and work.ready >= batch_size):
+                pieces = work.take(batch_size)
+                with torch.inference_mode(False), torch.no_grad():
+                    batch = _noisy_batch(pieces, images, ids, name, sigma, seed, batch_size, precision)
+                    under_way.append((pieces, *_sent(evaluate(batch))))
+                continue
+            pieces, rows, arrived = under_way.popleft()
+            arrived()
+            outputs, start = rows.numpy(), 0
+            if refuse:
+                refuse(outputs)
             for position, first, last in pieces:
                 work.done(position, outputs[start : start + last - first])
                 start += last - first
@@ -64,9 +95,13 @@ def sample(evaluate, images, ids, name, *, sigma, stages, seed, batch_size, sett
 
 
 class _Work:
-    """Which draws are still to be made: those of images under way first, in turn, then those of new images."""
+    """Which draws are still to be made: those of images under way first, in turn, then those of new images.
+
+    ready: how many can be taken now.
+    """
 
     def __init__(self, count, stages):
+        self.ready = count * stages[0]
         self.stages, self.new, self.open = stages, iter(range(count)), deque()
         self.goal, self.count, self.drawn = {}, {}, {}
 
@@ -87,6 +122,7 @@ class _Work:
                 self.open.appendleft((position, first + taken, last))
             pieces.append((position, first, first + taken))
             size -= taken
+            self.ready -= taken
         return pieces
 
     def done(self, position, rows):
@@ -103,18 +139,39 @@ class _Work:
 
     def extend(self, position, goal):
         self.open.append((position, self.goal[position], goal))
+        self.ready += goal - self.goal[position]
         self.goal[position] = goal
 
     def close(self, position):
         del self.drawn[position], self.count[position], self.goal[position]
 
 
-def _noisy_batch(pieces, images, ids, name, sigma, seed, size):
+def _noisy_batch(pieces, images, ids, name, sigma, seed, size, precision):
     shape, device = images.shape[1:], images.device
-    noise = np.concatenate([normal_draws(seed, name, ids[p], first, last - first, shape) for p, first, last in pieces])
-    index = torch.from_numpy(np.repeat([p for p, _, _ in pieces], [last - first for _, first, last in pieces]))
-    batch = images[index.to(device)] + sigma * torch.from_numpy(noise).to(device)
-    return torch.cat([batch, batch[-1:].expand(size - len(batch), *shape)])
+    index = np.repeat([p for p, _, _ in pieces], [last - first for _, first, last in pieces])
+    if precision == "float32":
+        parts = [normal_draws(seed, name, ids[p], first, last - first, shape) for p, first, last in pieces]
+        noise = _moved(np.concatenate(parts), device)
+    else:
+        draws = np.concatenate([np.arange(first, last) for _, first, last in pieces])
+        noise = draws_on_device(seed, name, _moved(ids[index].astype(np.int64), device), _moved(draws, device), shape)
+    batch = images[_moved(index, device)] + sigma * noise
+    batch = torch.cat([batch, batch[-1:].expand(size - len(batch), *shape)])
+    return batch if precision == "float32" else batch.contiguous(memory_format=torch.channels_last)
+
+
+def _moved(array, device):
+    """The array on the device; by way of pinned memory if that is a GPU: nobody waits for what it still does."""
+    tensor = torch.from_numpy(array)
+    return tensor.pin_memory().to(device, non_blocking=True) if device.type == "cuda" else tensor.to(device)
+
+
+def _sent(outputs):
+    """(rows on the host, what waits until they are there) of a tensor on a device that may still compute it."""
+    rows = outputs.to("cpu", non_blocking=True)
+    if outputs.is_cuda:
+        return rows, torch.cuda.current_stream(outputs.device).record_event().synchronize
+    return rows, lambda: None
 
 
 @contextmanager

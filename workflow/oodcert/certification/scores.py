@@ -6,9 +6,10 @@ import torch
 
 from oodcert.certification import WITHOUT_RANGE
 from oodcert.certification.bounds import BOUNDS, score_bounds
+from oodcert.certification.precision import check_precision, marked_logits, prepared
 from oodcert.certification.sampling import IN_PLACE, default_batch_size, sample, shared_denoising
 from oodcert.certification.stages import is_settled, plan_stages
-from oodcert.detector import check_images, checked_logits
+from oodcert.detector import SCORES, check_images, refuse_rows
 from oodcert.errors import InputError
 
 
@@ -32,6 +33,7 @@ def certify(
     mean="betting",
     band="berk-jones",
     simultaneous=False,
+    precision="float32",
     ids=None,
     name="",
     progress=None,
@@ -53,9 +55,11 @@ def certify(
     these is accepted). It is a number (a decision at that threshold), a dict from kind of bound to numbers, or a table
     of the ID images, whose lower bounds at radius 0 are then the values: the image's part in the guaranteed AUC. Every
     bound keeps its alpha however sampling stops (see oodcert.certification.stages).
-    device: where to run, by default where the images are; the networks are moved there. ids, name: sample ids
-    (different integers) and set name that key the noise, by default the position and none: give two sets two names for
-    independent noise. progress: a label for a progress bar.
+    device: where to run, by default where the images are; the networks are moved there. precision: of the networks,
+    "float32", or "bfloat16" (autocast, and on a GPU torch.compile), in which noise is made on the device and is other
+    noise than in float32; scores and bounds are of float64 in both (see oodcert.certification.precision). ids, name:
+    sample ids (different integers) and set name that key the noise, by default the position and none: give two sets two
+    names for independent noise. progress: a label for a progress bar.
 
     Returns a DataFrame with a row per image x bound x radius: image (id), bound ("percentile p=…" for another p than
     one half, "vote at …"), sigma, radius, estimate, lower, upper, n (draws used), alpha (of that bound); of a dict of
@@ -67,6 +71,7 @@ def certify(
     check_images(images)
     detectors = detector if isinstance(detector, dict) else {"": detector}
     ids = list(range(len(images)) if ids is None else ids)
+    check_precision(precision)
     _check(detectors, images, ids, radii, bounds, threshold, p)
     device = device or images.device
     level = alpha / (2 * len(images) * len(radii)) if simultaneous else alpha
@@ -90,18 +95,20 @@ def certify(
 
     networks = [one.network.to(device).eval() for one in detectors.values()]
     sampled = sample(
-        lambda batch: _scores(detectors, batch),
+        lambda batch: marked_scores(detectors, batch, precision),
         images.to(device),
         ids,
         name,
         sigma=sigma,
         stages=stages,
         settled=settled,
+        refuse=lambda scores: refuse_scores(detectors, scores),
+        precision=precision,
         seed=seed,
         batch_size=default_batch_size(images.shape[1:]) if batch_size is None else batch_size,
         progress=progress,
     )
-    with shared_denoising(networks):
+    with shared_denoising(networks), prepared(networks, device, precision):
         for position, draws in sampled:
             for one, column in zip(detectors, draws.T, strict=True):
                 if position not in found[one]:
@@ -167,17 +174,31 @@ def _opposite(against, one, labels):
     return {bound: np.sort(np.atleast_1d(values[bound])) for bound in labels}
 
 
-def _scores(detectors, batch):
-    """Scores [B, D] of every detector, in float64."""
+def marked_scores(detectors, batch, precision):
+    """Scores [B, D] of every detector, in float64, NaN where there is none; the device need not have computed them."""
     version, columns = batch._version, []
     for detector in detectors.values():
-        columns.append(detector.score_of(checked_logits(detector.network, batch).to(torch.float64)))
-        if columns[-1].shape != batch.shape[:1] or columns[-1].isnan().any():
-            shape = tuple(columns[-1].shape)
-            raise InputError(f"The score gave {shape} for {len(batch)} images, or NaN: one number an image is needed.")
+        logits, finite = marked_logits(detector.network, batch, precision)
+        column = detector.score_of(logits.to(torch.float64))
+        if column.shape != batch.shape[:1]:
+            shape = tuple(column.shape)
+            raise InputError(f"The score gave {shape} for {len(batch)} images: one number an image is needed.")
+        columns.append(column.where(finite, torch.nan))
         if len(detectors) > 1 and batch._version != version:
             raise InputError(IN_PLACE)
     return torch.stack(columns, 1)
+
+
+def refuse_scores(detectors, scores):
+    """Raises InputError where marked_scores [B, D], on the host, are NaN."""
+    for detector, bad in zip(detectors.values(), np.isnan(scores).T, strict=True):
+        if detector.score_of in SCORES.values():
+            refuse_rows(detector.network, bad)
+        elif bad.any():
+            raise InputError(
+                f"The score of {type(detector.network).__name__} is NaN, or its logits are not finite, for {bad.sum()} "
+                f"of {len(bad)} images: one number an image is needed."
+            )
 
 
 def _table(found, ids, labels, sigma, radii, alpha):

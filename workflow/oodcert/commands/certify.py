@@ -2,6 +2,7 @@
 
 import shutil
 import time
+from contextlib import nullcontext
 from datetime import timedelta
 from pathlib import Path
 
@@ -12,6 +13,7 @@ from oodcert.commands.inputs import check_folder, load_detector, load_sets, prep
 from oodcert.commands.pieces import Piece, certify_sets, cut
 from oodcert.evidence import read_evidence, sidecar, write_json
 from oodcert.tables.writing import write_table
+from oodcert.tracing import traced
 
 TABLES = ("csv", "md", "tex", "pdf", "png")
 
@@ -25,7 +27,8 @@ def run(options):
     evidence = {name: out / f"{name}.parquet" for name in sets}
     outputs = [*evidence.values(), *(out / f"guaranteed.{kind}" for kind in TABLES)]
     check_folder(out, settings, outputs)
-    seconds_of_batch(detector, sets, settings, 1)  # settings that do not go together end here, with nothing written
+    # settings that do not go together end here, with nothing written; and nothing compiled for a single image
+    seconds_of_batch(detector, sets, {**settings, "precision": "float32"}, 1)
     missing = {name: images for name, images in sets.items() if not sidecar(evidence[name]).exists()}
     pieces = {name: cut(images, settings, out / "parts") for name, images in missing.items()}
     if options.dry_run:
@@ -35,7 +38,8 @@ def run(options):
         print(f"{out} holds the results of this command: nothing to do.")
     else:
         write_json(settings, out / "settings.json")
-        certify_sets(pieces, evidence, detector, settings, options.weights)
+        with traced(options.profile_trace) if options.profile_trace else nullcontext():
+            certify_sets(pieces, evidence, detector, settings, options.weights)
         print(conclude(evidence, settings, {name: len(images) for name, images in sets.items()}, out))
     shutil.rmtree(out / "parts", ignore_errors=True)
 
@@ -59,6 +63,7 @@ def settings_of(options, detector, sets, device):
         "bounds": list(dict.fromkeys(options.bounds or BOUNDS[: 1 if detector.unbounded else None])),
         "sampling": options.sampling,
         "seed": options.seed,
+        "precision": options.precision,
         "batch_size": options.batch_size or default_batch_size(sets[inside].pixels.shape[1:]),
         "device": device,
     }

@@ -17,6 +17,9 @@ counted; at most: adaptive sampling, AutoAttack and mined outliers may take less
 guarantees are, count as two passes. The first of the methods that are certified together has the passes of their
 denoiser."""
 NO_RATES = "For hours give --throughput, images forward a second of a network, or let --measure find them here."
+BATCHES = """The rates are of evaluation.batch_size = {size}, in float32. In {precision}, not compiled, larger batches
+than these do not pay, for twice as many images do not fit, or are less than 5 % faster: {best}.
+"""
 MEMORY = """Memory of a job at its peak, the largest of each rule (estimate, {} MB of it for Python and its libraries;
 on a GPU the networks, and the images of a training, are in its memory):"""
 
@@ -28,9 +31,9 @@ def run(options):
         config["data_mirror"] = options.mirror
     config = available(config)
     work = jobs(config)
-    table, device = passes(work), None
+    table, device, batches = passes(work), None, ""
     if options.measure:
-        rates, device = _measure(config, table)
+        rates, device, batches = _measure(config, table)
     else:
         rates = _rates(options.throughput or [])
     if rates:
@@ -40,6 +43,7 @@ def run(options):
         print(f"\n{title}:\n{_passes(table, key)}")
     print(f"\n{NOTES}\n")
     print("\n".join(_hours(config, table, rates, device, options.gpus)) if rates else NO_RATES)
+    print(batches, end="")
     print(f"\nDisk, without downloads:\n{_disk(config, work)}\n\n{_memory(config, work)}")
     if options.csv:
         with atomic(options.csv) as temporary:
@@ -47,16 +51,23 @@ def run(options):
 
 
 def _measure(config, table):
-    """Rates of the profile's networks on its device here, and what that is."""
+    """Rates of the profile's networks on its device here, what that is, and at which batch size they are best."""
     from oodcert.jobs import prepare_torch
 
     device = prepare_torch(config)
     import torch
 
-    from oodcert.footprint import measured_rates
+    from oodcert.footprint import best_batches, measured_rates
 
     name = torch.cuda.get_device_name() if device == "cuda" else f"{config['threads']} thread(s) of a CPU"
-    return measured_rates(config, table["part"].unique(), device), f"{name}, {platform.system()} {platform.machine()}"
+    names = table["part"].unique()
+    best = best_batches(config, names, device)
+    batches = BATCHES.format(
+        size=config["evaluation"]["batch_size"],
+        precision=config["evaluation"]["certify_l2"].get("precision", "float32"),
+        best=", ".join(f"{part} {size} ({rate:,.0f} images a second)" for part, (size, rate) in best.items()),
+    )
+    return measured_rates(config, names, device), f"{name}, {platform.system()} {platform.machine()}", batches
 
 
 def _rates(words):

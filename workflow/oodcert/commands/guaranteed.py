@@ -58,5 +58,5 @@ def caption(settings, sizes):
         "the OOD images within the l2 radius R makes AUC or AUPR lower or FPR95 higher. "
         f"ID: {inside} ({count} images); OOD: {', '.join(f'{name} ({size})' for name, size in outside)}. "
         f"{DRAWS[settings['sampling']].format(settings['n'])}, each bound with error probability "
-        f"α = {settings['alpha']:g}, seed {settings['seed']}."
+        f"α = {settings['alpha']:g}, seed {settings['seed']}, network in {settings['precision']}."
     )

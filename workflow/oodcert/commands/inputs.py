@@ -2,7 +2,6 @@
 
 import hashlib
 import json
-import os
 from dataclasses import dataclass
 from itertools import chain
 from pathlib import Path
@@ -13,6 +12,7 @@ from oodcert.data.folder import select_images
 from oodcert.detector import Detector
 from oodcert.errors import InputError
 from oodcert.networks.load import load_network, load_object, load_weights
+from oodcert.switches import set_switches
 
 RESERVED = ("average", "settings")  # a row of the tables, a file beside the results
 
@@ -35,12 +35,11 @@ class Images:
 
 
 def prepare_torch(options):
-    """Fixes torch's algorithms; returns the device, "cpu" or "cuda", of --device."""
+    """Fixes torch's algorithms and rounding; returns the device, "cpu" or "cuda", of --device."""
     found = torch.cuda.is_available()
     if options.device == "cuda" and not found:
         raise InputError("--device cuda: torch sees no GPU here. Use auto or cpu.")
-    os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
-    torch.use_deterministic_algorithms(True, warn_only=True)
+    set_switches(warn_only=True)
     return "cuda" if found and options.device != "cpu" else "cpu"
 
 

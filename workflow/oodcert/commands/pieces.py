@@ -38,7 +38,7 @@ class Piece:
         """
         name, span = self.images.name, slice(self.start, self.stop)
         torch.manual_seed(derive(settings["seed"], name, self.sigma, self.start))  # of networks with draws of their own
-        keys = ("radii", "n", "alpha", "bounds", "sampling", "seed", "batch_size", "device")
+        keys = ("radii", "n", "alpha", "bounds", "sampling", "seed", "batch_size", "device", "precision")
         return oodcert.certify(
             detector,
             self.images.pixels[span],

@@ -10,8 +10,10 @@ from oodcert.attacks import ATTACK_ALPHA
 from oodcert.attacks.ood import smoothed_l2_attack
 from oodcert.certification.bounds import percentile_bounds
 from oodcert.certification.means import betting_bounds
+from oodcert.certification.precision import marked_logits, prepared
 from oodcert.certification.sampling import sample
 from oodcert.certification.scores import certify
+from oodcert.detector import refuse_rows
 from oodcert.evaluations.base import chunks, frame
 from oodcert.memory import fitting
 from oodcert.methods import bounds_of, smoothed_network
@@ -31,6 +33,7 @@ def certify_l2(*evaluations, against=None):
     first, frames = evaluations[0], []
     settings = first.settings
     common = {key: settings[key] for key in ("n", "alpha", "seed", "batch_size", "sampling")}
+    common["precision"] = settings.get("precision", "float32")
     common["bounds"] = bounds_of(settings["composition"], settings["bounds"])
     adaptive = settings["sampling"] == "adaptive"
     for sigma in settings["sigmas"]:
@@ -122,19 +125,28 @@ def _attacked(evaluation, detector, starts, name, sigma, radius):
 
 def _smoothed(evaluation, detector, images, name, sigma, alpha):
     """Median and mean of the smoothed score of each image, and lower bounds on them, from fresh noise."""
-    settings = evaluation.settings
+    settings, network = evaluation.settings, detector.network
+    precision = settings.get("precision", "float32")
+
+    def score(batch):
+        logits, finite = marked_logits(network, batch, precision)
+        return detector.score_of(logits).double().where(finite, torch.nan)
+
     drawn = sample(
-        lambda batch: detector.raw_score(batch).double(),
+        score,
         images,
         evaluation.sets[name].ids,
         f"attack_l2/final/{name}",
         sigma=sigma,
         stages=[settings["n"]],
+        refuse=lambda scores: refuse_rows(network, np.isnan(scores)),
+        precision=precision,
         seed=settings["seed"],
         batch_size=settings["batch_size"],
         progress=f"score, {name}, sigma {sigma}",
     )
-    draws = np.stack([scores for _, scores in drawn])
+    with prepared([network], images.device, precision):
+        draws = np.stack([scores for _, scores in drawn])
     ordered = np.sort(draws, axis=1)
     return pd.DataFrame(
         {

@@ -34,6 +34,7 @@ def certify_id(*evaluations):
                 labels,
                 sigma,
                 **{key: settings[key] for key in ("n0", "n", "alpha", "sampling", "radii")},
+                precision=settings.get("precision", "float32"),
                 seed=settings["seed"],
                 batch_size=settings["batch_size"],
                 ids=ids,

@@ -67,6 +67,7 @@ def _id(evidence, config):
         f"standard deviation σ, n₀ = {certified['n0']}, n = {certified['n']}"
         f"{_sampling(settings['certify_id'], 'which R an image reaches')}, α = {certified['alpha']}: "
         "each image's radius holds with probability ≥ 1 − α.",
+        *_precision(settings["certify_id"], "These radii are"),
         f"Images: {counts}.",
         *_more_images(evidence, config),
         *about_the_sets(config),
@@ -235,6 +236,7 @@ def _l2(evidence, config):
         "upper end of the percentile bound's bracket, up to Monte-Carlo error. It maximises the mean of the score "
         f"under noise ({attack_budget(attack, L2_ATTACK)}), is judged on n = {span(attack['n'])} fresh draws, and each "
         "image takes its strongest result over all radii up to R.",
+        *_precision(config["evaluation"]["certify_l2"], "Bounds, and what the attack is judged on, are"),
         *about_the_sets(config),
         numbers_of_images(evidence, "certify_l2", config),
     ]
@@ -265,6 +267,10 @@ def _values(evidence, evaluation, config, columns):
     """The settings found in an evaluation's rows over all methods, as text: one value, or lowest to highest."""
     rows = of_methods(evidence, evaluation, config)
     return {column: span(rows[column]) for column in columns}
+
+
+def _precision(settings, what):
+    return [f"{what} of the networks in bfloat16."] if settings.get("precision") == "bfloat16" else []
 
 
 def _sampling(settings, question):
