@@ -16,7 +16,7 @@ from common import compared, finish, load_run, parser, run_script, show, started
 from oodcert import Detector, certify
 from oodcert.certification.bounds import score_bounds
 from oodcert.cli import POSITIVE_INT
-from oodcert.evaluations.l2 import ID_WIDTH
+from oodcert.evaluations.l2 import id_widths
 from oodcert.methods import bounds_of, smoothed_network
 from oodcert.metrics import tpr_threshold
 
@@ -135,7 +135,7 @@ def our_table(detectors, run, **settings):
             radii_of(run, name),
             **settings,
             against=against,
-            width=ID_WIDTH,
+            width=id_widths(detectors),
             ids=image_set.ids,
             name=f"certify/{name}",
         )

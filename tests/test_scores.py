@@ -74,6 +74,42 @@ def test_several_detectors_get_what_each_gets_alone(sampling):
         pd.testing.assert_frame_equal(rows, certify(alone, IMAGES, 0.25, RADII, **settings), check_exact=True)
 
 
+def test_a_detector_that_has_settled_is_left_out():
+    flat = Detector(nn.Sequential(nn.Flatten(), nn.Linear(64, 3)))
+    torch.nn.init.zeros_(flat.network[1].weight)
+    passes = {"flat": 0, "other": 0}
+    detectors = {"flat": flat, "other": detector()}
+    for name, one in detectors.items():
+        one.network.register_forward_hook(
+            lambda _, inputs, __, name=name: passes.update({name: passes[name] + len(inputs[0])})
+        )
+    common = {"radii": [0.0], "n": 2000, "bounds": ["percentile"], "sampling": "adaptive", "batch_size": 128}
+    together = certify(detectors, IMAGES, 0.25, **common, width=1e-6)
+    assert passes["other"] >= 2000 * len(IMAGES) > 2 * passes["flat"] > 0
+    for name, one in detectors.items():
+        alone = certify(one, IMAGES, 0.25, **common, width=1e-6)
+        rows = together[together["detector"] == name].drop(columns="detector").reset_index(drop=True)
+        pd.testing.assert_frame_equal(rows, alone)
+
+
+def test_the_width_of_a_score_without_a_range_is_in_standard_deviations():
+    net, common = network(), {"radii": [0.0], "n": 5000, "bounds": ["percentile"], "sampling": "adaptive"}
+    scaled = Detector(nn.Sequential(net, Scaled(1000.0)), "max_logit")
+    once, scaled = (certify(one, IMAGES, 0.25, **common, width=0.1) for one in (Detector(net, "max_logit"), scaled))
+    assert once["n"].tolist() == scaled["n"].tolist() and (once["n"] < 5000).any()
+    narrow = certify(Detector(net, "max_logit"), IMAGES, 0.25, **common, width={"": 0.01})
+    assert (narrow["n"] >= once["n"]).all() and (narrow["n"] > once["n"]).any()
+
+
+class Scaled(nn.Module):
+    def __init__(self, factor):
+        super().__init__()
+        self.factor = factor
+
+    def forward(self, logits):
+        return self.factor * logits
+
+
 @pytest.mark.parametrize("score", ["energy", "max_logit", "atom"])
 def test_unbounded_scores_take_percentile_and_vote(score):
     settings = {"bounds": ["percentile", "vote"], "threshold": -1.0, **FAST}

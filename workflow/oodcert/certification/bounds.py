@@ -134,7 +134,8 @@ def score_bounds(bounds, draws, sigma, radii, alpha, *, p=0.5, mean="betting", b
     of_mean = None if set(bounds) <= set(WITHOUT_RANGE) else mean_bounds(mean, draws, alpha)
     for bound in bounds:
         if bound == "percentile":
-            pair = ordered[..., max(1, int(np.ceil(p * n))) - 1], percentile_bounds(ordered, sigma, radii, alpha, p)
+            middle = ordered[..., max(1, int(np.ceil(p * n))) - 1].copy()  # a view would keep all draws
+            pair = middle, percentile_bounds(ordered, sigma, radii, alpha, p)
         elif bound == "cdf":
             pair = draws.mean(-1), cdf_bounds(ordered, sigma, radii, alpha, band)
         elif bound == "gaussian":

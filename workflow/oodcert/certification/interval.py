@@ -125,7 +125,14 @@ def _ends(value):
 
 
 def _centre(interval):
-    return (interval.lower + interval.upper) / 2, (interval.upper - interval.lower) / 2
+    """(centre, half-width), new tensors."""
+    return (interval.lower + interval.upper).div_(2), (interval.upper - interval.lower).div_(2)
+
+
+def _around(centre, half):
+    """The Interval of a centre, which is overwritten, and a half-width: large tensors cost by how many there are."""
+    lower = centre - half
+    return Interval(lower, centre.add_(half))
 
 
 # The rules name their arguments as torch does, for calls by keyword.
@@ -177,7 +184,7 @@ def _affine(function, input, weight, bias=None, *args, **options):
     centre, half = _centre(input)
     centre = function(centre, weight, bias, *args, **options)
     half = function(half, weight.abs(), None, *args, **options)
-    return Interval(centre - half, centre + half)
+    return _around(centre, half)
 
 
 @_rule(functional.batch_norm)
@@ -192,7 +199,7 @@ def _batch_norm(
     scale = 1 / torch.sqrt(running_var + eps)
     scale = scale if weight is None else scale * weight
     half = half * scale.abs().reshape(-1, *(1,) * (half.ndim - 2))
-    return Interval(centre - half, centre + half)
+    return _around(centre, half)
 
 
 @_rule(functional.dropout, functional.dropout2d)

@@ -55,6 +55,7 @@ def certify_labels(
         raise InputError(f"n0 = {n0}: at least one draw is needed to choose the class.")
     stages, levels = plan_stages(sampling, n, alpha)
     found = {one: {} for one in networks}  # position -> its row
+    wanted = set(networks)  # those that have an image of the batch still to settle
 
     def count(votes):
         """The class that the first n0 draws choose, its votes among the others, and their number."""
@@ -85,14 +86,19 @@ def certify_labels(
                 found[one][position] = row(position, column)
         return all(position in rows for rows in found.values())
 
+    def coming(positions):
+        wanted.clear()
+        wanted.update(one for one in networks if not positions <= found[one].keys())
+
     sampled = sample(
-        lambda batch: _votes(networks, batch, precision),
+        lambda batch: _votes(networks, batch, precision, wanted),
         images,
         ids,
         name,
         sigma=sigma,
         stages=[n0 + drawn for drawn in stages],
         settled=settled,
+        coming=coming,
         refuse=lambda votes: _refuse(networks, votes),
         precision=precision,
         seed=seed,
@@ -110,10 +116,14 @@ def certify_labels(
     return table if isinstance(network, dict) else table.drop(columns="network")
 
 
-def _votes(networks, batch, precision):
-    """Classes [B, D] that every network predicts, NO_VOTE where its logits are not finite."""
+def _votes(networks, batch, precision, wanted):
+    """Classes [B, D] that every network predicts, NO_VOTE where its logits are not finite; 0 of networks that are not
+    wanted."""
     version, columns = batch._version, []
-    for one in networks.values():
+    for name, one in networks.items():
+        if name not in wanted:
+            columns.append(torch.zeros(len(batch), dtype=torch.int64, device=batch.device))
+            continue
         logits, finite = marked_logits(one, batch, precision)
         columns.append(logits.argmax(1).where(finite, NO_VOTE))
         if len(networks) > 1 and batch._version != version:

@@ -38,6 +38,7 @@ def sample(
     seed,
     batch_size,
     settled=None,
+    coming=None,
     refuse=None,
     precision="float32",
     ahead=None,
@@ -46,10 +47,10 @@ def sample(
     """Yields (position, draws [n_k, ...]) of each image once it is finished: evaluate(x + δ_i), δ_i ~ N(0, sigma² I).
 
     evaluate: callable from a batch [batch_size, C, H, W], or less if memory does not suffice, to a tensor with a row
-    per noisy image. images [N, C, H, W] in
-    [0, 1], on the network's device; ids: N stable sample ids. stages: numbers of draws n_1 < … < n_K; after each but
-    the last, settled(position, stage, draws) says whether the image needs no more. With one stage the images come in
-    order. refuse: called with the rows of every batch once they are on the host, to raise an error about rows that
+    per noisy image. images [N, C, H, W] in [0, 1], on the network's device; ids: N stable sample ids. stages: numbers
+    of draws n_1 < … < n_K; after each but the last, settled(position, stage, draws) says whether the image needs no
+    more. With one stage the images come in order. coming: called with the positions of a batch's images before it is
+    evaluated. refuse: called with the rows of every batch once they are on the host, to raise an error about rows that
     evaluate has marked without waiting for the device. precision: in "float32" noise is numpy's, made on the host; in
     "bfloat16" it is made on the device (see oodcert.philox), and batches are channels_last. ahead: how many batches the
     device may be given before the rows of one are looked at, so that it need not wait: by default one on a GPU, else
@@ -69,6 +70,8 @@ def sample(
         while work.ready or under_way:
             if not under_way or (len(under_way) <= ahead and work.ready >= batch_size):
                 pieces = work.take(batch_size)
+                if coming:
+                    coming({position for position, _, _ in pieces})
                 with torch.inference_mode(False), torch.no_grad():
                     batch = _noisy_batch(pieces, images, ids, name, sigma, seed, batch_size, precision)
                     under_way.append((pieces, *_sent(evaluate(batch))))

@@ -50,11 +50,13 @@ def certify(
     the expectation of a score in [0, 1], which for a callable score is the caller's promise; "vote", the probability
     that s(x + δ) ≥ threshold. Unbounded scores take percentile and vote. p and threshold must not depend on the draws.
     sampling: "fixed", or "adaptive" with at most n draws: an image is finished at the first stage at which n draws like
-    the first half, or like the second half, of those so far would change no bound by more than `width`. `against` asks
-    for less: upper bounds alone, by how many of the values in `against` they reach (a change of the share `width` of
-    these is accepted). It is a number (a decision at that threshold), a dict from kind of bound to numbers, or a table
-    of the ID images, whose lower bounds at radius 0 are then the values: the image's part in the guaranteed AUC. Every
-    bound keeps its alpha however sampling stops (see oodcert.certification.stages).
+    the first half, or like the second half, of those so far would change no bound by more than `width` (a number, or a
+    dict of them by detector; in standard deviations of the image's draws, where the score has no range). `against`
+    asks for less: upper bounds alone, by how many of the values in `against` they reach (a change of the share `width`
+    of these is accepted). It is a number (a decision at that threshold), a dict from kind of bound to numbers, or a
+    table of the ID images, whose lower bounds at radius 0 are then the values: the image's part in the guaranteed AUC.
+    A detector that has settled all images of a batch is left out. Every bound keeps its alpha however sampling stops
+    (see oodcert.certification.stages).
     device: where to run, by default where the images are; the networks are moved there. precision: of the networks,
     "float32", or "bfloat16" (autocast, and on a GPU torch.compile), in which noise is made on the device and is other
     noise than in float32; scores and bounds are of float64 in both (see oodcert.certification.precision). ids, name:
@@ -79,7 +81,9 @@ def certify(
     options = {"p": p, "mean": mean, "band": band, "threshold": threshold}
     labels = {bound: _label(bound, p, threshold) for bound in bounds}
     opposite = {one: _opposite(against, one, labels) for one in detectors}
+    widths = width if isinstance(width, dict) else dict.fromkeys(detectors, width)
     found = {one: {} for one in detectors}  # position -> (draws used, kind -> (estimate, lower, upper))
+    wanted = set(detectors)  # those that have an image of the batch still to settle
 
     def bound(draws, stage):
         return score_bounds(bounds, draws, sigma, radii, levels[stage], **options)
@@ -89,19 +93,25 @@ def certify(
             if position not in found[one]:
                 now = bound(column, stage)
                 foreseen = (bound(np.resize(half, stages[-1]), -1) for half in np.array_split(column, 2))
-                if all(is_settled(now, final, width, opposite[one]) for final in foreseen):
+                unit = column.std() if detectors[one].unbounded and against is None else 1
+                if all(is_settled(now, final, widths[one] * unit, opposite[one]) for final in foreseen):
                     found[one][position] = len(column), now
         return all(position in found[one] for one in detectors)
 
+    def coming(positions):
+        wanted.clear()
+        wanted.update(one for one in detectors if not positions <= found[one].keys())
+
     networks = [one.network.to(device).eval() for one in detectors.values()]
     sampled = sample(
-        lambda batch: marked_scores(detectors, batch, precision),
+        lambda batch: marked_scores(detectors, batch, precision, wanted),
         images.to(device),
         ids,
         name,
         sigma=sigma,
         stages=stages,
         settled=settled,
+        coming=coming,
         refuse=lambda scores: refuse_scores(detectors, scores),
         precision=precision,
         seed=seed,
@@ -174,10 +184,16 @@ def _opposite(against, one, labels):
     return {bound: np.sort(np.atleast_1d(values[bound])) for bound in labels}
 
 
-def marked_scores(detectors, batch, precision):
-    """Scores [B, D] of every detector, in float64, NaN where there is none; the device need not have computed them."""
+def marked_scores(detectors, batch, precision, wanted=None):
+    """Scores [B, D] of every detector, in float64, NaN where there is none; the device need not have computed them.
+
+    wanted: names of the detectors that are computed, by default all; the others' scores are 0.
+    """
     version, columns = batch._version, []
-    for detector in detectors.values():
+    for name, detector in detectors.items():
+        if wanted is not None and name not in wanted:
+            columns.append(batch.new_zeros(len(batch), dtype=torch.float64))
+            continue
         logits, finite = marked_logits(detector.network, batch, precision)
         column = detector.score_of(logits.to(torch.float64))
         if column.shape != batch.shape[:1]:

@@ -19,7 +19,9 @@ from oodcert.memory import fitting
 from oodcert.methods import bounds_of, smoothed_network
 from oodcert.metrics import tpr_threshold
 
-ID_WIDTH = 0.002  # adaptive sampling: how far an ID bound may be from what all draws would give, in score units
+# adaptive sampling: how far an ID bound may be from what all draws would give
+ID_WIDTH = 0.002  # in units of a score in [0, 1]
+ID_WIDTH_UNBOUNDED = 0.05  # of another, in standard deviations of the image's draws
 
 
 def certify_l2(*evaluations, against=None):
@@ -51,7 +53,7 @@ def certify_l2(*evaluations, against=None):
                     [0.0] if adaptive and name == "id" else settings["radii"],
                     **common,
                     against=thresholds,
-                    width=ID_WIDTH,
+                    width=id_widths(detectors),
                     ids=image_set.ids,
                     name=f"certify/{name}",
                     progress=f"{name}, sigma {sigma}",
@@ -62,6 +64,11 @@ def certify_l2(*evaluations, against=None):
     keys = ["method", "set", "sample"]
     table = pd.concat(frames, ignore_index=True)
     return table[[*keys, *table.columns.drop(keys)]]
+
+
+def id_widths(detectors):
+    """By name, the `width` of certify for ID images, on whose bounds the threshold for the others rests."""
+    return {name: ID_WIDTH_UNBOUNDED if one.unbounded else ID_WIDTH for name, one in detectors.items()}
 
 
 def _thresholds(rows):
