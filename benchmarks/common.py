@@ -19,6 +19,7 @@ from oodcert.data.imageset import ImageSet
 from oodcert.errors import InputError
 from oodcert.evidence import Provenance, write_json
 from oodcert.jobs import load_parts, load_sets
+from oodcert.memory import keep_freed_memory
 from oodcert.methods import trained_parts
 from oodcert.networks import build_network
 
@@ -135,6 +136,7 @@ def timings(functions, repetitions, clock=perf_counter):
 def started(options, inputs, **settings):
     """The Provenance of a benchmark, its clock running: settings, packages, commit and inputs."""
     torch.set_num_threads(options.threads)
+    keep_freed_memory()
     shared = {key: getattr(options, key) for key in ("images", "n", "threads") if hasattr(options, key)}
     return Provenance(shared | settings, inputs)
 

@@ -128,19 +128,21 @@ def test_two_jobs_run_at_a_time(server, script):
 
 
 def test_a_server_ends_with_the_process_that_started_it(tmp_path):
-    starter = "import oodcert.fork_server as f, time; f.start(); print(f._servers[0].pid, flush=True); time.sleep(100)"
+    starter = (
+        "import oodcert.fork_server as f, os, time; f.start(); "
+        "print(f._servers[0].pid, os.environ[f.ADDRESS], flush=True); time.sleep(100)"
+    )
     environment = {**os.environ, "PYTHONPATH": LIBRARY}
     environment.pop(fork_server.ADDRESS, None)
     process = subprocess.Popen([sys.executable, "-c", starter], env=environment, stdout=subprocess.PIPE, text=True)
-    pid = int(process.stdout.readline())
-    folder = Path(f"/proc/{pid}/cmdline").read_text().split("\0")[-2]
+    pid, address = process.stdout.readline().split()
     process.kill()
     process.wait()
     deadline = time.monotonic() + 120
-    while is_running(pid):
+    while is_running(int(pid)):
         assert time.monotonic() < deadline
         time.sleep(0.05)
-    assert not Path(folder).parent.exists()
+    assert not Path(address.rpartition(":")[0]).parent.exists()
 
 
 def test_every_script_that_imports_the_library_is_handed_over_first():

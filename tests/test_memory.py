@@ -1,4 +1,7 @@
-"""Batches that do not fit in memory: halved, with the same result."""
+"""Batches that do not fit in memory are halved, with the same result; freed memory is kept."""
+
+import subprocess
+import sys
 
 import pandas as pd
 import pytest
@@ -102,3 +105,22 @@ def test_other_errors_are_not_taken_for_a_lack_of_memory():
         fitting(broken)(torch.zeros(4))
     assert explained(RuntimeError("shapes do not match")) is None
     assert guarantee_linf(evaluation("prood")).notna().all().all()
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="glibc's malloc is Linux's")
+def test_freed_memory_is_kept_for_the_next_tensor():
+    script = (
+        "import resource, sys, torch\n"
+        "from pathlib import Path\n"
+        "from oodcert.memory import keep_freed_memory\n"
+        "if sys.argv[1] == 'kept': keep_freed_memory()\n"
+        "def resident(): return int(Path('/proc/self/statm').read_text().split()[1]) * resource.getpagesize()\n"
+        "begun = resident()\n"
+        "[torch.ones(1_500_000) for _ in range(10)]\n"
+        "print(resident() - begun)\n"
+    )
+    left = {}
+    for how in ("kept", "returned"):
+        done = subprocess.run([sys.executable, "-c", script, how], capture_output=True, text=True, check=True)
+        left[how] = int(done.stdout)
+    assert left["kept"] > 50e6 > 2 * left["returned"]

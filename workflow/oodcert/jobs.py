@@ -62,16 +62,18 @@ def _trace(snakemake):
 
 
 def prepare_torch(params, jobs_per_gpu=1):
-    """Fixes torch's threads, algorithms, rounding and GPU; returns the device of the params' `device` ("auto" finds a
-    GPU)."""
+    """Fixes torch's threads, algorithms, rounding, memory and GPU; returns the device of the params' `device` ("auto"
+    finds a GPU)."""
     if params["device"] != "cpu":
         take_gpu(jobs_per_gpu)
     import torch
 
+    from oodcert.memory import keep_freed_memory
     from oodcert.switches import set_switches
 
     torch.set_num_threads(params["threads"])
     set_switches()
+    keep_freed_memory()
     found = torch.cuda.is_available()
     if params["device"] == "cuda" and not found:
         raise InputError("Config key device = 'cuda', but torch sees no GPU here: set it to cpu or auto.")

@@ -158,8 +158,9 @@ def _noisy_batch(pieces, images, ids, name, sigma, seed, size, precision):
     else:
         draws = np.concatenate([np.arange(first, last) for _, first, last in pieces])
         noise = draws_on_device(seed, name, _moved(ids[index].astype(np.int64), device), _moved(draws, device), shape)
-    batch = images[_moved(index, device)] + sigma * noise
-    batch = torch.cat([batch, batch[-1:].expand(size - len(batch), *shape)])
+    batch = noise.mul_(sigma).add_(images[_moved(index, device)])
+    if len(batch) < size:
+        batch = torch.cat([batch, batch[-1:].expand(size - len(batch), *shape)])
     return batch if precision == "float32" else batch.contiguous(memory_format=torch.channels_last)
 
 

@@ -11,6 +11,7 @@ import torch
 from oodcert.data.folder import select_images
 from oodcert.detector import Detector
 from oodcert.errors import InputError
+from oodcert.memory import keep_freed_memory
 from oodcert.networks.load import load_network, load_object, load_weights
 from oodcert.switches import set_switches
 
@@ -40,6 +41,7 @@ def prepare_torch(options):
     if options.device == "cuda" and not found:
         raise InputError("--device cuda: torch sees no GPU here. Use auto or cpu.")
     set_switches(warn_only=True)
+    keep_freed_memory()
     return "cuda" if found and options.device != "cpu" else "cpu"
 
 
