@@ -75,6 +75,7 @@ bench: $(READY) # needs a finished digits run: make
 	$(BIN)/python benchmarks/attack.py
 	$(BIN)/python benchmarks/train.py
 	$(BIN)/python benchmarks/memory.py
+	$(BIN)/python benchmarks/choices.py
 	$(BIN)/python benchmarks/scaling.py
 
 clean: # removes everything that is computed, and the environment; downloads stay

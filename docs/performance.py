@@ -26,7 +26,7 @@ def record(name):
 def runs():
     """What was measured where, a row per benchmark."""
     rows = []
-    for name in ("certify", *TOTALS, "interval", "attack", "train", "run", "memory", "adaptive"):
+    for name in ("certify", *TOTALS, "interval", "attack", "train", "run", "memory", "choices", "adaptive"):
         one = record(name)
         machine = one["machine"]
         rows.append(
@@ -160,6 +160,24 @@ def memory():
     )
 
 
+def noise():
+    rows = pd.DataFrame(record("choices")["noise"])
+    return pd.DataFrame({"generator": rows["generator"], "ns a value": rows["ns"].map("{:.1f}".format)})
+
+
+def choices():
+    rows = pd.DataFrame(record("choices")["networks"])
+    return pd.DataFrame(
+        {
+            "network": rows["network"],
+            "other choice": rows["other choice"],
+            "as it is, µs an image": rows["us"].map("{:.2f}".format),
+            "otherwise": rows["other_us"].map("{:.2f}".format),
+            "ratio": rows["ratio"].map("{:.2f}".format),
+        }
+    )
+
+
 def paper():
     """Hours of the paper's l2 certificates for one ID set and one sigma, at RATES: as composed and all denoised."""
     config = read_configs([ROOT / "config/paper.yaml"])
@@ -171,21 +189,25 @@ def paper():
         passes = passes[passes["rule"] == "certify_l2"]
         rates = {part: rate for part, rate in RATES.items() if part in {*passes["part"], "classifier"}}
         hours = cost.hours(passes, rates)
-        denoising = hours[passes["part"] == "denoiser"]
+        denoising = hours[passes["part"] == "denoiser"]  # of methods that share it, once
+        alone = denoising.max() * sum(one["denoiser"] for one in composed.values())
         rows.append(
             {
                 "methods": f"{len(composed)}, {label}",
-                "denoiser, each by itself": f"{denoising.sum():.1f} h",
-                "denoiser, shared": f"{denoising.max():.1f} h",
+                "denoiser, each by itself": f"{alone:.1f} h",
+                "denoiser, shared": f"{denoising.sum():.1f} h",
                 "other networks": f"{hours.sum() - denoising.sum():.1f} h",
-                "each by itself": f"{hours.sum():.1f} h",
-                "shared": f"{hours.sum() - denoising.sum() + denoising.max():.1f} h",
+                "each by itself": f"{hours.sum() - denoising.sum() + alone:.1f} h",
+                "shared": f"{hours.sum():.1f} h",
             }
         )
     return pd.DataFrame(rows)
 
 
-TABLES = {one.__name__: one for one in (runs, certify, total, draws, interval, attack, train, run, memory, paper)}
+TABLES = {
+    one.__name__: one
+    for one in (runs, certify, total, draws, interval, attack, train, run, memory, noise, choices, paper)
+}
 
 
 def filled(text):

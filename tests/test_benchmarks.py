@@ -16,6 +16,7 @@ from scipy.stats import binom, norm
 import adaptive
 import attack
 import certify as certify_benchmark
+import choices
 import common
 import interval
 import memory
@@ -203,6 +204,17 @@ def test_memory_runs_end_to_end(tmp_path, capsys):
 def test_a_process_sees_its_peak_of_memory():
     seen = memory.peak()
     assert 100e6 < seen <= 1.01 * 1024 * resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+
+
+def test_choices_run_end_to_end(folder, tmp_path, capsys):
+    choices.main([*folder, "--batch", "4", "--repetitions", "1", "--out", str(tmp_path / "choices.json")])
+    found = json.loads((tmp_path / "choices.json").read_text())
+    assert len(found["noise"]) == 5 and all(row["ns"] > 0 for row in found["noise"])
+    assert {row["other choice"] for row in found["networks"]} == {
+        *("channels_last", "two threads, core time", "a UNet", "freed memory returned"),
+    }
+    assert all(row["ratio"] == pytest.approx(row["other_us"] / row["us"]) for row in found["networks"])
+    assert "nanoseconds a value" in capsys.readouterr().out
 
 
 def test_adaptive_runs_end_to_end(tiny, tmp_path, capsys):

@@ -1,0 +1,141 @@
+"""Choices of the CPU path, and what the others would give: noise, layout of tensors, threads, freed memory, denoiser.
+
+`python benchmarks/choices.py` on a finished digits run (`make`): nanoseconds a value of noise generators, and
+microseconds an image of networks as they are run here and otherwise. Freed memory is kept or returned for a whole
+process, so those passes are timed in processes of their own.
+"""
+
+import json
+import subprocess
+import sys
+from statistics import median
+
+import numpy as np
+import pandas as pd
+import torch
+
+from common import LARGE, RESNET, finish, load_run, parser, run_script, show, started, timings, untrained
+from oodcert.checkpoints import build_part
+from oodcert.cli import POSITIVE_INT
+from oodcert.errors import InputError
+from oodcert.memory import keep_freed_memory
+from oodcert.philox import normal_draws as philox_draws
+from oodcert.rng import BLOCK, normal_draws
+
+SIGMA = 0.25
+UNET = {"channels": [16], "patch": 2, "timesteps": 1000}  # what an MLP of the digits profile stands for
+MEMORY = ("returned", "kept")
+
+
+def main(argv=None):
+    """Times all choices, prints the tables and writes the json file."""
+    arguments = parser(__doc__.splitlines()[0], images=None, out="results/benchmarks/choices.json", draws=False)
+    add = arguments.add_argument
+    add("--batch", type=POSITIVE_INT, default=200, help="images of a batch")
+    add("--repetitions", type=POSITIVE_INT, default=15, help="of a timing; the median counts")
+    add("--passes", choices=MEMORY, help="print the seconds of a forward and backward pass, memory being so")
+    options = arguments.parse_args(argv)
+    if options.passes:
+        print(json.dumps(passes(options)))
+        return
+    run = load_run(options.config, options.directory, 1, methods=None)
+    provenance = started(options, run.inputs, batch=options.batch, repetitions=options.repetitions)
+
+    noise = pd.DataFrame(noises(tuple(run.config["data"]["image_shape"]), options.repetitions))
+    show("Noise: nanoseconds a value, in blocks of 64 draws", noise, {"ns": 1})
+    networks = pd.DataFrame(alternatives(run, options))
+    networks["ratio"] = networks["other_us"] / networks["us"]
+    title = f"Networks: microseconds an image in batches of {options.batch}, as they are run and otherwise"
+    show(title, networks, {"us": 2, "other_us": 2, "ratio": 2})
+    finish(provenance, options, __file__, argv, noise=noise, networks=networks)
+
+
+def noises(shape, repetitions):
+    """Rows generator, ns: keyed draws as certificates take them, and what generators alone take."""
+    size, block = BLOCK * int(np.prod(shape)), (BLOCK, *shape)
+    philox, sfc = (np.random.Generator(one(0)) for one in (np.random.Philox, np.random.SFC64))
+    samples, index = iter(range(10**9)), torch.arange(BLOCK)
+    generators = {
+        "keyed, numpy's Philox": lambda: normal_draws(0, "noise", next(samples), 0, BLOCK, shape),
+        "numpy's Philox alone": lambda: philox.standard_normal(block, np.float32),
+        "numpy's SFC64": lambda: sfc.standard_normal(block, np.float32),
+        "torch.randn": lambda: torch.randn(block),
+        "keyed, Philox of the GPU path": lambda: philox_draws(0, "noise", torch.full_like(index, 3), index, shape),
+    }
+    seconds = timings({name: repeated(draw, 20) for name, draw in generators.items()}, repetitions)
+    return [{"generator": name, "ns": 1e9 * median(found) / 20 / size} for name, found in seconds.items()]
+
+
+def alternatives(run, options):
+    """Rows network, choice, us, other_us, an image: channels_last, two threads, memory returned, a UNet."""
+    shape, batch = tuple(run.config["data"]["image_shape"]), options.batch
+    networks = {part: (run.parts[part], shape) for part in ("plain", "good", "discriminator")}
+    networks["resnet-8, 32x32"] = untrained(RESNET), LARGE["shape"]
+    for name, (network, own) in networks.items():
+        images = torch.rand(batch, *own)
+        last = images.contiguous(memory_format=torch.channels_last)
+        usual = forward(network, images, options)
+        yield row(name, "channels_last", usual, forward(network.to(memory_format=torch.channels_last), last, options))
+        network.to(memory_format=torch.contiguous_format)
+        torch.set_num_threads(2)
+        twice = forward(network, images, options)
+        torch.set_num_threads(options.threads)
+        yield row(name, "two threads, core time", usual, 2 * twice)
+    images, unet = torch.rand(batch, *shape), build_part("denoiser", {"denoiser": UNET}, shape, None).eval()
+    ours = forward(lambda batch: run.parts["denoiser"](batch, SIGMA), images, options)
+    yield row("denoiser", "a UNet", ours, forward(lambda batch: unet(batch, SIGMA), images, options))
+    seconds = {memory: in_a_process(memory, options) for memory in MEMORY}
+    yield row(
+        "plain, forward and backward",
+        "freed memory returned",
+        *(1e6 * seconds[memory] / batch for memory in ("kept", "returned")),
+    )
+
+
+def row(network, choice, usual, other):
+    return {"network": network, "other choice": choice, "us": usual, "other_us": other}
+
+
+def forward(network, images, options):
+    """Microseconds an image of a pass without gradients, the median of the repetitions."""
+
+    def passed():
+        with torch.inference_mode():
+            network(images)
+
+    return 1e6 * median(timings({"": repeated(passed, 5)}, options.repetitions)[""]) / 5 / len(images)
+
+
+def in_a_process(memory, options):
+    command = [sys.executable, __file__, "--passes", memory, "--config", options.config]
+    command += ["--directory", options.directory, "--batch", options.batch, "--repetitions", options.repetitions]
+    done = subprocess.run(list(map(str, command)), capture_output=True, text=True)
+    if done.returncode:
+        raise InputError(f"The process with memory {memory} failed:\n{done.stderr}")
+    return json.loads(done.stdout)
+
+
+def passes(options):
+    """Seconds of a forward and a backward pass to the images, the median of the repetitions."""
+    torch.set_num_threads(options.threads)
+    if options.passes == "kept":
+        keep_freed_memory()
+    run = load_run(options.config, options.directory, 1, methods=["plain"])
+    images = torch.rand(options.batch, *run.config["data"]["image_shape"]).requires_grad_()
+
+    def both():
+        torch.autograd.grad(run.parts["plain"](images).sum(), images)
+
+    return median(timings({"": repeated(both, 5)}, options.repetitions)[""]) / 5
+
+
+def repeated(function, times):
+    def several():
+        for _ in range(times):
+            function()
+
+    return several
+
+
+if __name__ == "__main__":
+    run_script(main)
