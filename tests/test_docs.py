@@ -83,7 +83,8 @@ def test_the_projection_counts_a_shared_pass_once(performance):
     composed, denoised = performance.paper().to_dict("records")
     one = 9 * 1000 * 10_000 / performance.RATES["denoiser"] / 3600  # sets, images, draws
     assert composed["denoiser, each by itself"] == f"{2 * one:.1f} h" and composed["denoiser, shared"] == f"{one:.1f} h"
-    assert denoised["denoiser, each by itself"] == f"{8 * one:.1f} h" and denoised["denoiser, shared"] == f"{one:.1f} h"
+    assert denoised["denoiser, each by itself"] == f"{8 * one:.1f} h"
+    assert denoised["denoiser, shared"] == f"{3 * one:.1f} h"  # the scores of VOS and ATOM have no range: each alone
 
 
 @pytest.fixture(scope="module")
