@@ -20,10 +20,11 @@ if oodcert.fork_server.ADDRESS in os.environ:
     snakemake = {"sent": os.getpid()}
 oodcert.fork_server.hand_over(snakemake, __file__)
 import threading
+from tqdm import tqdm
 print(json.dumps({
     "sent": snakemake["sent"], "pid": os.getpid(), "torch": "torch" in sys.modules, "folder": os.getcwd(),
     "path": sys.path, "mine": os.environ["MINE"], "address": os.environ.get(oodcert.fork_server.ADDRESS),
-    "threads": threading.active_count(), "file": __file__,
+    "threads": threading.active_count(), "file": __file__, "shares a lock": hasattr(tqdm, "_lock"),
 }))
 """
 
@@ -71,6 +72,7 @@ def test_a_job_is_a_fork_with_the_folder_path_and_environment_of_its_script(serv
     found = json.loads(out)
     assert found["sent"] == process.pid != found["pid"] and found["torch"] and found["threads"] == 1
     assert found["folder"] == str(tmp_path) and found["mine"] == "of this script" and found["address"] is None
+    assert not found["shares a lock"], "one job that is killed while it holds it would stop all others"
     assert found["path"][0] == str(tmp_path) and LIBRARY in found["path"]
     assert found["file"] == str(tmp_path / "script0.py")
 

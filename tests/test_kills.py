@@ -4,12 +4,14 @@ import os
 import random
 import shutil
 import signal
+import threading
 import time
 from collections import Counter
 
 import numpy as np
 import pandas as pd
 import pytest
+from tqdm import tqdm
 
 from oodcert.cutting import pieces
 from oodcert.evaluations.linf import attack_linf
@@ -28,6 +30,7 @@ def killed(work, seconds):
     child = os.fork()
     if child == 0:
         try:
+            tqdm.set_lock(threading.RLock())  # its own is shared with this process, and may be held when it is killed
             work()
             os._exit(0)
         finally:

@@ -60,7 +60,7 @@ rule audit:
         f"{LOGS}/benchmarks/audit.tsv"
     conda:
         ENVIRONMENT
-    threads: 1
+    threads: 2
     resources:
         mem_mb=growing(8000),
         runtime=growing(60),

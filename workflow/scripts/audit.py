@@ -10,4 +10,4 @@ from oodcert.jobs import job
 
 with job(snakemake):
     folder = Path(snakemake.input[0]).parent
-    report(audit(folder), folder, snakemake.output.json, snakemake.output.html)
+    report(audit(folder, snakemake.threads), folder, snakemake.output.json, snakemake.output.html)

@@ -1,6 +1,8 @@
 """The audit of a finished run: everything it reports, computed again from its evidence. Imports no torch."""
 
 from dataclasses import dataclass
+from functools import partial
+from multiprocessing import get_context
 
 from oodcert.audit.bounds import check_attacked, check_certificates, check_radii
 from oodcert.audit.figures import check_figures
@@ -41,16 +43,20 @@ class Audit:
         return not any(result.findings for result in self.results)
 
 
-def audit(folder):
+def audit(folder, processes=1):
     """Audits the run in a folder, results/<profile> or results/reference/<profile>, by all CHECKS: an Audit.
 
-    Nothing is written there. Raises InputError on a folder that holds no finished run; whatever is wrong with a run's
-    files is a finding.
+    processes: that share the checks, on Linux. Nothing is written there. Raises InputError on a folder that holds no
+    finished run; whatever is wrong with a run's files is a finding.
     """
     run, manifest = open_run(folder)
     if run is None:
         return Audit(None, [manifest, *(Result(name, 0, [], ["the manifest can't be used"]) for name in CHECKS)])
-    return Audit(run, [manifest, *(carried_out(name, run) for name in CHECKS)])
+    check = partial(carried_out, run=run)
+    if processes == 1:
+        return Audit(run, [manifest, *map(check, CHECKS)])
+    with get_context("fork").Pool(processes) as pool:
+        return Audit(run, [manifest, *pool.map(check, CHECKS, chunksize=1)])
 
 
 def carried_out(name, run):

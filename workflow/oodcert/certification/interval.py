@@ -179,13 +179,9 @@ def _monotone(function, input, *args, **options):
 
 @_rule(functional.conv2d, functional.linear)
 def _affine(function, input, weight, bias=None, *args, **options):
-    """W applied to the centre, |W| to the half-width; both are halves, and what is smaller is halved."""
+    """W applied to the centre, |W| to the half-width."""
     _constant(weight, bias)
-    centre, half = input.lower + input.upper, input.upper - input.lower
-    if weight.numel() < centre.numel():
-        weight = weight / 2
-    else:
-        centre, half = centre.div_(2), half.div_(2)
+    centre, half = _centre(input)
     centre = function(centre, weight, bias, *args, **options)
     half = function(half, weight.abs(), None, *args, **options)
     return _around(centre, half)
