@@ -75,7 +75,7 @@ def labels(run, method, sigma, n):
 def evaluated(evaluate, run, method, sigma, n, **settings):
     """(evidence, network calls) of one of the workflow's evaluations, with the run's settings but for those given."""
     config = run.config
-    common = {"seed": config["seed"], "num_classes": config["data"]["num_classes"]}
+    common = {"seed": config["seed"], **{key: config["data"][key] for key in ("num_classes", "test_images")}}
     common |= {"batch_size": config["evaluation"]["batch_size"], "composition": config["methods"][method]}
     settings = {**config["evaluation"][evaluate.__name__], **common, "sigmas": [sigma], "n": n, **settings}
     evaluation = Evaluation(method, run.parts, run.sets, settings)

@@ -2,11 +2,13 @@
 
 `python benchmarks/total.py` on a finished run: all methods, all sets, all radii, one noise level. Two tables: of the
 methods as the profile composes them, and of all of them behind the denoiser. In steps: the loop of Cohen et al. (2019),
-a method and an image at a time; oodcert.certify for a method at a time, in batches across images; for all methods that
-stand behind the denoiser at once; and that with adaptive sampling.
+a method and an image at a time; oodcert.certify for a method at a time, in batches across images, of networks with
+their batch norms folded, as in the workflow; for all methods that stand behind the denoiser at once; and that with
+adaptive sampling.
 """
 
 from contextlib import ExitStack, contextmanager
+from copy import deepcopy
 from time import perf_counter, process_time
 
 import pandas as pd
@@ -19,6 +21,7 @@ from oodcert.cli import POSITIVE_INT
 from oodcert.evaluations.l2 import id_widths
 from oodcert.methods import bounds_of, smoothed_network
 from oodcert.metrics import tpr_threshold
+from oodcert.networks.folding import folded
 
 SIGMA = 0.25  # noise, in the [0, 1] pixel scale
 BOUNDS = ("percentile", "cdf", "gaussian", "lipschitz")
@@ -78,12 +81,14 @@ def total(run, methods, options):
     network_seconds: within the parts. factor: over the step before.
     """
     classes, rows, decided = run.config["data"]["num_classes"], [], {}
-    detectors = {
-        name: Detector(smoothed_network(composition, run.parts, SIGMA, classes), composition["score"])
-        for name, composition in methods.items()
-    }
+    evaluated = {name: folded(deepcopy(part)) for name, part in run.parts.items()}
     for step in STEPS:
-        with counted(run.parts) as (calls, within):
+        parts = run.parts if step == "straightforward" else evaluated
+        detectors = {
+            name: Detector(smoothed_network(composition, parts, SIGMA, classes), composition["score"])
+            for name, composition in methods.items()
+        }
+        with counted(parts) as (calls, within):
             begun = perf_counter(), process_time()
             table = tabulate(step, detectors, methods, run, options)
             seconds = {"seconds": perf_counter() - begun[0], "cpu_seconds": process_time() - begun[1]}

@@ -17,6 +17,7 @@ from oodcert.evaluations.l2 import certify_l2
 from oodcert.evidence import Provenance, write_evidence
 from oodcert.files import sha256
 from oodcert.methods import parts_of
+from oodcert.networks.folding import folded
 from untrained import CONFIG, evaluation, image_sets
 
 OOD = ("held_out_digits", "photo_crops")
@@ -43,6 +44,7 @@ def run_of(config, folder):
                 tried = evaluation(method, **settings)
                 for part in parts_of(TWO[method]):
                     save_part(tried.parts[part], folder / "results" / "tiny" / "models" / f"{part}.safetensors")
+                    folded(tried.parts[part].eval())  # as the workflow evaluates it
                 path = folder / "results" / "tiny" / "evidence" / function.__name__ / f"{method}.parquet"
                 inputs = sorted(inputs_of(config, function.__name__, method))
                 write_evidence(function(tried), path, Provenance(settings, inputs))

@@ -97,7 +97,7 @@ def outlier():
     def evaluate(function, labels, **settings):
         one = image_sets()["id"]
         sets = {"id": type(one)("id", one.images, np.full(len(one), labels), one.ids)}
-        common = {"seed": 0, "num_classes": 8, "batch_size": 32, "sigma": 0.12, "draws": 4}
+        common = {"seed": 0, "num_classes": 8, "test_images": 12, "batch_size": 32, "sigma": 0.12, "draws": 4}
         composition = CONFIG["methods"]["atom"]
         return function(Evaluation("atom", {"atom": Outlier()}, sets, common | {"composition": composition} | settings))
 

@@ -15,6 +15,7 @@ SETTINGS = {
     **{key: CONFIG["evaluation"][key] for key in ("sigma", "epsilon", "draws", "batch_size")},
     "seed": 0,
     "num_classes": CONFIG["data"]["num_classes"],
+    "test_images": CONFIG["data"]["test_images"],
 }
 
 
@@ -53,7 +54,6 @@ def published_settings(config, method):
     evaluation, composition = config["evaluation"], config["methods"][method]
     return {
         **evaluation["published"],
-        "test_images": config["data"]["test_images"],
         "budget": {key: evaluation["attack_linf"][key] for key in ("apgd", "pgd", "draws")},
         "bounds": evaluation["certify_l2"]["bounds"],
         "alpha": evaluation["certify_l2"]["alpha"],

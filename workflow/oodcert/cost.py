@@ -16,7 +16,7 @@ from oodcert.data.sizes import image_count
 from oodcert.errors import InputError
 from oodcert.imports import imported
 from oodcert.methods import bounds_of, computed_with, is_randomised, parts_of, trained_parts
-from oodcert.padding import filled
+from oodcert.padding import filled, images_a_batch
 from oodcert.parts import declared
 from oodcert.published.cost import cost as published_cost
 
@@ -220,7 +220,7 @@ def _attack_l2(config, composition):
     images, settings = config["data"]["test_images"], config["evaluation"]["attack_l2"]
     radii = {0.0, *config["evaluation"]["certify_l2"]["radii"]}
     times = len(settings["sigmas"]) * len(config["data"]["ood"])
-    padded = filled(images, max(1, config["evaluation"]["batch_size"] // settings["draws"]))
+    padded = filled(images, images_a_batch(config["evaluation"]["batch_size"], settings["draws"], images))
     gradients = (1 + settings["restarts"]) * (1 + settings["iterations"])
     backward = times * (len(radii) - 1) * padded * settings["draws"] * gradients
     forward = backward + times * len(radii) * _sampled(config, images, [settings["n"]])
@@ -280,7 +280,7 @@ EVALUATIONS = {  # rule -> function of (config, composition): images, rows, coun
 def _ensemble(config, composition, images, budget, batch_size):
     """Passes of attack_linf on one OOD set: (forward, backward, those of the discriminator alone)."""
     joint, draws = composition["discriminator"], _draws(composition, budget)
-    padded = filled(images, max(1, batch_size // draws))
+    padded = filled(images, images_a_batch(batch_size, draws, images))
     starts = 1 + 2 * budget["pgd"]["restarts"] + joint  # decontrast, uniform and gaussian, and the discriminator's
     gradients = budget["apgd"]["restarts"] * (1 + budget["apgd"]["iterations"])
     gradients += starts * (1 + budget["pgd"]["iterations"])
@@ -293,8 +293,8 @@ def _ensemble(config, composition, images, budget, batch_size):
 def _deployed(config, composition, images, batch_size=None):
     """Passes of the deployed method's scores of one set."""
     draws = _draws(composition, config["evaluation"])
-    size = max(1, (batch_size or config["evaluation"]["batch_size"]) // draws)
-    return draws * filled(images, size)
+    size = batch_size or config["evaluation"]["batch_size"]
+    return draws * filled(images, images_a_batch(size, draws, config["data"]["test_images"]))
 
 
 def _sampled(config, images, stages):

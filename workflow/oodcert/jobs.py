@@ -91,6 +91,13 @@ def load_parts(paths, params):
     }
 
 
+def parts_to_evaluate(paths, params):
+    """The same with their batch norms folded into convolutions, for networks that are not trained any more."""
+    from oodcert.networks.folding import folded
+
+    return {name: folded(part) for name, part in load_parts(paths, params).items()}
+
+
 def load_sets(paths, params):
     """Image sets from <name>.npz files, checked against the class count and shape; id_test is called "id"."""
     return {
@@ -165,7 +172,7 @@ def _works(snakemake, device):
     }
     params = dict(snakemake.params.items())
     params["networks"] = {part: spec for one in own.values() for part, spec in one.get("networks", {}).items()}
-    parts = load_parts(paths.values(), params)  # once, for methods share the denoiser itself
+    parts = parts_to_evaluate(paths.values(), params)  # once, for methods share the denoiser itself
     sets = evaluated(load_sets(snakemake.input.sets, params), params)
     outputs = snakemake.output.rows
     return {

@@ -7,8 +7,8 @@ import torch
 
 from oodcert.errors import InputError
 
-TRIM_THRESHOLD, MMAP_THRESHOLD = -1, -3  # of glibc's mallopt
-KEPT, LARGEST = 2**30, 2**25  # bytes; glibc takes no larger threshold for mmap
+TRIM_THRESHOLD, MMAP_MAX = -1, -4  # of glibc's mallopt
+KEPT = 2**30  # bytes
 
 
 def keep_freed_memory():
@@ -20,7 +20,7 @@ def keep_freed_memory():
     mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
     if mallopt:
         mallopt(TRIM_THRESHOLD, KEPT)
-        mallopt(MMAP_THRESHOLD, LARGEST)
+        mallopt(MMAP_MAX, 0)  # a mapping of its own would be given back with its tensor
 
 
 def is_out_of_memory(error):

@@ -21,7 +21,7 @@ from oodcert.checks import ROUNDING
 from oodcert.errors import InputError
 from oodcert.evaluations.base import Evaluation
 from oodcert.evaluations.clean import clean
-from oodcert.jobs import evaluated, load_parts, load_sets, prepare_torch
+from oodcert.jobs import evaluated, load_sets, parts_to_evaluate, prepare_torch
 from oodcert.manifest import root_of
 from oodcert.methods import bounds_of, smoothed_network
 from oodcert.rng import derive
@@ -159,7 +159,7 @@ def _evaluation(run, evaluation, method, name, samples):
     paths = [root / path for path in record["inputs"]]
     image_set = evaluated(load_sets([path for path in paths if path.name == file], settings), settings)[name]
     image_set = image_set.chosen(np.isin(image_set.ids, list(samples)))
-    parts = load_parts([path for path in paths if path.suffix == ".safetensors"], settings)
+    parts = parts_to_evaluate([path for path in paths if path.suffix == ".safetensors"], settings)
     return Evaluation(method, parts, {name: image_set}, settings, prepare_torch(settings | {"device": "auto"}))
 
 

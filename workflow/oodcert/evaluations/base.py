@@ -11,6 +11,7 @@ from tqdm import tqdm
 from oodcert.cutting import QUANTITIES
 from oodcert.detector import Detector, checked_logits, noisy_parts, replayed_logits
 from oodcert.memory import fitting
+from oodcert.padding import images_a_batch
 from oodcert.rng import batch_draws, normal_draws
 
 
@@ -38,6 +39,10 @@ class Evaluation:
         if self.ood_names is None:
             self.ood_names = tuple(name for name, _ in self.ood())
         self.parts = {name: module.to(self.device) for name, module in self.parts.items()}
+
+    def images_a_batch(self, draws=1):
+        """How many images share a batch, whatever part of a set is evaluated here."""
+        return images_a_batch(self.settings["batch_size"], draws, self.settings["test_images"])
 
     def images(self, name):
         return torch.from_numpy(self.sets[name].floats()).to(self.device)
@@ -85,7 +90,7 @@ def deployed(evaluation, detector, images, name, purpose="clean"):
 
     compute = fitting(logits)
     with torch.inference_mode():
-        for index, real in chunks(ids, max(1, settings["batch_size"] // draws)):
+        for index, real in chunks(ids, evaluation.images_a_batch(draws)):
             outputs = compute(index).transpose(0, 1)
             scores.append(torch.stack([detector.score_of(one.double()) for one in outputs])[:, :real])
             classes = outputs[:, :, : settings["num_classes"]]

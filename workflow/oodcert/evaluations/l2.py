@@ -125,7 +125,7 @@ def _attacked(evaluation, detector, starts, name, sigma, radius):
             seed=settings["seed"],
         )
 
-    compute, size = fitting(attack), max(1, settings["batch_size"] // budget["draws"])
+    compute, size = fitting(attack), evaluation.images_a_batch(budget["draws"])
     progress = f"attack, {name}, sigma {sigma}, radius {radius}"
     return torch.cat([compute(index)[:real] for index, real in chunks(ids, size, progress)])
 

@@ -17,7 +17,7 @@ from oodcert.methods import deployed_network
 
 def guarantee_linf(evaluation):
     """Upper bounds on the OOD score in the l-infinity ball, in float64: set, sample, epsilon, upper, vacuous."""
-    frames, epsilon, size = [], evaluation.settings["epsilon"], evaluation.settings["batch_size"]
+    frames, epsilon = [], evaluation.settings["epsilon"]
     score = evaluation.settings["composition"]["score"]
     worst = np.inf if score in UNBOUNDED_SCORES else 1.0
     network = deepcopy(evaluation.build(deployed_network, sigma=None)).double()  # the bound does not depend on sigma
@@ -25,7 +25,7 @@ def guarantee_linf(evaluation):
         images = evaluation.images(name).double()
         compute = fitting(lambda index, images=images: score_bound(network, score, images[index], epsilon))
         with torch.inference_mode():
-            bounds = [compute(index)[:real] for index, real in chunks(ids, size)]
+            bounds = [compute(index)[:real] for index, real in chunks(ids, evaluation.images_a_batch())]
         upper = torch.cat(bounds).cpu().numpy()
         evaluation.calls += 2 * len(ids)
         frames.append(frame(evaluation, name, sample=ids, epsilon=epsilon, upper=upper, vacuous=upper >= worst))
@@ -55,7 +55,7 @@ def attack_linf(evaluation):
                 )
 
             compute = fitting(attack)
-            for index, real in chunks(ids, max(1, settings["batch_size"] // draws), f"attack, {name}"):
+            for index, real in chunks(ids, evaluation.images_a_batch(draws), f"attack, {name}"):
                 found.append({kind: points[:real] for kind, points in compute(index).items()})
             candidates = {"clean": images}
             for attack in found[0]:

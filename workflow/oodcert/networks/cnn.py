@@ -11,7 +11,7 @@ def cnn(image_shape, outputs, width):
         return (
             nn.Conv2d(inside, outside, 3, stride=stride, padding=1, bias=False),
             nn.BatchNorm2d(outside),
-            nn.ReLU(),
+            nn.ReLU(inplace=True),
         )
 
     return nn.Sequential(
@@ -21,6 +21,6 @@ def cnn(image_shape, outputs, width):
         nn.AvgPool2d((height // 4, side // 4)),
         nn.Flatten(),
         nn.Linear(8 * width, 4 * width),
-        nn.ReLU(),
+        nn.ReLU(inplace=True),
         nn.Linear(4 * width, outputs),
     )

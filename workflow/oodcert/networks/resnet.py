@@ -13,13 +13,13 @@ class BasicBlock(nn.Module):
     def __init__(self, inside, outside, stride):
         super().__init__()
         self.residual = nn.Sequential(
-            *convolution(inside, outside, 3, stride), nn.ReLU(), *convolution(outside, outside, 3, 1)
+            *convolution(inside, outside, 3, stride), nn.ReLU(inplace=True), *convolution(outside, outside, 3, 1)
         )
         changes = stride != 1 or inside != outside
         self.shortcut = nn.Sequential(*convolution(inside, outside, 1, stride)) if changes else nn.Identity()
 
     def forward(self, features):
-        return relu(self.shortcut(features) + self.residual(features))
+        return relu(self.shortcut(features) + self.residual(features), inplace=True)
 
 
 def resnet(image_shape, outputs, depth, width):
@@ -53,7 +53,7 @@ def resnet18(image_shape, outputs, width):
 
 
 def _stages(channels, outputs, width, stages, blocks):
-    layers, channels = [*convolution(channels, width, 3, 1), nn.ReLU()], width
+    layers, channels = [*convolution(channels, width, 3, 1), nn.ReLU(inplace=True)], width
     for stage in range(stages):
         for block in range(blocks):
             layers.append(BasicBlock(channels, 2**stage * width, 2 if stage and not block else 1))

@@ -1,0 +1,52 @@
+"""Batch norms in the weights of the convolutions before them: the same function."""
+
+from copy import deepcopy
+
+import pytest
+import torch
+from torch import nn
+
+from boxes import random_images, randomised
+from oodcert import interval_bounds
+from oodcert.networks import build_network
+from oodcert.networks.folding import folded
+
+LEFT = {  # batch norms that follow no convolution of an nn.Sequential
+    ("cnn", "width", 4): 0,
+    ("resnet", "width", 4): 0,
+    ("patch_resnet", "width", 4): 0,
+    ("resnet18", "width", 4): 0,
+    ("wideresnet", "widen", 1): 7,
+}
+
+
+def network_of(name, option, value):
+    depth = {"resnet": 8, "patch_resnet": 8, "wideresnet": 16}.get(name)
+    spec = {"name": name, option: value, **({"depth": depth} if depth else {})}
+    return randomised(build_network(spec, (3, 16, 16), 5))
+
+
+def norms(network):
+    return sum(isinstance(module, nn.BatchNorm2d) for module in network.modules())
+
+
+@pytest.mark.parametrize("spec", LEFT, ids=lambda spec: spec[0])
+def test_a_folded_network_computes_the_same(spec):
+    network, images = network_of(*spec), random_images(6, 3, 16, 16)
+    whole = deepcopy(network)
+    assert norms(folded(network)) == LEFT[spec] < norms(whole)
+    torch.testing.assert_close(network(images), whole(images), rtol=1e-10, atol=1e-10)
+    for bound, expected in zip(
+        *(interval_bounds(one, images - 0.01, images + 0.01) for one in (network, whole)), strict=True
+    ):
+        torch.testing.assert_close(bound, expected, rtol=1e-10, atol=1e-10)
+    assert norms(folded(network)) == LEFT[spec]
+
+
+def test_layers_that_others_hook_into_stay():
+    layers = nn.Sequential(nn.Conv2d(1, 2, 3), nn.BatchNorm2d(2), nn.Conv2d(2, 2, 3), nn.BatchNorm2d(2)).eval()
+    layers[2].register_forward_hook(lambda module, inputs, output: output + 1)
+    images = random_images(2, 1, 8, 8, dtype=torch.float32)
+    expected = layers(images)
+    assert norms(folded(layers)) == 1
+    torch.testing.assert_close(layers(images), expected)
