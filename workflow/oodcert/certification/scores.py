@@ -84,18 +84,24 @@ def certify(
     widths = width if isinstance(width, dict) else dict.fromkeys(detectors, width)
     found = {one: {} for one in detectors}  # position -> (draws used, kind -> (estimate, lower, upper))
     wanted = set(detectors)  # those that have an image of the batch still to settle
+    doubtful = dict.fromkeys(detectors)  # the kind of bound that last asked for more draws, to be tried first
 
-    def bound(draws, stage):
-        return score_bounds(bounds, draws, sigma, radii, levels[stage], **options)
+    def bound(draws, stage, kinds=bounds):
+        return score_bounds(kinds, draws, sigma, radii, levels[stage], **options)
+
+    def suffice(one, stage, draws, kind):
+        now = bound(draws, stage, [kind])
+        foreseen = (bound(np.resize(half, stages[-1]), -1, [kind]) for half in np.array_split(draws, 2))
+        unit = draws.std() if detectors[one].unbounded and against is None else 1
+        return all(is_settled(now, final, widths[one] * unit, opposite[one]) for final in foreseen)
 
     def settled(position, stage, draws):
         for one, column in zip(detectors, draws.T, strict=True):
             if position not in found[one]:
-                now = bound(column, stage)
-                foreseen = (bound(np.resize(half, stages[-1]), -1) for half in np.array_split(column, 2))
-                unit = column.std() if detectors[one].unbounded and against is None else 1
-                if all(is_settled(now, final, widths[one] * unit, opposite[one]) for final in foreseen):
-                    found[one][position] = len(column), now
+                kinds = sorted(bounds, key=lambda kind: kind != doubtful[one])
+                doubtful[one] = next((kind for kind in kinds if not suffice(one, stage, column, kind)), None)
+                if doubtful[one] is None:
+                    found[one][position] = len(column), bound(column, stage)
         return all(position in found[one] for one in detectors)
 
     def coming(positions):
