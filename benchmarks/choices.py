@@ -1,4 +1,4 @@
-"""Choices of the CPU path, and what the others would give: noise, layout of tensors, threads, freed memory, denoiser.
+"""Choices of the CPU path, and what others would give: noise, batch norms, layout, threads, freed memory, denoiser.
 
 `python benchmarks/choices.py` on a finished digits run (`make`): nanoseconds a value of noise generators, and
 microseconds an image of networks as they are run here and otherwise. Freed memory is kept or returned for a whole
@@ -8,6 +8,7 @@ process, so those passes are timed in processes of their own.
 import json
 import subprocess
 import sys
+from copy import deepcopy
 from statistics import median
 
 import numpy as np
@@ -19,12 +20,14 @@ from oodcert.checkpoints import build_part
 from oodcert.cli import POSITIVE_INT
 from oodcert.errors import InputError
 from oodcert.memory import keep_freed_memory
+from oodcert.networks.folding import folded
 from oodcert.philox import normal_draws as philox_draws
 from oodcert.rng import BLOCK, normal_draws
 
 SIGMA = 0.25
 UNET = {"channels": [16], "patch": 2, "timesteps": 1000}  # what an MLP of the digits profile stands for
-MEMORY = ("returned", "kept")
+NORMS, RETURNED = "batch norms by themselves", "freed memory returned"
+PASSES = ("as it is", NORMS, RETURNED)
 
 
 def main(argv=None):
@@ -33,7 +36,7 @@ def main(argv=None):
     add = arguments.add_argument
     add("--batch", type=POSITIVE_INT, default=200, help="images of a batch")
     add("--repetitions", type=POSITIVE_INT, default=15, help="of a timing; the median counts")
-    add("--passes", choices=MEMORY, help="print the seconds of a forward and backward pass, memory being so")
+    add("--passes", choices=PASSES, help="print the seconds of a forward and backward pass, made so")
     options = arguments.parse_args(argv)
     if options.passes:
         print(json.dumps(passes(options)))
@@ -67,12 +70,12 @@ def noises(shape, repetitions):
 
 
 def alternatives(run, options):
-    """Rows network, choice, us, other_us, an image: channels_last, two threads, memory returned, a UNet."""
+    """Rows network, choice, us, other_us, an image: channels_last, threads, batch norms, memory, a UNet."""
     shape, batch = tuple(run.config["data"]["image_shape"]), options.batch
     networks = {part: (run.parts[part], shape) for part in ("plain", "good", "discriminator")}
     networks["resnet-8, 32x32"] = untrained(RESNET), LARGE["shape"]
-    for name, (network, own) in networks.items():
-        images = torch.rand(batch, *own)
+    for name, (trained, own) in networks.items():
+        network, images = folded(deepcopy(trained)), torch.rand(batch, *own)
         last = images.contiguous(memory_format=torch.channels_last)
         usual = forward(network, images, options)
         yield row(name, "channels_last", usual, forward(network.to(memory_format=torch.channels_last), last, options))
@@ -81,15 +84,14 @@ def alternatives(run, options):
         twice = forward(network, images, options)
         torch.set_num_threads(options.threads)
         yield row(name, "two threads, core time", usual, 2 * twice)
+        if any(isinstance(module, torch.nn.BatchNorm2d) for module in trained.modules()):
+            yield row(name, NORMS, usual, forward(trained, images, options))
     images, unet = torch.rand(batch, *shape), build_part("denoiser", {"denoiser": UNET}, shape, None).eval()
     ours = forward(lambda batch: run.parts["denoiser"](batch, SIGMA), images, options)
     yield row("denoiser", "a UNet", ours, forward(lambda batch: unet(batch, SIGMA), images, options))
-    seconds = {memory: in_a_process(memory, options) for memory in MEMORY}
-    yield row(
-        "plain, forward and backward",
-        "freed memory returned",
-        *(1e6 * seconds[memory] / batch for memory in ("kept", "returned")),
-    )
+    usual, *others = (1e6 * in_a_process(how, options) / batch for how in PASSES)
+    for how, other in zip(PASSES[1:], others, strict=True):
+        yield row("plain, forward and backward", how, usual, other)
 
 
 def row(network, choice, usual, other):
@@ -106,25 +108,26 @@ def forward(network, images, options):
     return 1e6 * median(timings({"": repeated(passed, 5)}, options.repetitions)[""]) / 5 / len(images)
 
 
-def in_a_process(memory, options):
-    command = [sys.executable, __file__, "--passes", memory, "--config", options.config]
+def in_a_process(how, options):
+    command = [sys.executable, __file__, "--passes", how, "--config", options.config]
     command += ["--directory", options.directory, "--batch", options.batch, "--repetitions", options.repetitions]
     done = subprocess.run(list(map(str, command)), capture_output=True, text=True)
     if done.returncode:
-        raise InputError(f"The process with memory {memory} failed:\n{done.stderr}")
+        raise InputError(f"The process of passes {how} failed:\n{done.stderr}")
     return json.loads(done.stdout)
 
 
 def passes(options):
     """Seconds of a forward and a backward pass to the images, the median of the repetitions."""
     torch.set_num_threads(options.threads)
-    if options.passes == "kept":
+    if options.passes != RETURNED:
         keep_freed_memory()
     run = load_run(options.config, options.directory, 1, methods=["plain"])
+    network = run.parts["plain"] if options.passes == NORMS else folded(run.parts["plain"])
     images = torch.rand(options.batch, *run.config["data"]["image_shape"]).requires_grad_()
 
     def both():
-        torch.autograd.grad(run.parts["plain"](images).sum(), images)
+        torch.autograd.grad(network(images).sum(), images)
 
     return median(timings({"": repeated(both, 5)}, options.repetitions)[""]) / 5
 

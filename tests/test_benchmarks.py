@@ -211,7 +211,7 @@ def test_choices_run_end_to_end(folder, tmp_path, capsys):
     found = json.loads((tmp_path / "choices.json").read_text())
     assert len(found["noise"]) == 5 and all(row["ns"] > 0 for row in found["noise"])
     assert {row["other choice"] for row in found["networks"]} == {
-        *("channels_last", "two threads, core time", "a UNet", "freed memory returned"),
+        *("channels_last", "two threads, core time", "a UNet", choices.NORMS, choices.RETURNED),
     }
     assert all(row["ratio"] == pytest.approx(row["other_us"] / row["us"]) for row in found["networks"])
     assert "nanoseconds a value" in capsys.readouterr().out
