@@ -132,8 +132,9 @@ def test_few_images_are_under_way_at_once():
 
 
 def test_large_images_come_in_smaller_batches():
-    sizes = [default_batch_size(shape) for shape in ((1, 8, 8), (3, 32, 32), (3, 224, 224), (3, 3000, 3000))]
-    assert sizes == [500, 500, 53, 1]
+    shapes = ((1, 8, 8), (3, 32, 32), (3, 224, 224), (3, 3000, 3000))
+    assert [default_batch_size(shape, "cuda") for shape in shapes] == [500, 500, 53, 1]
+    assert [default_batch_size(shape, "cpu") for shape in shapes] == [500, 128, 2, 1]
 
 
 @pytest.mark.parametrize("change", [{"sigma": 0}, {"stages": [0]}, {"batch_size": 0}])

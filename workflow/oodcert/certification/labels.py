@@ -102,7 +102,7 @@ def certify_labels(
         refuse=lambda votes: _refuse(networks, votes),
         precision=precision,
         seed=seed,
-        batch_size=default_batch_size(images.shape[1:]) if batch_size is None else batch_size,
+        batch_size=default_batch_size(images.shape[1:], images.device) if batch_size is None else batch_size,
         progress=progress,
     )
     with shared_denoising(networks.values()), prepared(networks.values(), images.device, precision):

@@ -121,7 +121,7 @@ def certify(
         refuse=lambda scores: refuse_scores(detectors, scores),
         precision=precision,
         seed=seed,
-        batch_size=default_batch_size(images.shape[1:]) if batch_size is None else batch_size,
+        batch_size=default_batch_size(images.shape[1:], device) if batch_size is None else batch_size,
         progress=progress,
     )
     with shared_denoising(networks), prepared(networks, device, precision):

@@ -64,7 +64,7 @@ def settings_of(options, detector, sets, device):
         "sampling": options.sampling,
         "seed": options.seed,
         "precision": options.precision,
-        "batch_size": options.batch_size or default_batch_size(sets[inside].pixels.shape[1:]),
+        "batch_size": options.batch_size or default_batch_size(sets[inside].pixels.shape[1:], device),
         "device": device,
     }
 
