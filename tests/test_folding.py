@@ -50,3 +50,11 @@ def test_layers_that_others_hook_into_stay():
     expected = layers(images)
     assert norms(folded(layers)) == 1
     torch.testing.assert_close(layers(images), expected)
+
+
+def test_norms_by_the_statistics_of_the_batch_stay():
+    layers = nn.Sequential(nn.Conv2d(1, 2, 3), nn.BatchNorm2d(2, track_running_stats=False)).eval()
+    images = random_images(4, 1, 8, 8, dtype=torch.float32)
+    expected = layers(images)
+    assert norms(folded(layers)) == 1
+    assert torch.equal(layers(images), expected)

@@ -12,7 +12,7 @@ KEPT = 2**30  # bytes
 
 
 def keep_freed_memory():
-    """Has glibc keep up to 1 GiB of freed memory for this process; elsewhere nothing happens.
+    """Has glibc keep freed memory for this process, at the end of its heap up to 1 GiB; elsewhere nothing happens.
 
     By default it returns a tensor's pages to the system, which clears each one when the next tensor of that size asks
     for it: on a CPU that can take as long as the network.
