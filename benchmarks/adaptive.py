@@ -12,7 +12,7 @@ from common import compared, finish, load_run, parser, run_script, show, started
 from oodcert.evaluations.base import Evaluation
 from oodcert.evaluations.l2 import certify_l2
 from oodcert.evaluations.labels import certify_id
-from oodcert.metrics import tpr_threshold
+from oodcert.metrics import guaranteed_metrics, tpr_threshold
 
 ALL_BOUNDS = ["percentile", "cdf", "gaussian", "lipschitz"]
 CERTIFICATES = {"percentile": ["percentile"], "all four bounds": ALL_BOUNDS}
@@ -48,16 +48,18 @@ def main(argv=None):
 
 
 def ood(run, method, sigma, n):
-    """(a row per certificate: network calls and how the decisions compare; certified FPR95 by bound and radius)."""
+    """(a row per certificate: calls and how the decisions compare; certified FPR95 and AUC by bound and radius)."""
     rows, metrics = [], []
     fixed, fixed_calls = evaluated(certify_l2, run, method, sigma, n, sampling="fixed", bounds=ALL_BOUNDS)
     for certificate, bounds in CERTIFICATES.items():
         adaptive, calls = evaluated(certify_l2, run, method, sigma, n, sampling="adaptive", bounds=bounds)
-        before, after = rejected(fixed[fixed["bound"].isin(bounds)]), rejected(adaptive)
+        of_fixed = fixed[fixed["bound"].isin(bounds)]
+        before, after = rejected(of_fixed), rejected(adaptive)
         work = {"calls_fixed": fixed_calls, "calls_adaptive": calls}
         rows.append({"certificate": certificate, **work, **compared(before, after)})
-        rates = {"fixed": fpr95(before), "adaptive": fpr95(after)}
-        metrics.append(pd.DataFrame(rates).reset_index().assign(certificate=certificate, metric="fpr95"))
+        for metric, values in (("fpr95", (fpr95(before), fpr95(after))), ("auc", (auc(of_fixed), auc(adaptive)))):
+            rates = dict(zip(("fixed", "adaptive"), values, strict=True))
+            metrics.append(pd.DataFrame(rates).reset_index().assign(certificate=certificate, metric=metric))
     return pd.DataFrame(rows), pd.concat(metrics)
 
 
@@ -93,6 +95,13 @@ def rejected(table):
 def fpr95(decided):
     """Certified FPR95 of all OOD sets together, by bound and radius."""
     return 1 - decided.groupby(["bound", "radius"]).mean()
+
+
+def auc(table):
+    """Guaranteed AUC by bound and radius, averaged over the OOD sets."""
+    inside, outside = table[table["set"] == "id"], table[table["set"] != "id"]
+    found = [guaranteed_metrics(inside, rows) for _, rows in outside.groupby("set")]
+    return pd.concat(found).groupby(["bound", "radius"])["auc"].mean()
 
 
 def certified(table, radii):

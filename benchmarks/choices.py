@@ -19,12 +19,16 @@ from common import LARGE, RESNET, finish, load_run, parser, run_script, show, st
 from oodcert.checkpoints import build_part
 from oodcert.cli import POSITIVE_INT
 from oodcert.errors import InputError
+from oodcert.jobs import to_evaluate
 from oodcert.memory import keep_freed_memory
-from oodcert.networks.folding import folded
 from oodcert.philox import normal_draws as philox_draws
 from oodcert.rng import BLOCK, normal_draws
 
 SIGMA = 0.25
+LARGER = {
+    "resnet-8, 32x32": RESNET,
+    "discriminator of width 12, 32x32": {"name": "ibp_cnn_s", "width": 12},
+}  # untrained
 UNET = {"channels": [16], "patch": 2, "timesteps": 1000}  # what an MLP of the digits profile stands for
 NORMS, RETURNED = "batch norms by themselves", "freed memory returned"
 PASSES = ("as it is", NORMS, RETURNED)
@@ -73,13 +77,13 @@ def alternatives(run, options):
     """Rows network, choice, us, other_us, an image: channels_last, threads, batch norms, memory, a UNet."""
     shape, batch = tuple(run.config["data"]["image_shape"]), options.batch
     networks = {part: (run.parts[part], shape) for part in ("plain", "good", "discriminator")}
-    networks["resnet-8, 32x32"] = untrained(RESNET), LARGE["shape"]
+    networks |= {name: (untrained(spec), LARGE["shape"]) for name, spec in LARGER.items()}
     for name, (trained, own) in networks.items():
-        network, images = folded(deepcopy(trained)), torch.rand(batch, *own)
-        last = images.contiguous(memory_format=torch.channels_last)
-        usual = forward(network, images, options)
-        yield row(name, "channels_last", usual, forward(network.to(memory_format=torch.channels_last), last, options))
-        network.to(memory_format=torch.contiguous_format)
+        network, images = to_evaluate(deepcopy(trained), own, "cpu"), torch.rand(batch, *own)
+        usual, other = forward(network, images, options), deepcopy(network)
+        layout = "contiguous" if name in LARGER else "channels_last"
+        other.to(memory_format=getattr(torch, f"{layout}_format" if name in LARGER else layout))
+        yield row(name, layout, usual, forward(other, images, options))
         torch.set_num_threads(2)
         twice = forward(network, images, options)
         torch.set_num_threads(options.threads)
@@ -87,11 +91,19 @@ def alternatives(run, options):
         if any(isinstance(module, torch.nn.BatchNorm2d) for module in trained.modules()):
             yield row(name, NORMS, usual, forward(trained, images, options))
     images, unet = torch.rand(batch, *shape), build_part("denoiser", {"denoiser": UNET}, shape, None).eval()
-    ours = forward(lambda batch: run.parts["denoiser"](batch, SIGMA), images, options)
-    yield row("denoiser", "a UNet", ours, forward(lambda batch: unet(batch, SIGMA), images, options))
+    ours = forward(denoising(run.parts["denoiser"]), images, options)
+    yield row("denoiser", "a UNet", ours, forward(denoising(unet), images, options))
+    images, unet = torch.rand(batch, *LARGE["shape"]), build_part("denoiser", {"denoiser": UNET}, LARGE["shape"], None)
+    usual = forward(denoising(unet.eval()), images, options)
+    other = forward(denoising(unet.to(memory_format=torch.channels_last)), images, options)
+    yield row("a UNet, 32x32", "channels_last", usual, other)
     usual, *others = (1e6 * in_a_process(how, options) / batch for how in PASSES)
     for how, other in zip(PASSES[1:], others, strict=True):
         yield row("plain, forward and backward", how, usual, other)
+
+
+def denoising(denoiser):
+    return lambda batch: denoiser(batch, SIGMA)
 
 
 def row(network, choice, usual, other):
@@ -123,8 +135,9 @@ def passes(options):
     if options.passes != RETURNED:
         keep_freed_memory()
     run = load_run(options.config, options.directory, 1, methods=["plain"])
-    network = run.parts["plain"] if options.passes == NORMS else folded(run.parts["plain"])
-    images = torch.rand(options.batch, *run.config["data"]["image_shape"]).requires_grad_()
+    network, shape = run.parts["plain"], run.config["data"]["image_shape"]
+    network = network if options.passes == NORMS else to_evaluate(network, shape, "cpu")
+    images = torch.rand(options.batch, *shape).requires_grad_()
 
     def both():
         torch.autograd.grad(network(images).sum(), images)

@@ -134,22 +134,28 @@ def test_the_loop_counts_every_noisy_copy():
     assert certify_benchmark.votes(torch.nn.Flatten(), image, 0.1, 70, 32).tolist() == [0, 0, 70, 0]
 
 
-@pytest.mark.parametrize("bounds", [["percentile"], ["percentile", "cdf"]])
-def test_total_runs_end_to_end(tiny, bounds, tmp_path, capsys):
-    total.main([*tiny, "--n", "200", "--bounds", *bounds, "--out", str(tmp_path / "total.json")])
+@pytest.mark.parametrize(("bounds", "few"), [(["percentile"], 2), (["percentile", "cdf"], 1)])
+def test_total_runs_end_to_end(tiny, bounds, few, tmp_path, capsys):
+    own = ["--n", "200", "--bounds", *bounds, "--fixed-images", str(few), "--out", str(tmp_path / "total.json")]
+    total.main([*tiny, *own])
     found = json.loads((tmp_path / "total.json").read_text())
+    sigmas = found["settings"]["sigmas"]
     composed, denoised = ([row for row in found["total"] if row["table"] == table] for table in total.TABLES)
     for rows, methods, behind in ((composed, 10, 2), (denoised, 8, 8)):
         assert [row["step"] for row in rows] == list(total.STEPS) and {row["methods"] for row in rows} == {methods}
-        assert rows[0]["denoiser_calls"] == behind * 6 * 2 * 200
+        assert rows[0]["denoiser_calls"] == len(sigmas) * behind * 6 * 2 * 200
         assert rows[-1]["factor_so_far"] == pytest.approx(rows[0]["seconds"] / rows[-1]["seconds"])
         assert all(0 < row["network_seconds"] < row["seconds"] for row in rows)
+        for row in rows:
+            parts = [part for part in found["steps"] if (part["table"], part["step"]) == (row["table"], row["step"])]
+            assert [part["sigma"] for part in parts] == sigmas
+            assert row["seconds"] == pytest.approx(sum(part["seconds"] for part in parts))
     passes = [row["denoiser_calls"] for row in denoised]
     assert passes[1] / passes[2] == (8 if len(bounds) == 1 else 4)
     for row in found["agreement"]:
         kinds = len(bounds) * (10 if row["table"] == "as composed" else 8)
         unbounded = 2 * (len(bounds) - 1)  # of vos and atom
-        assert row["decisions"] == (kinds - unbounded) * 5 * 2 * 2
+        assert row["decisions"] == (kinds - unbounded) * len(sigmas) * 5 * few * 2
     assert {row["side"] for row in found["draws"]} == {"ID", "OOD"}
     assert all(row["method"] <= row["pass"] <= 200 for row in found["draws"])
     assert "factor_so_far" in capsys.readouterr().out
@@ -211,7 +217,7 @@ def test_choices_run_end_to_end(folder, tmp_path, capsys):
     found = json.loads((tmp_path / "choices.json").read_text())
     assert len(found["noise"]) == 5 and all(row["ns"] > 0 for row in found["noise"])
     assert {row["other choice"] for row in found["networks"]} == {
-        *("channels_last", "two threads, core time", "a UNet", choices.NORMS, choices.RETURNED),
+        *("channels_last", "contiguous", "two threads, core time", "a UNet", choices.NORMS, choices.RETURNED),
     }
     assert all(row["ratio"] == pytest.approx(row["other_us"] / row["us"]) for row in found["networks"])
     assert "nanoseconds a value" in capsys.readouterr().out

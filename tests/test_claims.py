@@ -288,6 +288,15 @@ def test_what_a_run_does_not_evaluate_is_said(measure, why, evidence, config):
     assert (found.verdict, found.why) == (NOT_TESTABLE, why)
 
 
+def test_adaptive_sampling_tests_no_claim_on_an_auc_in_l2_balls(evidence, config):
+    measure = {"quantity": "guaranteed_l2", "method": "oe", "bound": "percentile", "sigma": 0.25, "radius": 0.25}
+    assert np.isfinite(judge(claim(measure=measure), Measures(evidence, config), config).measured)
+    config = copy.deepcopy(config)
+    config["evaluation"]["certify_l2"]["sampling"] = "adaptive"
+    found = judge(claim(measure=measure), Measures(evidence, config), config)
+    assert (found.verdict, found.why) == (NOT_TESTABLE, "no AUC in ℓ₂ balls: adaptive sampling settles FPR95 alone")
+
+
 def test_missing_evidence_and_unlike_images_are_errors(evidence, config):
     measure = claim(measure=CLEAN | {"minus": {"method": "plain"}})
     clean = evidence["clean"]

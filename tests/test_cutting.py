@@ -8,6 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from conftest import read_config, shrink
+from oodcert.certification.stages import PILOT_DRAWS
 from oodcert.cutting import SETS, cells, pieces, shards
 from oodcert.evaluations.l2 import attack_l2, certify_l2
 from oodcert.evaluations.labels import attack_id, certify_id
@@ -72,8 +73,12 @@ def test_adaptive_sampling_is_cut_between_the_id_images_and_those_that_need_all_
     assert whole["n"].nunique() > 1
     stages = pieces(config, "certify_l2", "plain")
     assert list(stages) == ["id", "ood"]
-    [(rows, _)] = in_pieces(certify_l2, [Kept(evaluation("plain", **own), tmp_path / "a", "mark")], stages)
+    kept = Kept(evaluation("plain", **own), tmp_path / "a", "mark")
+    [(rows, facts)] = in_pieces(certify_l2, [kept], stages)
     pd.testing.assert_frame_equal(rows, whole, check_exact=True)
+    used = rows.drop_duplicates(["sigma", "set", "sample"])["n"].sum()
+    pilot, padding = len(own["sigmas"]) * len(image_sets()["id"]) * PILOT_DRAWS, len(rows) * own["batch_size"]
+    assert used + pilot <= facts["network_calls"] < used + pilot + padding  # and not a pilot a piece
     against = whole[whole["set"] == "id"]
     ood = {"ood": stages["ood"]}
     [(alone, _)] = in_pieces(certify_l2, [Kept(evaluation("plain", **own), tmp_path / "b", "mark")], ood, against)

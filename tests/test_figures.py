@@ -111,23 +111,25 @@ def test_every_score_has_its_own_axis():
         assert low <= scores.min() and scores.max() <= high
 
 
-def test_l2_bracket_draws_the_tables_at_the_first_sigma_of_the_attack():
+@pytest.mark.parametrize(("sampling", "metric", "luck"), [("fixed", "auc", 0.5), ("adaptive", "fpr95", 0.95)])
+def test_l2_bracket_draws_the_tables_at_the_first_sigma_of_the_attack(sampling, metric, luck):
     config = synthetic.config()
+    config["evaluation"]["certify_l2"]["sampling"] = sampling
     config["evaluation"]["attack_l2"]["sigmas"] = [0.5, 0.25]
     evidence = synthetic.evidence(config)
     figure = figures.l2_bracket(evidence, config)
     l2 = tables.l2_table(evidence, config).query("set == 'average' and sigma == 0.5")
-    assert "σ = 0.5)" in figure.get_supxlabel()
+    assert "σ = 0.5)" in figure.get_supxlabel() and metric.upper() in figure.get_supylabel()
     for axes, method in zip(figure.axes, config["methods"], strict=True):
         *lines, chance = axes.lines
         bounds = bounds_of(config["methods"][method], config["evaluation"]["certify_l2"]["bounds"])
         assert len(bounds) == (1 if method == "vos" else 4)
         for line, bound in zip(lines, ["attack", *bounds], strict=True):
             rows = l2[(l2["method"] == method) & (l2["bound"] == bound)]
-            np.testing.assert_allclose(line.get_xydata(), rows[["radius", "auc"]])
+            np.testing.assert_allclose(line.get_xydata(), rows[["radius", metric]])
         assert len({line.get_linestyle() for line in lines[1:]}) == len(bounds)
         assert len({line.get_marker() for line in lines}) == 1 + len(bounds)
-        assert chance.get_ydata()[0] == 0.5
+        assert chance.get_ydata()[0] == luck
         assert axes.collections[0].get_datalim(axes.transData).x1 == pytest.approx(1.0)
 
 

@@ -1,4 +1,4 @@
-"""Batch norms in the weights of the convolutions before them: the same function."""
+"""Networks as they are evaluated, batch norms in the convolutions before them and another layout: the same function."""
 
 from copy import deepcopy
 
@@ -10,6 +10,7 @@ from boxes import random_images, randomised
 from oodcert import interval_bounds
 from oodcert.networks import build_network
 from oodcert.networks.folding import folded
+from oodcert.networks.layout import laid_out
 
 LEFT = {  # batch norms that follow no convolution of an nn.Sequential
     ("cnn", "width", 4): 0,
@@ -20,10 +21,10 @@ LEFT = {  # batch norms that follow no convolution of an nn.Sequential
 }
 
 
-def network_of(name, option, value):
+def network_of(name, option, value, side=16):
     depth = {"resnet": 8, "patch_resnet": 8, "wideresnet": 16}.get(name)
     spec = {"name": name, option: value, **({"depth": depth} if depth else {})}
-    return randomised(build_network(spec, (3, 16, 16), 5))
+    return randomised(build_network(spec, (3, side, side), 5))
 
 
 def norms(network):
@@ -58,3 +59,37 @@ def test_norms_by_the_statistics_of_the_batch_stay():
     expected = layers(images)
     assert norms(folded(layers)) == 1
     assert torch.equal(layers(images), expected)
+
+
+def channels_last(network):
+    return [
+        module.weight.is_contiguous(memory_format=torch.channels_last)
+        for module in network.modules()
+        if isinstance(module, nn.Conv2d) and module.weight.shape[1] > 1 < module.weight.shape[2]
+    ]
+
+
+@pytest.mark.parametrize(
+    "spec", [*LEFT, ("ibp_cnn_s", "width", 4), ("ibp_cnn_xl", "width", 4)], ids=lambda spec: spec[0]
+)
+def test_a_network_laid_out_computes_the_same(spec):
+    network, images = network_of(*spec, side=32), random_images(3, 3, 32, 32)
+    whole = deepcopy(network)
+    assert all(channels_last(laid_out(network, (3, 32, 32)))) and not any(channels_last(whole))
+    torch.testing.assert_close(network(images), whole(images), rtol=1e-10, atol=1e-10)
+    points = images.clone().requires_grad_()
+    gradients = [torch.autograd.grad(one(points).sum(), points)[0] for one in (network, whole)]
+    torch.testing.assert_close(*gradients, rtol=1e-8, atol=1e-10)
+
+
+def test_small_images_and_layers_of_others_keep_their_layout():
+    class View(nn.Module):
+        def forward(self, features):
+            return features.view(len(features), -1)
+
+    assert not any(channels_last(laid_out(nn.Sequential(nn.Conv2d(3, 4, 3)), (3, 8, 8))))
+    own = nn.Sequential(nn.Conv2d(3, 4, 3), View())
+    assert (
+        not any(channels_last(laid_out(own, (3, 32, 32))))
+        and own(random_images(2, 3, 32, 32, dtype=torch.float32)).ndim == 2
+    )

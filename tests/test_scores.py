@@ -12,7 +12,7 @@ from oodcert.certification.scores import certify
 from oodcert.certification.stages import plan_stages
 from oodcert.detector import DenoisedNetwork, Detector, NoisyNetwork
 from oodcert.errors import InputError
-from oodcert.metrics import certified_rates, guaranteed_metrics
+from oodcert.metrics import certified_rates, guaranteed_metrics, tpr_threshold
 from test_sampling import IMAGES, network
 
 SHIFTED = IMAGES / 2
@@ -206,6 +206,26 @@ def test_adaptive_bounds_cover_at_their_level():
         assert ((upper >= median[0] + np.array(RADII)).mean(0) >= binom.ppf(1e-6, 2000, 1 - alpha) / 2000).all()
 
 
+def test_adaptive_lower_bounds_cover_at_their_level_whatever_the_ceiling():
+    scorer, images, median = ramp(1)
+    images, alpha = images.expand(2000, -1, -1, -1), 0.05
+    settings = {"n": 600, "alpha": alpha, "bounds": ["percentile"], "sampling": "adaptive"}
+    for ceiling in (float(median[0]) - 0.3, float(median[0]), float(median[0]) + 0.3):
+        table = certify(scorer, images, 0.25, [0.0], ceiling=ceiling, width=0.1, **settings)
+        assert (table["lower"] <= median[0]).mean() >= binom.ppf(1e-6, 2000, 1 - alpha) / 2000
+
+
+def test_a_ceiling_leaves_the_threshold_below_it_and_saves_draws():
+    scorer, images, _ = ramp(60)
+    settings = {"n": 3000, "alpha": 0.01, "bounds": ["percentile"], "sampling": "adaptive", "width": 0.02}
+    sharp = certify(scorer, images, 0.25, [0.0], **settings)
+    threshold = tpr_threshold(sharp["lower"].to_numpy())
+    for ceiling in (threshold + 0.2, {"percentile": threshold + 0.2}, sharp[:1].assign(lower=threshold + 0.2)):
+        few = certify(scorer, images, 0.25, [0.0], ceiling=ceiling, **settings)
+        assert few["n"].sum() < sharp["n"].sum() / 3 and (few["lower"] <= sharp["lower"] + 0.1).all()
+        assert threshold - 0.02 <= tpr_threshold(few["lower"].to_numpy()) <= threshold + 0.02
+
+
 def test_adaptive_sampling_saves_draws_and_decides_alike():
     scorer, images, _ = ramp(60)
     settings = {"n": 3000, "alpha": 0.01, "bounds": ["percentile"]}
@@ -269,7 +289,10 @@ def test_against_a_table_settles_the_part_in_the_guaranteed_auc():
         ({"ids": [0] * 7}, "7 ids for 7"),
         ({"n": 10.5}, r"n = 10\.5"),
         ({"batch_size": 0}, "batch_size = 0"),
-        ({"against": {"cdf": 0.5}, "sampling": "adaptive"}, "percentile"),
+        ({"against": {"cdf": 0.5}, "sampling": "adaptive"}, "against.*percentile"),
+        ({"ceiling": {"cdf": 0.5}, "sampling": "adaptive"}, "ceiling.*percentile"),
+        ({"ceiling": {"percentile": [0.4, 0.5]}, "sampling": "adaptive"}, "ceiling.*several"),
+        ({"ceiling": 0.5, "against": 0.5, "sampling": "adaptive"}, "Both"),
     ],
 )
 def test_unusable_settings_are_named(change, message):

@@ -1,5 +1,6 @@
 """Tables: values against cases worked out by hand, captions, and the files written."""
 
+import copy
 import re
 from pathlib import Path
 
@@ -380,7 +381,9 @@ def test_captions_say_what_adaptive_sampling_settles(evidence):
         assert "adaptive" not in tables.caption(kind, evidence, config)
         config["evaluation"][f"certify_{kind}"]["sampling"] = "adaptive"
     settled = "n = 128 to 1000 draws (adaptive: until it is settled on which side of the FPR95 threshold an OOD bound"
-    assert f"{settled} lies), α = 0.01: each bound" in tables.caption("l2", evidence, config)
+    caption = tables.caption("l2", evidence, config)
+    assert f"{settled} lies), α = 0.01: each bound" in caption
+    assert caption.startswith("FPR95, in %") and "settles FPR95 alone: AUC and AUPR may be far from" in caption
     settled = "n = 128 to 1000 (adaptive: until it is settled which R an image reaches), α = 0.001: each image"
     assert settled in tables.caption("id", evidence, config)
 
@@ -459,6 +462,9 @@ def test_readable_cells_are_percentages(evidence, config):
     assert list(shown.loc[13:25, "Bound"]) == [*bounds * 2, "attack", *bounds]
     assert list(shown.loc[13:25, "σ"]) == ["0.12", "", "", "", "0.25", "", "", "", "", "0.5", "", "", ""]
     assert shown.loc[24, "R = 0.25"] == f"{100 * cell['auc'].iloc[0]:.1f}"
+    adaptive = copy.deepcopy(config)
+    adaptive["evaluation"]["certify_l2"]["sampling"] = "adaptive"
+    assert tables.readable("l2", l2, adaptive).loc[24, "R = 0.25"] == f"{100 * cell['fpr95'].iloc[0]:.1f}"
     rows = {method: 4 if method == "vos" else 13 for method in config["methods"]}
     assert list(shown["Method"]) == [name for m in rows for name in [tables.label(m)] + [""] * (rows[m] - 1)]
     assert list(shown.loc[26:29, "Bound"]) == ["percentile", "percentile", "attack", "percentile"]

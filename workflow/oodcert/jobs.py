@@ -91,11 +91,17 @@ def load_parts(paths, params):
     }
 
 
-def parts_to_evaluate(paths, params):
-    """The same with their batch norms folded into convolutions, for networks that are not trained any more."""
-    from oodcert.networks.folding import folded
+def parts_to_evaluate(paths, params, device):
+    """The same as they are evaluated on a device, and not trained any more."""
+    return {name: to_evaluate(part, params["image_shape"], device) for name, part in load_parts(paths, params).items()}
 
-    return {name: folded(part) for name, part in load_parts(paths, params).items()}
+
+def to_evaluate(part, image_shape, device):
+    """A part, changed in place: batch norms folded into convolutions and, on a CPU, the layout that is faster there."""
+    from oodcert.networks.folding import folded
+    from oodcert.networks.layout import laid_out
+
+    return laid_out(folded(part), image_shape) if device == "cpu" else folded(part)
 
 
 def load_sets(paths, params):
@@ -172,7 +178,7 @@ def _works(snakemake, device):
     }
     params = dict(snakemake.params.items())
     params["networks"] = {part: spec for one in own.values() for part, spec in one.get("networks", {}).items()}
-    parts = parts_to_evaluate(paths.values(), params)  # once, for methods share the denoiser itself
+    parts = parts_to_evaluate(paths.values(), params, device)  # once, for methods share the denoiser itself
     sets = evaluated(load_sets(snakemake.input.sets, params), params)
     outputs = snakemake.output.rows
     return {

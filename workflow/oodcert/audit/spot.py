@@ -159,8 +159,9 @@ def _evaluation(run, evaluation, method, name, samples):
     paths = [root / path for path in record["inputs"]]
     image_set = evaluated(load_sets([path for path in paths if path.name == file], settings), settings)[name]
     image_set = image_set.chosen(np.isin(image_set.ids, list(samples)))
-    parts = parts_to_evaluate([path for path in paths if path.suffix == ".safetensors"], settings)
-    return Evaluation(method, parts, {name: image_set}, settings, prepare_torch(settings | {"device": "auto"}))
+    device = prepare_torch(settings | {"device": "auto"})
+    parts = parts_to_evaluate([path for path in paths if path.suffix == ".safetensors"], settings, device)
+    return Evaluation(method, parts, {name: image_set}, settings, device)
 
 
 def _clean_findings(run, method, name, samples):

@@ -27,6 +27,7 @@ def certify(
     sampling="fixed",
     *,
     against=None,
+    ceiling=None,
     width=0.02,
     threshold=None,
     p=0.5,
@@ -55,6 +56,8 @@ def certify(
     asks for less: upper bounds alone, by how many of the values in `against` they reach (a change of the share `width`
     of these is accepted). It is a number (a decision at that threshold), a dict from kind of bound to numbers, or a
     table of the ID images, whose lower bounds at radius 0 are then the values: the image's part in the guaranteed AUC.
+    `ceiling`, in the same forms but with one value a kind of bound, asks for lower bounds alone, and of those above it
+    for no more than that: ID images well above the threshold need few draws.
     A detector that has settled all images of a batch is left out. Every bound keeps its alpha however sampling stops
     (see oodcert.certification.stages).
     device: where to run, by default where the images are; the networks are moved there. precision: of the networks,
@@ -80,7 +83,10 @@ def certify(
     stages, levels = plan_stages(sampling, n, level)
     options = {"p": p, "mean": mean, "band": band, "threshold": threshold}
     labels = {bound: _label(bound, p, threshold) for bound in bounds}
-    opposite = {one: _opposite(against, one, labels) for one in detectors}
+    if against is not None and ceiling is not None:
+        raise InputError("Both against and ceiling are given: images are either compared or those compared with.")
+    opposite = {one: _values("against", against, one, labels) for one in detectors}
+    highest = {one: _values("ceiling", ceiling, one, labels) for one in detectors}
     widths = width if isinstance(width, dict) else dict.fromkeys(detectors, width)
     found = {one: {} for one in detectors}  # position -> (draws used, kind -> (estimate, lower, upper))
     wanted = set(detectors)  # those that have an image of the batch still to settle
@@ -93,7 +99,7 @@ def certify(
         now = bound(draws, stage, [kind])
         foreseen = (bound(np.resize(half, stages[-1]), -1, [kind]) for half in np.array_split(draws, 2))
         unit = draws.std() if detectors[one].unbounded and against is None else 1
-        return all(is_settled(now, final, widths[one] * unit, opposite[one]) for final in foreseen)
+        return all(is_settled(now, final, widths[one] * unit, opposite[one], highest[one]) for final in foreseen)
 
     def settled(position, stage, draws):
         for one, column in zip(detectors, draws.T, strict=True):
@@ -170,24 +176,27 @@ def _label(bound, p, threshold):
     return f"percentile p={p:g}" if bound == "percentile" and p != 0.5 else bound
 
 
-def _opposite(against, one, labels):
-    """kind -> sorted values that this detector's upper bounds are compared with, or None where nothing is."""
-    if against is None:
+def _values(argument, given, one, labels):
+    """kind -> sorted values that this detector's bounds are compared with, or None where nothing is given."""
+    if given is None:
         return None
-    if isinstance(against, pd.DataFrame):
-        rows = against[against["radius"] == 0]
+    if isinstance(given, pd.DataFrame):
+        rows = given[given["radius"] == 0]
         if "detector" in rows:
             rows = rows[rows["detector"] == one]
         rows = {label: group["lower"].to_numpy() for label, group in rows.groupby("bound")}
         values = {bound: rows[label] for bound, label in labels.items() if label in rows}
     else:
-        values = against if isinstance(against, dict) else dict.fromkeys(labels, against)
+        values = given if isinstance(given, dict) else dict.fromkeys(labels, given)
     missing = set(labels) - set(values)
     if missing:
         raise InputError(
-            f"`against` has no values for {', '.join(sorted(missing))} (of a table: at radius 0): add them."
+            f"`{argument}` has no values for {', '.join(sorted(missing))} (of a table: at radius 0): add them."
         )
-    return {bound: np.sort(np.atleast_1d(values[bound])) for bound in labels}
+    found = {bound: np.sort(np.atleast_1d(values[bound])) for bound in labels}
+    if argument == "ceiling" and any(len(several) > 1 for several in found.values()):
+        raise InputError("`ceiling` has several values for one kind of bound: give one.")
+    return found
 
 
 def marked_scores(detectors, batch, precision, wanted=None):

@@ -5,6 +5,7 @@ import numpy as np
 from oodcert.errors import InputError
 
 FIRST, RATIO = 128, 1.42  # draws of the first stage at least; growth from stage to stage, before rounding
+PILOT_IMAGES, PILOT_DRAWS = 200, FIRST  # ID images, and draws of each, that foretell a threshold, at most
 
 
 def plan_stages(sampling, n, alpha):
@@ -24,20 +25,24 @@ def plan_stages(sampling, n, alpha):
     return draws, [alpha * drawn / sum(draws) for drawn in draws]
 
 
-def is_settled(now, final, width, against):
+def is_settled(now, final, width, against=None, ceiling=None):
     """Whether no bound of one image would change by more than `width` from this stage to the last one.
 
-    now, final: kind -> (estimate, lower [R], upper [R]), at this stage and as foreseen for the last one. against: None,
-    for changes of the scores themselves, both sides; or kind -> sorted values [M] that the upper bounds are compared
-    with, for changes of the share of these that a bound reaches.
+    now, final: kind -> (estimate, lower [R], upper [R]), at this stage and as foreseen for the last one. against:
+    kind -> sorted values [M] that the upper bounds, which alone are asked for, are compared with; a change is then one
+    of the share of these values that a bound reaches. ceiling: kind -> the value up to which the lower bounds, which
+    alone are asked for, matter.
     """
     for kind in now:
-        for side in (1, 2) if against is None else (2,):
-            before, after = now[kind][side], final[kind][side]
-            if against is not None:
-                values = against[kind]
-                before, after = (np.searchsorted(values, bound, "right") / len(values) for bound in (before, after))
-            with np.errstate(invalid="ignore"):  # both infinite: equal
-                if not ((before == after) | (abs(before - after) <= width)).all():
-                    return False
+        before, after = (_asked(bounds[kind], kind, against, ceiling) for bounds in (now, final))
+        with np.errstate(invalid="ignore"):  # both infinite: equal
+            if not ((before == after) | (abs(before - after) <= width)).all():
+                return False
     return True
+
+
+def _asked(bounds, kind, against, ceiling):
+    _, lower, upper = bounds
+    if against is not None:
+        return np.searchsorted(against[kind], upper, "right") / len(against[kind])
+    return np.stack([lower, upper]) if ceiling is None else np.minimum(lower, ceiling[kind])

@@ -9,6 +9,7 @@ import torch
 from tqdm import tqdm
 
 from oodcert.cutting import QUANTITIES
+from oodcert.data.imageset import ImageSet
 from oodcert.detector import Detector, checked_logits, noisy_parts, replayed_logits
 from oodcert.memory import fitting
 from oodcert.padding import images_a_batch
@@ -22,8 +23,8 @@ class Evaluation:
     method: its name; parts: name -> trained module; sets: "id" and the OOD sets' names -> ImageSet; settings: seed,
     num_classes, batch_size, the method's composition (see oodcert.methods), and what the one evaluation needs (see its
     rule's params). quantities: those of the evaluation `published` that are computed; ood_names: of all OOD
-    sets, where `sets` has but some of them. calls counts the images that went
-    through the method's network.
+    sets, and id_set: all ID images, where `sets` has but some of them. shared: what the evaluations of its pieces
+    compute once. calls counts the images that went through the method's network.
     """
 
     method: str
@@ -33,11 +34,15 @@ class Evaluation:
     device: str = "cpu"
     quantities: tuple = tuple(QUANTITIES)
     ood_names: tuple | None = None
+    id_set: ImageSet | None = None
+    shared: dict = field(default_factory=dict)
     calls: int = field(default=0, init=False)
 
     def __post_init__(self):
         if self.ood_names is None:
             self.ood_names = tuple(name for name, _ in self.ood())
+        if self.id_set is None:
+            self.id_set = self.sets.get("id")
         self.parts = {name: module.to(self.device) for name, module in self.parts.items()}
 
     def images_a_batch(self, draws=1):

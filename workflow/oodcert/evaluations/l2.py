@@ -13,6 +13,7 @@ from oodcert.certification.means import betting_bounds
 from oodcert.certification.precision import marked_logits, prepared
 from oodcert.certification.sampling import sample
 from oodcert.certification.scores import certify
+from oodcert.certification.stages import PILOT_DRAWS, PILOT_IMAGES
 from oodcert.detector import refuse_rows
 from oodcert.evaluations.base import chunks, frame
 from oodcert.memory import fitting
@@ -29,8 +30,9 @@ def certify_l2(*evaluations, against=None):
 
     evaluations: of one method, or of several that differ in their networks alone and admit the same bounds: these see
     the same draws, which a denoiser that they share denoises once. Adaptive sampling settles which OOD bounds stay
-    below the threshold that 95 % of the method's ID lower bounds at radius 0 reach, which are its only ID bounds.
-    against: rows of all ID images, where the evaluations have none.
+    below the threshold that 95 % of the method's ID lower bounds at radius 0 reach, which are its only ID bounds; these
+    are sharp where they may decide that threshold, as upper bounds of few draws foretell it, and may be lower than they
+    need be above. against: rows of all ID images, where the evaluations have none.
     """
     first, frames = evaluations[0], []
     settings = first.settings
@@ -44,22 +46,24 @@ def certify_l2(*evaluations, against=None):
                 one.method: one.detector(stack.enter_context(one.network(smoothed_network, sigma)))
                 for one in evaluations
             }
-            thresholds = None if against is None else _thresholds(against[against["sigma"] == sigma])
+            thresholds = None if against is None else _thresholds(against[against["sigma"] == sigma], "lower")
             for name, image_set in first.sets.items():
+                inside = adaptive and name == "id"
                 table = certify(
                     detectors,
                     first.images(name),
                     sigma,
-                    [0.0] if adaptive and name == "id" else settings["radii"],
+                    [0.0] if inside else settings["radii"],
                     **common,
-                    against=thresholds,
+                    against=None if inside else thresholds,
+                    ceiling=_ceilings(evaluations, detectors, sigma, common) if inside else None,
                     width=id_widths(detectors),
                     ids=image_set.ids,
                     name=f"certify/{name}",
                     progress=f"{name}, sigma {sigma}",
                 ).rename(columns={"detector": "method", "image": "sample"})
-                if adaptive and name == "id":
-                    thresholds = _thresholds(table)
+                if inside:
+                    thresholds = _thresholds(table, "lower")
                 frames.append(table.assign(set=name))
     keys = ["method", "set", "sample"]
     table = pd.concat(frames, ignore_index=True)
@@ -71,9 +75,34 @@ def id_widths(detectors):
     return {name: ID_WIDTH_UNBOUNDED if one.unbounded else ID_WIDTH for name, one in detectors.items()}
 
 
-def _thresholds(rows):
-    """As a table that `certify` compares with: a row per method and bound."""
-    found = rows.groupby(["method", "bound"])["lower"].agg(tpr_threshold).reset_index()
+def _ceilings(evaluations, detectors, sigma, common):
+    """A table that `certify` takes as ceiling: the threshold that 95 % of the upper bounds of a pilot reach, which is
+    hardly below that of the lower bounds of all draws. Whatever it is, it decides only how many draws are taken.
+
+    The pilot is of all ID images, or the first ones, whichever are evaluated here, and is computed once a method.
+    """
+    image_set = evaluations[0].id_set.first(min(PILOT_IMAGES, len(evaluations[0].id_set)))
+    lacking = [one.method for one in evaluations if sigma not in one.shared]
+    if lacking:
+        pilot = certify(
+            {method: detectors[method] for method in lacking},
+            torch.from_numpy(image_set.floats()).to(evaluations[0].device),
+            sigma,
+            [0.0],
+            **common | {"n": min(PILOT_DRAWS, common["n"]), "sampling": "fixed"},
+            ids=image_set.ids,
+            name="pilot/id",
+            progress=f"pilot, sigma {sigma}",
+        ).rename(columns={"detector": "method"})
+        for one in evaluations:
+            if one.method in lacking:
+                one.shared[sigma] = _thresholds(pilot[pilot["method"] == one.method], "upper")
+    return pd.concat([one.shared[sigma] for one in evaluations], ignore_index=True)
+
+
+def _thresholds(rows, side):
+    """As a table that `certify` compares with: a row per method and bound, from bounds of that side."""
+    found = rows.groupby(["method", "bound"])[side].agg(tpr_threshold).rename("lower").reset_index()
     return found.rename(columns={"method": "detector"}).assign(radius=0.0)
 
 

@@ -1,4 +1,4 @@
-"""The bracket of an l2 certificate: guaranteed AUC below, attacked AUC above, a panel a method."""
+"""The bracket of an l2 certificate: the guaranteed metric at one end, the attacked at the other, a panel a method."""
 
 from math import ceil
 
@@ -7,15 +7,17 @@ from matplotlib.patches import Patch
 
 from oodcert.figures.style import INK, LOOKS, MOST_COLUMNS, colours, panels, style
 from oodcert.tables.labels import label
-from oodcert.tables.values import attacked_l2_table, guaranteed_l2_table
+from oodcert.tables.values import attacked_l2_table, guaranteed_l2_table, l2_metric
 
+CHANCE = {"auc": 0.5, "fpr95": 0.95}
 ATTACK = {"color": INK, "linestyle": "-", "marker": "x"}
 
 
 def l2_bracket(evidence, config):
-    """AUC, averaged over the OOD sets, against the l2 radius, at the first sigma of the l2 attack."""
+    """AUC (FPR95 with adaptive sampling), averaged over the OOD sets, against the l2 radius, at the first sigma of the
+    l2 attack."""
     evaluation = config["evaluation"]
-    sigma = evaluation["attack_l2"]["sigmas"][0]
+    sigma, metric = evaluation["attack_l2"]["sigmas"][0], l2_metric(config)
     only = {key: {**evaluation[key], "sigmas": [sigma]} for key in ("certify_l2", "attack_l2")}
     only = {**config, "evaluation": {**evaluation, **only}}
     guaranteed = guaranteed_l2_table(evidence, only).query("set == 'average'")
@@ -24,14 +26,14 @@ def l2_bracket(evidence, config):
     with style(config):
         figure, grid = panels(len(config["methods"]), height=1.9, extra=0.75)
         for axes, (method, colour) in zip(grid, colours(config).items(), strict=True):
-            curves = guaranteed[guaranteed["method"] == method].pivot(index="radius", columns="bound", values="auc")
-            upper = attacked[attacked["method"] == method].set_index("radius")["auc"]
+            curves = guaranteed[guaranteed["method"] == method].pivot(index="radius", columns="bound", values=metric)
+            upper = attacked[attacked["method"] == method].set_index("radius")[metric]
             axes.fill_between(upper.index, curves["percentile"], upper, color=colour, alpha=0.2, linewidth=0)
             axes.plot(upper.index, upper, **ATTACK)
             for bound, look in looks.items():
                 if bound in curves:  # a score without a range has no mean bound
                     axes.plot(curves.index, curves[bound], color=colour, **look)
-            axes.axhline(0.5, color="0.7", linewidth=0.8, zorder=0)
+            axes.axhline(CHANCE[metric], color="0.7", linewidth=0.8, zorder=0)
             axes.set_title(label(method))
             axes.set_ylim(-0.03, 1.03)
             axes.locator_params(axis="x", nbins=4)
@@ -44,5 +46,5 @@ def l2_bracket(evidence, config):
         rows = ceil(len(handles) / MOST_COLUMNS)
         figure.legend(handles=handles, loc="outside upper center", ncols=ceil(len(handles) / rows), handlelength=3)
         figure.supxlabel(f"ℓ₂ radius R of the perturbation (σ = {sigma:g})")
-        figure.supylabel("mean AUC over OOD sets")
+        figure.supylabel(f"mean {metric.upper()} over OOD sets")
     return figure

@@ -16,7 +16,7 @@ from oodcert.resampling import ADDED, detection_metrics, drawn, with_added
 from oodcert.tables.labels import label
 from oodcert.tables.sanity import sanity_table
 from oodcert.tables.select import at, of_method, of_set
-from oodcert.tables.values import PROTOCOLS, WORST_CASE
+from oodcert.tables.values import PROTOCOLS, WORST_CASE, l2_metric
 
 OOD_SCORES = {  # protocol -> evaluation and column
     "clean": ("clean", "score"),
@@ -70,6 +70,8 @@ class Measures:
         _require("R", radius, settings["radii"])
         if bound not in bounds_of(self._config["methods"][method], settings["bounds"]):
             raise NotMeasured(f"no {bound} bound for {label(method)}")
+        if l2_metric(self._config) != "auc":
+            raise NotMeasured("no AUC in ℓ₂ balls: adaptive sampling settles FPR95 alone")
         rows = at(of_method(self._evidence, "certify_l2", method), "certify_l2", "sigma", sigma)
         rows = at(rows, "certify_l2", "bound", bound)
         inside = self._of_set(at(rows, "certify_l2", "radius", 0.0), "certify_l2", "id")["lower"]

@@ -22,6 +22,7 @@ from oodcert.tables.values import (
     certified_column,
     guaranteed_l2_table,
     id_table,
+    l2_metric,
     ood_table,
 )
 
@@ -38,8 +39,8 @@ def measured(evidence, config, switched="", groups=tuple(GROUPS)):
     the highest value that counts as a confidence; id_accuracy, id_certified_<R> and, of randomised methods,
     id_adversarial at AutoAttack's largest radius: shares of the ID images; single_image, of joint models: 1 where the
     bound of one image alone can be computed. All are of the images of evaluation.published; "all" takes them from the
-    evidence of the other evaluations, by the functions of the other tables. groups: those of
-    oodcert.published.flags.GROUPS that are wanted, but for "all".
+    evidence of the other evaluations, by the functions of the other tables, but no l2_auc and l2_highest where that was
+    sampled adaptively. groups: those of oodcert.published.flags.GROUPS that are wanted, but for "all".
     """
     return _long(_sound(evidence, config) if switched == ALL else _published(evidence, config, switched, groups))
 
@@ -130,15 +131,15 @@ def _sound_l2(evidence, config, method):
     table = guaranteed_l2_table(
         evidence, {**config, "methods": {method: composition}, "evaluation": {**settings, **one}}
     ).query("set == 'average'")
-    found = {}
+    found, known = {}, 1.0 if l2_metric(config) == "auc" else np.nan
     for radius, auc in zip(table["radius"], table["auc"], strict=True):
-        found |= {f"l2_auc_{radius:g}": auc, f"l2_population_{radius:g}": 1.0}
+        found |= {f"l2_auc_{radius:g}": known * auc, f"l2_population_{radius:g}": 1.0}
     if composition["score"] in UNBOUNDED_SCORES:
         return found
     rows = at(at(of_method(evidence, "certify_l2", method), "certify_l2", "sigma", sigma), "certify_l2", "bound", bound)
     inside = rows["set"] == "id"
     highest = max(rows.loc[inside & (rows["radius"] == 0), "lower"].max(), rows.loc[~inside, "upper"].max())
-    return found | {"l2_highest": highest}
+    return found | {"l2_highest": known * highest}
 
 
 def _same_images(evidence):

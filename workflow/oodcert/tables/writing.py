@@ -14,7 +14,7 @@ from oodcert.tables.captions import SHOWN
 from oodcert.tables.labels import label, marked
 from oodcert.tables.sanity import radius_column
 from oodcert.tables.sentences import points
-from oodcert.tables.values import INGREDIENTS, PROTOCOLS, WORST_CASE, adversarial_column, certified_column
+from oodcert.tables.values import INGREDIENTS, PROTOCOLS, WORST_CASE, adversarial_column, certified_column, l2_metric
 
 TEX = {
     "\\": r"\textbackslash{}",
@@ -41,8 +41,8 @@ LONGEST_LINE = 40  # characters of a cell
 def readable(kind, frame, config):
     """What a reader is shown of one of oodcert.tables.TABLES: labelled strings, values in %.
 
-    Columns of two levels belong together under the first. The l2 table is cut to the AUC's average over the sets, that
-    of published numbers to SHOWN rows.
+    Columns of two levels belong together under the first. The l2 table is cut to the average of one metric over the
+    sets, that of published numbers to SHOWN rows.
     """
     forms = {
         "id": _id,
@@ -121,11 +121,11 @@ def _ood(frame, config):
 
 
 def _l2(frame, config):
-    average, rows = frame[frame["set"] == "average"], []
+    average, rows, metric = frame[frame["set"] == "average"], [], l2_metric(config)
     for (method, sigma), part in average.groupby(["method", "sigma"], sort=False):
         for bound, group in part.groupby("bound", sort=False):
             row = {"Method": label(method), "σ": f"{sigma:g}", "Bound": label(bound)}
-            row |= {f"R = {radius:g}": _percent(auc) for radius, auc in zip(group["radius"], group["auc"], strict=True)}
+            row |= {f"R = {one['radius']:g}": _percent(one[metric]) for _, one in group.iterrows()}
             rows.append(row)
     shown = pd.DataFrame(rows)
     repeated = shown["Method"] == shown["Method"].shift()
