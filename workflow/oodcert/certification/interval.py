@@ -179,11 +179,10 @@ def _monotone(function, input, *args, **options):
 
 @_rule(functional.conv2d, functional.linear)
 def _affine(function, input, weight, bias=None, *args, **options):
-    """W applied to the centre, |W| to the half-width."""
+    """W applied to the centre, |W| to the half-width: W / 2 to the ends' sum, |W| / 2 to their difference."""
     _constant(weight, bias)
-    centre, half = _centre(input)
-    centre = function(centre, weight, bias, *args, **options)
-    half = function(half, weight.abs(), None, *args, **options)
+    centre = function(input.lower + input.upper, weight / 2, bias, *args, **options)
+    half = function(input.upper - input.lower, weight.abs() / 2, None, *args, **options)
     return _around(centre, half)
 
 

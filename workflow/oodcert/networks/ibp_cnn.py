@@ -22,15 +22,15 @@ def ibp_cnn_s(image_shape, outputs, width):
     features = 2 * width * (-(-height // 2) // 2) * (-(-side // 2) // 2)
     return nn.Sequential(
         nn.Conv2d(channels, width, 3, padding=1),
-        nn.ReLU(),
+        nn.ReLU(inplace=True),
         nn.Conv2d(width, 2 * width, 3, stride=2, padding=1),
-        nn.ReLU(),
+        nn.ReLU(inplace=True),
         nn.Conv2d(2 * width, 2 * width, 3, padding=1),
-        nn.ReLU(),
+        nn.ReLU(inplace=True),
         nn.AvgPool2d(2),
         nn.Flatten(),
         nn.Linear(features, width),
-        nn.ReLU(),
+        nn.ReLU(inplace=True),
         NegativeLinear(width, outputs),
     )
 
@@ -41,19 +41,19 @@ def ibp_cnn_xl(image_shape, outputs, width):
     features = 2 * width * -(-height // 2) * -(-side // 2)
     return nn.Sequential(
         nn.Conv2d(channels, width, 3, padding=1),
-        nn.ReLU(),
+        nn.ReLU(inplace=True),
         nn.Conv2d(width, width, 3, padding=1),
-        nn.ReLU(),
+        nn.ReLU(inplace=True),
         nn.Conv2d(width, 2 * width, 3, stride=2, padding=1),
-        nn.ReLU(),
+        nn.ReLU(inplace=True),
         nn.Conv2d(2 * width, 2 * width, 3, padding=1),
-        nn.ReLU(),
+        nn.ReLU(inplace=True),
         nn.Conv2d(2 * width, 2 * width, 3, padding=1),
-        nn.ReLU(),
+        nn.ReLU(inplace=True),
         nn.Flatten(),
         nn.Linear(features, 4 * width),
-        nn.ReLU(),
+        nn.ReLU(inplace=True),
         nn.Linear(4 * width, 4 * width),
-        nn.ReLU(),
+        nn.ReLU(inplace=True),
         nn.Linear(4 * width, outputs),
     )
