@@ -64,10 +64,9 @@ def total():
             factors = dict(zip(steps["step"], steps["factor"], strict=True))
             rows.append(
                 {
-                    "profile": settings["profile"],
-                    "bounds": "all" if len(settings["bounds"]) > 1 else settings["bounds"][0],
+                    **of_total(settings),
                     "methods": f"{steps['methods'].iloc[0]}, {table}",
-                    "n": f"{settings['n']:,}",
+                    "images a set": settings["images"],
                     "straightforward, s": f"{steps['seconds'].iloc[0]:.0f}",
                     "batch and layout": f"{factors['one at a time']:.2f}",
                     "sharing": f"{factors['all at once']:.2f}",
@@ -77,6 +76,26 @@ def total():
                 }
             )
     return pd.DataFrame(rows)
+
+
+def of_total(settings):
+    return {
+        "profile": settings["profile"],
+        "bounds": "all" if len(settings["bounds"]) > 1 else settings["bounds"][0],
+    }
+
+
+def sigmas():
+    """The complete table by noise level."""
+    rows = []
+    for name in TOTALS:
+        one = record(name)
+        for table, steps in pd.DataFrame(one["steps"]).groupby("table", sort=False):
+            first, *_, last = (part for _, part in steps.groupby("step", sort=False))
+            found = first["seconds"].to_numpy() / last["seconds"].to_numpy()
+            levels = {f"σ = {sigma:g}": f"{factor:.1f}" for sigma, factor in zip(first["sigma"], found, strict=True)}
+            rows.append({**of_total(one["settings"]), "methods": table, **levels})
+    return pd.DataFrame(rows).fillna("")
 
 
 def draws():
@@ -89,8 +108,7 @@ def draws():
             if "," in row["methods"]:
                 rows.append(
                     {
-                        "profile": settings["profile"],
-                        "bounds": "all" if len(settings["bounds"]) > 1 else settings["bounds"][0],
+                        **of_total(settings),
                         "behind the denoiser": row["methods"],
                         "images": row["side"],
                         "of the pass": f"{100 * row['pass'] / settings['n']:.0f} %",
@@ -206,7 +224,7 @@ def paper():
 
 TABLES = {
     one.__name__: one
-    for one in (runs, certify, total, draws, interval, attack, train, run, memory, noise, choices, paper)
+    for one in (runs, certify, total, sigmas, draws, interval, attack, train, run, memory, noise, choices, paper)
 }
 
 

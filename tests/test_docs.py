@@ -46,7 +46,8 @@ def test_every_bound_has_its_panel_and_the_radii_of_the_text(bounds):
 
 
 def test_the_page_quotes_the_measured_savings_of_adaptive_sampling():
-    totals = json.loads((ROOT / "results" / "reference" / "benchmarks" / "adaptive.json").read_text())["totals"]
+    measured = json.loads((ROOT / "results" / "reference" / "benchmarks" / "adaptive.json").read_text())
+    totals, metrics = measured["totals"], pd.DataFrame(measured["metrics"])
     page = " ".join((ROOT / "docs" / "certificates.md").read_text().split())
     by_kind = {row["certificate"]: row for row in totals}
     assert all(f"{100 * row['ratio']:.1f} %" in page for row in totals)
@@ -56,6 +57,10 @@ def test_the_page_quotes_the_measured_savings_of_adaptive_sampling():
     )
     assert f"of {agree + more} decisions {agree} agree, {more} are more conservative and none is less" in page
     assert less == 0
+    [auc] = metrics.query(
+        "metric == 'auc' and method == 'plain' and sigma == 0.5 and radius == 0.25 and certificate == 'percentile'"
+    ).to_dict("records")
+    assert f"falls from {100 * auc['fixed']:.0f} to {100 * auc['adaptive']:.0f} (plain, σ = 0.5, R = 0.25)" in page
 
 
 @pytest.fixture(scope="module")
