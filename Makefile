@@ -68,8 +68,8 @@ ALL_BOUNDS = percentile cdf gaussian lipschitz
 bench: $(READY) # needs a finished digits run: make
 	$(BIN)/python benchmarks/run.py
 	$(BIN)/python benchmarks/certify.py
-	$(BIN)/python benchmarks/total.py
-	$(BIN)/python benchmarks/total.py --bounds $(ALL_BOUNDS) --out results/benchmarks/total-all.json
+	$(BIN)/python benchmarks/total.py --fixed-images 2
+	$(BIN)/python benchmarks/total.py --fixed-images 2 --bounds $(ALL_BOUNDS) --out results/benchmarks/total-all.json
 	$(BIN)/python benchmarks/adaptive.py
 	$(BIN)/python benchmarks/interval.py
 	$(BIN)/python benchmarks/attack.py

@@ -80,8 +80,12 @@ def evaluated(evaluate, run, method, sigma, n, **settings):
     common = {"seed": config["seed"], **{key: config["data"][key] for key in ("num_classes", "test_images")}}
     common |= {"batch_size": config["evaluation"]["batch_size"], "composition": config["methods"][method]}
     settings = {**config["evaluation"][evaluate.__name__], **common, "sigmas": [sigma], "n": n, **settings}
-    evaluation = Evaluation(method, run.parts, run.sets, settings)
-    return evaluate(evaluation), evaluation.calls
+    calls, classifier = [], run.parts[config["methods"][method]["classifier"]]
+    hook = classifier.register_forward_hook(lambda _, inputs, __: calls.append(len(inputs[0])))
+    try:
+        return evaluate(Evaluation(method, run.parts, run.sets, settings)), sum(calls)
+    finally:
+        hook.remove()
 
 
 def rejected(table):

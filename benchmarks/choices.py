@@ -21,6 +21,7 @@ from oodcert.cli import POSITIVE_INT
 from oodcert.errors import InputError
 from oodcert.jobs import to_evaluate
 from oodcert.memory import keep_freed_memory
+from oodcert.networks.layout import laid_out
 from oodcert.philox import normal_draws as philox_draws
 from oodcert.rng import BLOCK, normal_draws
 
@@ -89,7 +90,7 @@ def alternatives(run, options):
         torch.set_num_threads(options.threads)
         yield row(name, "two threads, core time", usual, 2 * twice)
         if any(isinstance(module, torch.nn.BatchNorm2d) for module in trained.modules()):
-            yield row(name, NORMS, usual, forward(trained, images, options))
+            yield row(name, NORMS, usual, forward(laid_out(deepcopy(trained), own), images, options))
     images, unet = torch.rand(batch, *shape), build_part("denoiser", {"denoiser": UNET}, shape, None).eval()
     ours = forward(denoising(run.parts["denoiser"]), images, options)
     yield row("denoiser", "a UNet", ours, forward(denoising(unet), images, options))

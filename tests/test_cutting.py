@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from conftest import read_config, shrink
-from oodcert.certification.stages import PILOT_DRAWS
+from oodcert.certification.stages import PILOT_IMAGES
 from oodcert.cutting import SETS, cells, pieces, shards
 from oodcert.evaluations.l2 import attack_l2, certify_l2
 from oodcert.evaluations.labels import attack_id, certify_id
@@ -16,6 +16,7 @@ from oodcert.evaluations.linf import attack_linf
 from oodcert.evaluations.pieces import Kept, in_pieces
 from oodcert.evaluations.published import published
 from oodcert.evaluations.sanity import sanity
+from oodcert.pieces import ordered
 from untrained import CONFIG, evaluation, image_sets
 
 FUNCTIONS = (certify_l2, certify_id, attack_linf, attack_l2, attack_id, sanity, published)
@@ -65,9 +66,11 @@ def test_rows_do_not_depend_on_how_the_evaluation_is_cut(function, method, tmp_p
         assert facts["network_calls"] == uncut.calls
 
 
-def test_adaptive_sampling_is_cut_between_the_id_images_and_those_that_need_all_of_them(tmp_path):
+@pytest.mark.parametrize("pilot", [3, PILOT_IMAGES])
+def test_adaptive_sampling_is_cut_between_the_id_images_and_those_that_need_all_of_them(pilot, tmp_path, monkeypatch):
+    monkeypatch.setattr("oodcert.evaluations.l2.PILOT_IMAGES", pilot)
     own = WHOLE["certify_l2"] | {"sampling": "adaptive", "n": 400, "batch_size": 8}
-    config = cut_config(chunk=1)
+    config = cut_config(chunk=1, shards=5)
     config["evaluation"]["certify_l2"] |= {"sampling": "adaptive", "n": 400}
     whole = certify_l2(evaluation("plain", **own))
     assert whole["n"].nunique() > 1
@@ -77,12 +80,17 @@ def test_adaptive_sampling_is_cut_between_the_id_images_and_those_that_need_all_
     [(rows, facts)] = in_pieces(certify_l2, [kept], stages)
     pd.testing.assert_frame_equal(rows, whole, check_exact=True)
     used = rows.drop_duplicates(["sigma", "set", "sample"])["n"].sum()
-    pilot, padding = len(own["sigmas"]) * len(image_sets()["id"]) * PILOT_DRAWS, len(rows) * own["batch_size"]
-    assert used + pilot <= facts["network_calls"] < used + pilot + padding  # and not a pilot a piece
-    against = whole[whole["set"] == "id"]
-    ood = {"ood": stages["ood"]}
-    [(alone, _)] = in_pieces(certify_l2, [Kept(evaluation("plain", **own), tmp_path / "b", "mark")], ood, against)
-    pd.testing.assert_frame_equal(alone, whole[whole["set"] != "id"].reset_index(drop=True), check_exact=True)
+    padding = (len(own["sigmas"]) * sum(map(len, stages.values()))) * 3 * own["batch_size"]  # of up to three stages
+    assert used <= facts["network_calls"] <= used + padding  # without pilots
+    against, names = whole[whole["set"] == "id"], shards(config, "certify_l2", "plain")
+    for stage, before in (("id", None), ("ood", against)):
+        found = []
+        for name in names[stage]:
+            one = Kept(evaluation("plain", **own), tmp_path / name, "mark")
+            found += [in_pieces(certify_l2, [one], pieces(config, "certify_l2", "plain", name), before)[0][0]]
+        expected = whole[(whole["set"] == "id") == (stage == "id")]
+        found = ordered(pd.concat(found), "certify_l2", image_sets())
+        pd.testing.assert_frame_equal(found, expected.reset_index(drop=True), check_exact=True)
 
 
 CUTS = {

@@ -212,8 +212,8 @@ def _certify_l2(config, composition):
     images, sets, sigmas = data["test_images"], 1 + len(data["ood"]), len(settings["sigmas"])
     bounds, radii = len(bounds_of(composition, settings["bounds"])), len(settings["radii"])
     calls = sigmas * sets * _sampled(config, images, stages)
-    if adaptive:  # every shard of the ID images has a pilot
-        pilot = _sampled(config, min(images, PILOT_IMAGES), [min(settings["n"], PILOT_DRAWS)])
+    if len(stages) > 1:  # every shard of the ID images has a pilot
+        pilot = _sampled(config, min(images, PILOT_IMAGES), [PILOT_DRAWS])
         calls += sigmas * min(config["shards"], images) * pilot
     rows = sigmas * images * bounds * ((sets - 1) * radii + (1 if adaptive else radii))
     return images * sets, rows, AT_MOST if adaptive else EXACT, _through(composition, calls)

@@ -179,10 +179,12 @@ def _monotone(function, input, *args, **options):
 
 @_rule(functional.conv2d, functional.linear)
 def _affine(function, input, weight, bias=None, *args, **options):
-    """W applied to the centre, |W| to the half-width: W / 2 to the ends' sum, |W| / 2 to their difference."""
+    """W applied to the centre, |W| to the half-width; the factor 1/2 of both is put where the fewest numbers are."""
     _constant(weight, bias)
-    centre = function(input.lower + input.upper, weight / 2, bias, *args, **options)
-    half = function(input.upper - input.lower, weight.abs() / 2, None, *args, **options)
+    few = input.lower.numel() < weight.numel()
+    centre, half = _centre(input) if few else (input.lower + input.upper, input.upper - input.lower)
+    centre = function(centre, weight if few else weight / 2, bias, *args, **options)
+    half = function(half, weight.abs() if few else weight.abs() / 2, None, *args, **options)
     return _around(centre, half)
 
 

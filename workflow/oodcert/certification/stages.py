@@ -5,7 +5,7 @@ import numpy as np
 from oodcert.errors import InputError
 
 FIRST, RATIO = 128, 1.42  # draws of the first stage at least; growth from stage to stage, before rounding
-PILOT_IMAGES, PILOT_DRAWS = 200, FIRST  # ID images, and draws of each, that foretell a threshold, at most
+PILOT_IMAGES, PILOT_DRAWS = 200, FIRST  # ID images, at most, and draws of each, that foretell a threshold
 
 
 def plan_stages(sampling, n, alpha):

@@ -23,8 +23,8 @@ class Evaluation:
     method: its name; parts: name -> trained module; sets: "id" and the OOD sets' names -> ImageSet; settings: seed,
     num_classes, batch_size, the method's composition (see oodcert.methods), and what the one evaluation needs (see its
     rule's params). quantities: those of the evaluation `published` that are computed; ood_names: of all OOD
-    sets, and id_set: all ID images, where `sets` has but some of them. shared: what the evaluations of its pieces
-    compute once. calls counts the images that went through the method's network.
+    sets, and id_set: all ID images, where `sets` has but some of them. ceilings: of certify_l2, by sigma, which the
+    evaluations of its pieces compute once. calls counts the images that went through the method's network.
     """
 
     method: str
@@ -35,7 +35,7 @@ class Evaluation:
     quantities: tuple = tuple(QUANTITIES)
     ood_names: tuple | None = None
     id_set: ImageSet | None = None
-    shared: dict = field(default_factory=dict)
+    ceilings: dict = field(default_factory=dict)
     calls: int = field(default=0, init=False)
 
     def __post_init__(self):

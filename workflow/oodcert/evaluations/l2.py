@@ -13,7 +13,7 @@ from oodcert.certification.means import betting_bounds
 from oodcert.certification.precision import marked_logits, prepared
 from oodcert.certification.sampling import sample
 from oodcert.certification.scores import certify
-from oodcert.certification.stages import PILOT_DRAWS, PILOT_IMAGES
+from oodcert.certification.stages import PILOT_DRAWS, PILOT_IMAGES, plan_stages
 from oodcert.detector import refuse_rows
 from oodcert.evaluations.base import chunks, frame
 from oodcert.memory import fitting
@@ -23,6 +23,7 @@ from oodcert.metrics import tpr_threshold
 # adaptive sampling: how far an ID bound may be from what all draws would give
 ID_WIDTH = 0.002  # in units of a score in [0, 1]
 ID_WIDTH_UNBOUNDED = 0.05  # of another, in standard deviations of the image's draws
+PILOT_SHARE = 0.9  # of a pilot's images above its threshold: below 95 % by three standard errors of 200 images
 
 
 def certify_l2(*evaluations, against=None):
@@ -40,7 +41,9 @@ def certify_l2(*evaluations, against=None):
     common["precision"] = settings.get("precision", "float32")
     common["bounds"] = bounds_of(settings["composition"], settings["bounds"])
     adaptive = settings["sampling"] == "adaptive"
+    several = len(plan_stages(settings["sampling"], settings["n"], settings["alpha"])[0]) > 1
     for sigma in settings["sigmas"]:
+        ceilings = _ceilings(evaluations, sigma, common) if several and "id" in first.sets else None
         with ExitStack() as stack:
             detectors = {
                 one.method: one.detector(stack.enter_context(one.network(smoothed_network, sigma)))
@@ -56,7 +59,7 @@ def certify_l2(*evaluations, against=None):
                     [0.0] if inside else settings["radii"],
                     **common,
                     against=None if inside else thresholds,
-                    ceiling=_ceilings(evaluations, detectors, sigma, common) if inside else None,
+                    ceiling=ceilings if inside else None,
                     width=id_widths(detectors),
                     ids=image_set.ids,
                     name=f"certify/{name}",
@@ -75,34 +78,34 @@ def id_widths(detectors):
     return {name: ID_WIDTH_UNBOUNDED if one.unbounded else ID_WIDTH for name, one in detectors.items()}
 
 
-def _ceilings(evaluations, detectors, sigma, common):
-    """A table that `certify` takes as ceiling: the threshold that 95 % of the upper bounds of a pilot reach, which is
-    hardly below that of the lower bounds of all draws. Whatever it is, it decides only how many draws are taken.
+def _ceilings(evaluations, sigma, common):
+    """A table that `certify` takes as ceiling: what 90 % of the upper bounds of a pilot reach, and so hardly below what
+    95 % of the lower bounds of all draws do. Whatever it is, it decides only how many draws are taken.
 
-    The pilot is of all ID images, or the first ones, whichever are evaluated here, and is computed once a method.
+    The pilot is of all ID images, or the first ones, whichever are evaluated here; it is computed once a method, and
+    not counted in its calls.
     """
-    image_set = evaluations[0].id_set.first(min(PILOT_IMAGES, len(evaluations[0].id_set)))
-    lacking = [one.method for one in evaluations if sigma not in one.shared]
+    id_set = evaluations[0].id_set.first(min(PILOT_IMAGES, len(evaluations[0].id_set)))
+    lacking = [one for one in evaluations if sigma not in one.ceilings]
     if lacking:
         pilot = certify(
-            {method: detectors[method] for method in lacking},
-            torch.from_numpy(image_set.floats()).to(evaluations[0].device),
+            {one.method: one.detector(one.build(smoothed_network, sigma)) for one in lacking},
+            torch.from_numpy(id_set.floats()).to(evaluations[0].device),
             sigma,
             [0.0],
-            **common | {"n": min(PILOT_DRAWS, common["n"]), "sampling": "fixed"},
-            ids=image_set.ids,
+            **common | {"n": PILOT_DRAWS, "sampling": "fixed"},
+            ids=id_set.ids,
             name="pilot/id",
             progress=f"pilot, sigma {sigma}",
         ).rename(columns={"detector": "method"})
-        for one in evaluations:
-            if one.method in lacking:
-                one.shared[sigma] = _thresholds(pilot[pilot["method"] == one.method], "upper")
-    return pd.concat([one.shared[sigma] for one in evaluations], ignore_index=True)
+        for one in lacking:
+            one.ceilings[sigma] = _thresholds(pilot[pilot["method"] == one.method], "upper", PILOT_SHARE)
+    return pd.concat([one.ceilings[sigma] for one in evaluations], ignore_index=True)
 
 
-def _thresholds(rows, side):
-    """As a table that `certify` compares with: a row per method and bound, from bounds of that side."""
-    found = rows.groupby(["method", "bound"])[side].agg(tpr_threshold).rename("lower").reset_index()
+def _thresholds(rows, side, share=0.95):
+    """As a table that `certify` compares with: what that share of the bounds of a side reach, by method and bound."""
+    found = rows.groupby(["method", "bound"])[side].agg(tpr_threshold, tpr=share).rename("lower").reset_index()
     return found.rename(columns={"method": "detector"}).assign(radius=0.0)
 
 

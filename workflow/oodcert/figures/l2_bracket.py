@@ -27,9 +27,9 @@ def l2_bracket(evidence, config):
         figure, grid = panels(len(config["methods"]), height=1.9, extra=0.75)
         for axes, (method, colour) in zip(grid, colours(config).items(), strict=True):
             curves = guaranteed[guaranteed["method"] == method].pivot(index="radius", columns="bound", values=metric)
-            upper = attacked[attacked["method"] == method].set_index("radius")[metric]
-            axes.fill_between(upper.index, curves["percentile"], upper, color=colour, alpha=0.2, linewidth=0)
-            axes.plot(upper.index, upper, **ATTACK)
+            other = attacked[attacked["method"] == method].set_index("radius")[metric]
+            axes.fill_between(other.index, curves["percentile"], other, color=colour, alpha=0.2, linewidth=0)
+            axes.plot(other.index, other, **ATTACK)
             for bound, look in looks.items():
                 if bound in curves:  # a score without a range has no mean bound
                     axes.plot(curves.index, curves[bound], color=colour, **look)

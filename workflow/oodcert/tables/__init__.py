@@ -13,6 +13,7 @@ from oodcert.tables.values import (
     guaranteed_l2_table,
     headline_table,
     id_table,
+    l2_metric,
     l2_table,
     ood_table,
 )
@@ -40,6 +41,7 @@ __all__ = [
     "guaranteed_l2_table",
     "headline_table",
     "id_table",
+    "l2_metric",
     "l2_table",
     "label",
     "ood_table",

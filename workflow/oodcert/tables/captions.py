@@ -154,7 +154,7 @@ def _ablation(evidence, config):
         "Guaranteed, adversarial, clean: averages over the OOD sets; above the bound: OOD images whose attacked score "
         "is above their guaranteed bound; population: OOD images that enter the AUC at R; highest: the largest value "
         "that counts as a confidence; a single image: whether its bound can be computed. A dash: no value, for nothing "
-        "is certified.",
+        f"is certified{'' if l2_metric(config) == 'auc' else ', or its evidence was sampled adaptively'}.",
         f"Images: {settings['published']['images']} of every set; votes of n₀ = {settings['published']['n0']} and "
         f"n = {settings['published']['n']} draws at σ = {settings['sigma']:g}. With all flags sound the values are of "
         "the same images in the evidence of the other tables, with its draws and attacks.",
@@ -221,7 +221,10 @@ def _l2(evidence, config):
     vacuous = vacuous.groupby(ood["bound"], sort=False).mean()
     shown = l2_metric(config)
     others = listed([metric.upper() for metric in METRICS if metric != shown])
-    settled = [f"Adaptive sampling settles {shown.upper()} alone: {others} may be far from those of all draws."]
+    settled = [
+        "Adaptive sampling settles decisions at the FPR95 threshold alone: FPR95 may be some points higher than with "
+        f"all draws, {others} far worse."
+    ]
     return [
         f"{shown.upper()}, in %, averaged over {len(config['data']['ood'])} OOD sets, when the OOD images are "
         f"perturbed within an ℓ₂ norm of R. {others}, and every set by itself, are in the csv file.",
@@ -239,7 +242,8 @@ def _l2(evidence, config):
         + ", ".join(f"{label(bound)} {percent(share)}" for bound, share in vacuous.items())
         + ". An infinite bound counts as the worst value.",
         f"Attack: no bound, but what an attack achieved on the median at σ = {listed(attack['sigma'].unique())}, the "
-        "upper end of the percentile bound's bracket, up to Monte-Carlo error. It maximises the mean of the score "
+        f"{'lower' if shown == 'fpr95' else 'upper'} end of the percentile bound's bracket, up to Monte-Carlo error. "
+        "It maximises the mean of the score "
         f"under noise ({attack_budget(attack, L2_ATTACK)}), is judged on n = {span(attack['n'])} fresh draws, and each "
         "image takes its strongest result over all radii up to R.",
         *_precision(config["evaluation"]["certify_l2"], "Bounds, and what the attack is judged on, are"),
