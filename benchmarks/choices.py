@@ -26,10 +26,11 @@ from oodcert.philox import normal_draws as philox_draws
 from oodcert.rng import BLOCK, normal_draws
 
 SIGMA = 0.25
-LARGER = {
+LAYOUTS = {"contiguous": torch.contiguous_format, "channels_last": torch.channels_last}
+LARGER = {  # untrained
     "resnet-8, 32x32": RESNET,
     "discriminator of width 12, 32x32": {"name": "ibp_cnn_s", "width": 12},
-}  # untrained
+}
 UNET = {"channels": [16], "patch": 2, "timesteps": 1000}  # what an MLP of the digits profile stands for
 NORMS, RETURNED = "batch norms by themselves", "freed memory returned"
 PASSES = ("as it is", NORMS, RETURNED)
@@ -83,7 +84,7 @@ def alternatives(run, options):
         network, images = to_evaluate(deepcopy(trained), own, "cpu"), torch.rand(batch, *own)
         usual, other = forward(network, images, options), deepcopy(network)
         layout = "contiguous" if name in LARGER else "channels_last"
-        other.to(memory_format=getattr(torch, f"{layout}_format" if name in LARGER else layout))
+        other.to(memory_format=LAYOUTS[layout])
         yield row(name, layout, usual, forward(other, images, options))
         torch.set_num_threads(2)
         twice = forward(network, images, options)

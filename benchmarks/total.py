@@ -94,6 +94,7 @@ def total(run, methods, options):
     """
     few, sigmas = options.fixed_images or options.images, run.config["evaluation"]["certify_l2"]["sigmas"]
     fewer = {name: evenly_spaced(image_set, few) for name, image_set in run.sets.items()}
+    share = sum(map(len, run.sets.values())) / sum(map(len, fewer.values()))
     shape = run.config["data"]["image_shape"]
     evaluated = {name: to_evaluate(deepcopy(part), shape, "cpu") for name, part in run.parts.items()}
     rows, made = [], {}
@@ -103,7 +104,7 @@ def total(run, methods, options):
             parts=run.parts if step == "straightforward" else evaluated,
             sets=run.sets if step == "adaptive" else fewer,
         )
-        tables, scale = [], 1 if step == "adaptive" else options.images / few
+        tables, scale = [], 1 if step == "adaptive" else share
         for sigma in sigmas:
             with counted(own.parts) as (calls, within):
                 begun = perf_counter(), process_time()
@@ -115,7 +116,7 @@ def total(run, methods, options):
             rows.append({"sigma": sigma, "step": step, "methods": len(methods), **scaled})
         made[step] = pd.concat(tables)
     draws = drawn(made["adaptive"], groups(methods, options.bounds))
-    if few < options.images:
+    if share > 1:
         again = replace(run, parts=evaluated, sets=fewer)
         made["adaptive"] = pd.concat(tabulate("adaptive", methods, sigma, again, options) for sigma in sigmas)
 

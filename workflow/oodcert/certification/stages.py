@@ -6,6 +6,7 @@ from oodcert.errors import InputError
 
 FIRST, RATIO = 128, 1.42  # draws of the first stage at least; growth from stage to stage, before rounding
 PILOT_IMAGES, PILOT_DRAWS = 200, FIRST  # ID images, at most, and draws of each, that foretell a threshold
+PILOT_SHARE = 0.9  # of their bounds that reach it: three standard errors of 200 images below 95 %
 
 
 def plan_stages(sampling, n, alpha):

@@ -13,7 +13,7 @@ from oodcert.certification.means import betting_bounds
 from oodcert.certification.precision import marked_logits, prepared
 from oodcert.certification.sampling import sample
 from oodcert.certification.scores import certify
-from oodcert.certification.stages import PILOT_DRAWS, PILOT_IMAGES, plan_stages
+from oodcert.certification.stages import PILOT_DRAWS, PILOT_IMAGES, PILOT_SHARE, plan_stages
 from oodcert.detector import refuse_rows
 from oodcert.evaluations.base import chunks, frame
 from oodcert.memory import fitting
@@ -23,7 +23,6 @@ from oodcert.metrics import tpr_threshold
 # adaptive sampling: how far an ID bound may be from what all draws would give
 ID_WIDTH = 0.002  # in units of a score in [0, 1]
 ID_WIDTH_UNBOUNDED = 0.05  # of another, in standard deviations of the image's draws
-PILOT_SHARE = 0.9  # of a pilot's images above its threshold: below 95 % by three standard errors of 200 images
 
 
 def certify_l2(*evaluations, against=None):

@@ -243,9 +243,8 @@ def _l2(evidence, config):
         + ". An infinite bound counts as the worst value.",
         f"Attack: no bound, but what an attack achieved on the median at σ = {listed(attack['sigma'].unique())}, the "
         f"{'lower' if shown == 'fpr95' else 'upper'} end of the percentile bound's bracket, up to Monte-Carlo error. "
-        "It maximises the mean of the score "
-        f"under noise ({attack_budget(attack, L2_ATTACK)}), is judged on n = {span(attack['n'])} fresh draws, and each "
-        "image takes its strongest result over all radii up to R.",
+        f"It maximises the mean of the score under noise ({attack_budget(attack, L2_ATTACK)}), is judged on "
+        f"n = {span(attack['n'])} fresh draws, and each image takes its strongest result over all radii up to R.",
         *_precision(config["evaluation"]["certify_l2"], "Bounds, and what the attack is judged on, are"),
         *about_the_sets(config),
         numbers_of_images(evidence, "certify_l2", config),
