@@ -24,10 +24,10 @@ test: lint
 	$(BIN)/pytest --numprocesses logical --maxprocesses 4 --dist loadfile --no-loadscope-reorder
 
 test-kills: $(READY) # a whole run on tiny settings, killed twelve times
-	OODCERT_KILLS=12 $(BIN)/pytest tests/test_workflow.py -k killed
+	OODCERT_KILLS=12 $(BIN)/pytest tests/workflow/test_workflow.py -k killed
 
 test-slurm: $(READY) # as root, on Debian: installs Slurm, runs the workflow on one node of it; an hour or more
-	TEST_SLURM=install $(BIN)/pytest tests/test_slurm.py
+	TEST_SLURM=install $(BIN)/pytest tests/workflow/test_slurm.py
 
 lint: $(READY)
 	$(BIN)/ruff check

@@ -12,7 +12,7 @@ from common import compared, finish, load_run, parser, run_script, show, started
 from oodcert.evaluations.base import Evaluation
 from oodcert.evaluations.l2 import certify_l2
 from oodcert.evaluations.labels import certify_id
-from oodcert.metrics import guaranteed_metrics, tpr_threshold
+from oodcert.statistics.metrics import guaranteed_metrics, tpr_threshold
 
 ALL_BOUNDS = ["percentile", "cdf", "gaussian", "lipschitz"]
 CERTIFICATES = {"percentile": ["percentile"], "all four bounds": ALL_BOUNDS}
@@ -78,7 +78,7 @@ def evaluated(evaluate, run, method, sigma, n, **settings):
     """(evidence, network calls) of one of the workflow's evaluations, with the run's settings but for those given."""
     config = run.config
     common = {"seed": config["seed"], **{key: config["data"][key] for key in ("num_classes", "test_images")}}
-    common |= {"batch_size": config["evaluation"]["batch_size"], "composition": config["methods"][method]}
+    common |= {"batch_size": config["evaluation"]["batch_size"], "method_spec": config["methods"][method]}
     settings = {**config["evaluation"][evaluate.__name__], **common, "sigmas": [sigma], "n": n, **settings}
     calls, classifier = [], run.parts[config["methods"][method]["classifier"]]
     hook = classifier.register_forward_hook(lambda _, inputs, __: calls.append(len(inputs[0])))

@@ -15,10 +15,10 @@ import torch
 
 from common import LARGE, RESNET, finish, load_run, parser, run_script, show, started, timings, untrained
 from oodcert import DenoisedNetwork, Detector, certify
-from oodcert.checkpoints import build_part
-from oodcert.cli import POSITIVE_INT
-from oodcert.methods import smoothed_network
-from oodcert.rng import normal_draws
+from oodcert.cli.main import POSITIVE_INT
+from oodcert.models.components import build_component
+from oodcert.models.composition import smoothed_network
+from oodcert.runtime.keyed_noise import keyed_noise
 
 SIGMA = 0.25  # noise, in the [0, 1] pixel scale
 ALPHA = 0.01
@@ -59,7 +59,7 @@ def networks(run):
         name: (smoothed_network(run.config["methods"][name], run.parts, SIGMA, classes), shape) for name in METHODS
     }
     resnet = untrained(RESNET)
-    denoiser = build_part("denoiser", {"denoiser": DENOISER}, LARGE["shape"], LARGE["classes"]).eval()
+    denoiser = build_component("denoiser", {"denoiser": DENOISER}, LARGE["shape"], LARGE["classes"]).eval()
     return {**small, "denoised resnet-8, 32x32": (DenoisedNetwork(resnet, denoiser, SIGMA), LARGE["shape"])}
 
 
@@ -112,7 +112,7 @@ def contestants(network, images, n, size):
     def noise():
         for position in range(len(images)):
             for first in range(0, n, size):
-                normal_draws(0, "", position, first, min(size, n - first), tuple(shape))
+                keyed_noise(0, "", position, first, min(size, n - first), tuple(shape))
 
     return {
         "bare": bare,

@@ -16,14 +16,14 @@ import pandas as pd
 import torch
 
 from common import LARGE, RESNET, finish, load_run, parser, run_script, show, started, timings, untrained
-from oodcert.checkpoints import build_part
-from oodcert.cli import POSITIVE_INT
+from oodcert.cli.main import POSITIVE_INT
 from oodcert.errors import InputError
-from oodcert.jobs import to_evaluate
-from oodcert.memory import keep_freed_memory
-from oodcert.networks.layout import laid_out
-from oodcert.philox import normal_draws as philox_draws
-from oodcert.rng import BLOCK, normal_draws
+from oodcert.execution.jobs import to_evaluate
+from oodcert.models.components import build_component
+from oodcert.models.layout import laid_out
+from oodcert.runtime.device_noise import device_noise
+from oodcert.runtime.keyed_noise import BLOCK, keyed_noise
+from oodcert.runtime.memory import keep_freed_memory
 
 SIGMA = 0.25
 LAYOUTS = {"contiguous": torch.contiguous_format, "channels_last": torch.channels_last}
@@ -65,11 +65,11 @@ def noises(shape, repetitions):
     philox, sfc = (np.random.Generator(one(0)) for one in (np.random.Philox, np.random.SFC64))
     samples, index = iter(range(10**9)), torch.arange(BLOCK)
     generators = {
-        "keyed, numpy's Philox": lambda: normal_draws(0, "noise", next(samples), 0, BLOCK, shape),
+        "keyed, numpy's Philox": lambda: keyed_noise(0, "noise", next(samples), 0, BLOCK, shape),
         "numpy's Philox alone": lambda: philox.standard_normal(block, np.float32),
         "numpy's SFC64": lambda: sfc.standard_normal(block, np.float32),
         "torch.randn": lambda: torch.randn(block),
-        "keyed, Philox of the GPU path": lambda: philox_draws(0, "noise", torch.full_like(index, 3), index, shape),
+        "keyed, Philox of the GPU path": lambda: device_noise(0, "noise", torch.full_like(index, 3), index, shape),
     }
     seconds = timings({name: repeated(draw, 20) for name, draw in generators.items()}, repetitions)
     return [{"generator": name, "ns": 1e9 * median(found) / 20 / size} for name, found in seconds.items()]
@@ -92,10 +92,13 @@ def alternatives(run, options):
         yield row(name, "two threads, core time", usual, 2 * twice)
         if any(isinstance(module, torch.nn.BatchNorm2d) for module in trained.modules()):
             yield row(name, NORMS, usual, forward(laid_out(deepcopy(trained), own), images, options))
-    images, unet = torch.rand(batch, *shape), build_part("denoiser", {"denoiser": UNET}, shape, None).eval()
+    images, unet = torch.rand(batch, *shape), build_component("denoiser", {"denoiser": UNET}, shape, None).eval()
     ours = forward(denoising(run.parts["denoiser"]), images, options)
     yield row("denoiser", "a UNet", ours, forward(denoising(unet), images, options))
-    images, unet = torch.rand(batch, *LARGE["shape"]), build_part("denoiser", {"denoiser": UNET}, LARGE["shape"], None)
+    images, unet = (
+        torch.rand(batch, *LARGE["shape"]),
+        build_component("denoiser", {"denoiser": UNET}, LARGE["shape"], None),
+    )
     usual = forward(denoising(unet.eval()), images, options)
     other = forward(denoising(unet.to(memory_format=torch.channels_last)), images, options)
     yield row("a UNet, 32x32", "channels_last", usual, other)

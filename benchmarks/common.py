@@ -13,15 +13,15 @@ from time import perf_counter
 import numpy as np
 import torch
 
-from oodcert.cli import POSITIVE_INT
-from oodcert.config import read_configs
+from oodcert.cli.main import POSITIVE_INT
+from oodcert.config.load import read_configs
+from oodcert.config.method_specs import trained_components
 from oodcert.data.imageset import ImageSet
 from oodcert.errors import InputError
-from oodcert.evidence import Provenance, write_json
-from oodcert.jobs import load_parts, load_sets
-from oodcert.memory import keep_freed_memory
-from oodcert.methods import trained_parts
-from oodcert.networks import build_network
+from oodcert.evidence.store import Provenance, write_json
+from oodcert.execution.jobs import load_components, load_sets
+from oodcert.models.architectures import build_network
+from oodcert.runtime.memory import keep_freed_memory
 
 METHODS = ("plain", "oe", "prood", "distro")  # of the run's, those that are measured unless a script takes all
 LARGE = {"shape": (3, 32, 32), "classes": 10}  # of networks that are larger than the run's, and untrained
@@ -79,7 +79,7 @@ def load_run(config, directory, images, methods=METHODS):
         raise InputError(f"The config has no method {', '.join(lacking)}: the benchmarks measure {', '.join(METHODS)}.")
     config["methods"] = {method: config["methods"][method] for method in methods}
     profile, data = config["profile"], config["data"]
-    needed = trained_parts(config["methods"], config["training"])
+    needed = trained_components(config["methods"], config["training"])
     parts = [Path(directory, "results", profile, "models", f"{part}.safetensors") for part in needed]
     sets = [Path(directory, "data", profile, f"{name}.npz") for name in ("id_test", *data["ood"])]
     missing = [str(path) for path in (*parts, *sets) if not path.exists()]
@@ -92,7 +92,7 @@ def load_run(config, directory, images, methods=METHODS):
     loaded = load_sets(sets, settings)
     return Run(
         config,
-        load_parts(parts, settings),
+        load_components(parts, settings),
         {name: evenly_spaced(image_set, images) for name, image_set in loaded.items()},
         [*parts, *sets],
     )

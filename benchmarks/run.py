@@ -16,8 +16,8 @@ from tempfile import TemporaryDirectory
 import pandas as pd
 
 from common import finish, parser, run_script, show, started
-from oodcert.cli import POSITIVE_INT
-from oodcert.config import read_configs
+from oodcert.cli.main import POSITIVE_INT
+from oodcert.config.load import read_configs
 from oodcert.errors import InputError
 
 ROOT = Path(__file__).parents[1]

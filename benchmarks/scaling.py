@@ -11,12 +11,12 @@ from time import perf_counter
 import pandas as pd
 
 from common import finish, parser, run_script, show, started
-from oodcert.cli import POSITIVE_INT
-from oodcert.config import read_configs
-from oodcert.cutting import shards
+from oodcert.cli.main import POSITIVE_INT
+from oodcert.config.load import read_configs
+from oodcert.config.method_specs import components_of, computed_with
 from oodcert.errors import InputError
-from oodcert.files import sha256
-from oodcert.methods import computed_with, parts_of
+from oodcert.execution.shards import shards
+from oodcert.runtime.files import sha256
 
 ROOT = Path(__file__).parents[1]
 EVALUATION = "certify_l2"
@@ -31,7 +31,7 @@ def main(argv=None):
     config = read_configs([options.config])
     profile, method = config["profile"], options.method
     methods = computed_with(EVALUATION, method, config["methods"])
-    needed = dict.fromkeys(part for one in methods for part in parts_of(config["methods"][one]))
+    needed = dict.fromkeys(part for one in methods for part in components_of(config["methods"][one]))
     parts = [f"results/{profile}/models/{part}.safetensors" for part in needed]
     sets = [f"data/{profile}/{name}.npz" for name in ("id_train", "outliers", "id_test", *config["data"]["ood"])]
     source = Path(options.directory)

@@ -17,14 +17,15 @@ import torch
 
 from common import compared, evenly_spaced, finish, load_run, parser, run_script, show, started
 from oodcert import Detector
-from oodcert.certification.bounds import score_bounds
-from oodcert.certification.sampling import default_batch_size
-from oodcert.cli import POSITIVE_INT
+from oodcert.certification.monte_carlo import default_batch_size
+from oodcert.certification.smoothing_bounds import score_bounds
+from oodcert.cli.main import POSITIVE_INT
+from oodcert.config.method_specs import bounds_of
 from oodcert.evaluations.base import Evaluation
 from oodcert.evaluations.l2 import certify_l2
-from oodcert.jobs import to_evaluate
-from oodcert.methods import bounds_of, smoothed_network
-from oodcert.metrics import tpr_threshold
+from oodcert.execution.jobs import to_evaluate
+from oodcert.models.composition import smoothed_network
+from oodcert.statistics.metrics import tpr_threshold
 
 BOUNDS = ("percentile", "cdf", "gaussian", "lipschitz")
 TABLES = ("as composed", "all denoised")
@@ -74,12 +75,12 @@ def in_front(frame, column):
 
 
 def compositions(methods, table):
-    """name -> composition of a table: the profile's own, or each different one that is left with the denoiser."""
+    """name -> method_spec of a table: the profile's own, or each different one that is left with the denoiser."""
     if table == "as composed":
         return methods
     found = {}
-    for name, composition in methods.items():
-        denoised = {**composition, "denoiser": True}
+    for name, method_spec in methods.items():
+        denoised = {**method_spec, "denoiser": True}
         if denoised not in found.values():
             found[name] = denoised
     return found
@@ -88,7 +89,7 @@ def compositions(methods, table):
 def total(run, methods, options):
     """What the steps take, for all sigmas and for each, the draws of the adaptive one, and how decisions agree.
 
-    methods: name -> composition. network_seconds: within the parts. factor: over the step before. Steps of fixed
+    methods: name -> method_spec. network_seconds: within the parts. factor: over the step before. Steps of fixed
     sampling are made on fixed_images of every set, and their counts and seconds scaled; decisions are those of these
     images.
     """
@@ -134,10 +135,10 @@ def total(run, methods, options):
 def groups(methods, bounds):
     """(names, bounds) of the methods that share a pass: those behind the denoiser with the same bounds."""
     found = {}
-    for name, composition in methods.items():
-        own = tuple(bounds_of(composition, bounds))
+    for name, method_spec in methods.items():
+        own = tuple(bounds_of(method_spec, bounds))
         if own:
-            found.setdefault((None if composition["denoiser"] else name, own), []).append(name)
+            found.setdefault((None if method_spec["denoiser"] else name, own), []).append(name)
     return [(names, list(own)) for (_, own), names in found.items()]
 
 
@@ -154,7 +155,7 @@ def tabulate(step, methods, sigma, run, options):
         shared = [([name], bounds) for names, bounds in shared for name in names]
     found = []
     for names, bounds in shared:
-        own = {name: {**settings, "bounds": bounds, "composition": methods[name]} for name in names}
+        own = {name: {**settings, "bounds": bounds, "method_spec": methods[name]} for name in names}
         found.append(certify_l2(*(Evaluation(name, run.parts, run.sets, one) for name, one in own.items())))
     return pd.concat(found)
 
@@ -162,9 +163,9 @@ def tabulate(step, methods, sigma, run, options):
 def loop_table(methods, sigma, run, options, radii, alpha):
     """The table by the straightforward loop: every method and image on its own."""
     rows, classes = [], run.config["data"]["num_classes"]
-    for method, composition in methods.items():
-        detector = Detector(smoothed_network(composition, run.parts, sigma, classes), composition["score"])
-        bounds = bounds_of(composition, options.bounds)
+    for method, method_spec in methods.items():
+        detector = Detector(smoothed_network(method_spec, run.parts, sigma, classes), method_spec["score"])
+        bounds = bounds_of(method_spec, options.bounds)
         for name, image_set in run.sets.items():
             own = [0.0] if name == "id" else radii
             for sample, pixels in zip(image_set.ids, run.images(name), strict=True):

@@ -15,9 +15,9 @@ import torch
 from torch.nn.functional import cross_entropy
 
 from common import LARGE, RESNET, finish, parser, run_script, show, started, timings, untrained
-from oodcert.cli import POSITIVE_INT
-from oodcert.config import read_configs
-from oodcert.rng import derive
+from oodcert.cli.main import POSITIVE_INT
+from oodcert.config.load import read_configs
+from oodcert.runtime.keyed_noise import derive_seed
 from oodcert.training import plain
 from oodcert.training.augment import augment
 from oodcert.training.loop import Data
@@ -99,7 +99,7 @@ def bare(network, data, settings):
 
 def generator(*names):
     """The random numbers that oodcert.training takes with seed 0."""
-    return torch.Generator().manual_seed(derive(0, *names))
+    return torch.Generator().manual_seed(derive_seed(0, *names))
 
 
 if __name__ == "__main__":

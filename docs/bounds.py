@@ -5,11 +5,11 @@ from pathlib import Path
 import pandas as pd
 
 import oodcert
-from oodcert.evidence import read_evidence
-from oodcert.figures.guaranteed import CONFIG, bound_looks, draw_bounds
-from oodcert.figures.style import WIDTH, new_figure, save, style
-from oodcert.files import atomic
-from oodcert.tables.labels import label
+from oodcert.evidence.store import read_evidence
+from oodcert.reporting.display_names import label
+from oodcert.reporting.figures.guaranteed import CONFIG, bound_looks, draw_bounds
+from oodcert.reporting.figures.style import WIDTH, new_figure, save, style
+from oodcert.runtime.files import atomic
 
 ROOT = Path(__file__).parents[1]
 REFERENCE = ROOT / "results" / "reference"

@@ -7,13 +7,13 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from oodcert import cost
-from oodcert.config import read_configs
-from oodcert.cutting import SETS, pieces, shards
-from oodcert.figures.guaranteed import CONFIG
-from oodcert.figures.style import WIDTH, new_figure, save, style
-from oodcert.files import atomic
-from oodcert.methods import computed_with
+from oodcert.config.load import read_configs
+from oodcert.config.method_specs import computed_with
+from oodcert.execution import cost
+from oodcert.execution.shards import SETS, pieces, shards
+from oodcert.reporting.figures.guaranteed import CONFIG
+from oodcert.reporting.figures.style import WIDTH, new_figure, save, style
+from oodcert.runtime.files import atomic
 
 ROOT = Path(__file__).parents[1]
 PAGE = ROOT / "docs/operations.md"
@@ -28,7 +28,7 @@ def paper():
 
 
 def hours(config):
-    """A row per method and part, as of oodcert.cost.passes, with the column hours: on one GPU at RATES. job: the first
+    """A row per method and part, as of oodcert.execution.cost.passes, with the column hours: on one GPU at RATES. job: the first
     of the methods that are computed in it."""
     rows = cost.passes(cost.jobs(config))
     first = [

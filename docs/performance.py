@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pandas as pd
 
-from oodcert import cost
-from oodcert.config import read_configs
-from oodcert.files import atomic
+from oodcert.config.load import read_configs
+from oodcert.execution import cost
+from oodcert.runtime.files import atomic
 
 ROOT = Path(__file__).parents[1]
 PAGE = ROOT / "docs/performance.md"

@@ -13,12 +13,12 @@ import torch
 from PIL import Image
 
 import oodcert
-from oodcert.checkpoints import load_part, save_part
 from oodcert.data.imageset import ImageSet
-from oodcert.evidence import Provenance, sidecar, write_evidence, write_json
-from oodcert.files import sha256
-from oodcert.networks import build_network
-from oodcert.rng import derive
+from oodcert.evidence.store import Provenance, sidecar, write_evidence, write_json
+from oodcert.models.architectures import build_network
+from oodcert.models.components import load_component, save_component
+from oodcert.runtime.files import sha256
+from oodcert.runtime.keyed_noise import derive_seed
 from oodcert.training.loop import Data, fit_classifier
 from oodcert.training.oe import outlier_exposure_loss
 
@@ -58,7 +58,7 @@ def train(arguments):
     provenance = Provenance({"seed": SEED, "sigma": SIGMA, "network": NETWORK, "training": RECIPE}, paths)
     known, test = map(ImageSet.load, paths[:2])
     images, others = (torch.from_numpy(a).permute(0, 3, 1, 2).contiguous() for a in (known.images, outliers(paths[2])))
-    torch.manual_seed(derive(SEED, "weights"))
+    torch.manual_seed(derive_seed(SEED, "weights"))
     network = build_network(NETWORK, known.shape, 10).to(memory_format=torch.channels_last)
 
     def loss(batch):
@@ -68,8 +68,8 @@ def train(arguments):
 
     data = Data(images, torch.from_numpy(known.labels), others)
     checkpoint = arguments.out.with_suffix(".checkpoint")
-    fit_classifier(network, loss, data, RECIPE, seed=derive(SEED, "training"), checkpoint=checkpoint)
-    save_part(network, arguments.out)
+    fit_classifier(network, loss, data, RECIPE, seed=derive_seed(SEED, "training"), checkpoint=checkpoint)
+    save_component(network, arguments.out)
     result = {f"accuracy, sigma {sigma}": accuracy(network, test, sigma) for sigma in (0, SIGMA)}
     write_json(provenance.record(sha256=sha256(arguments.out), **result), sidecar(arguments.out))
     checkpoint.unlink(missing_ok=True)
@@ -89,7 +89,7 @@ def noisy(images, sigma, generator):
 
 def accuracy(network, test, sigma):
     """Share of test images whose class is right under one draw of noise each."""
-    generator = torch.Generator().manual_seed(derive(SEED, "accuracy"))
+    generator = torch.Generator().manual_seed(derive_seed(SEED, "accuracy"))
     with torch.inference_mode():
         batches = [noisy(images, sigma, generator) for images in torch.from_numpy(test.floats()).split(500)]
         logits = torch.cat([network.eval()(batch) for batch in batches])
@@ -98,7 +98,7 @@ def accuracy(network, test, sigma):
 
 def certify(arguments):
     """Writes the certificates of the ID set and of every OOD set; prints the guaranteed metrics."""
-    network = load_part(build_network(NETWORK, (3, 32, 32), 10), arguments.weights)
+    network = load_component(build_network(NETWORK, (3, 32, 32), 10), arguments.weights)
     detector = oodcert.Detector(network.to(memory_format=torch.channels_last))
     settings, tables = {"sigma": SIGMA, "n": arguments.n, "seed": SEED, **CERTIFICATES}, {}
     for name, path in {"cifar10": TEST, **OOD}.items():

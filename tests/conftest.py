@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 import torch
 
-from oodcert.config import read_configs
-from oodcert.manifest import NAME, write_manifest
+from oodcert.config.load import read_configs
+from oodcert.evidence.manifest import NAME, write_manifest
 
 ROOT = Path(__file__).parents[1]
 RECIPE = {  # of a training on toy images

@@ -3,18 +3,18 @@
 from importlib import import_module
 
 PUBLIC = {
-    "Detector": "oodcert.detector",
-    "JointNetwork": "oodcert.detector",
-    "DenoisedNetwork": "oodcert.detector",
-    "NoisyNetwork": "oodcert.detector",
-    "certify": "oodcert.certification.scores",
-    "certify_labels": "oodcert.certification.labels",
-    "interval_bounds": "oodcert.certification.interval",
-    "guaranteed_metrics": "oodcert.metrics",
-    "certified_rates": "oodcert.metrics",
-    "ood_metrics": "oodcert.metrics",
+    "Detector": "oodcert.models.detector",
+    "JointNetwork": "oodcert.models.wrappers",
+    "DenoisedNetwork": "oodcert.models.wrappers",
+    "NoisyNetwork": "oodcert.models.wrappers",
+    "certify": "oodcert.certification.certify",
+    "certify_labels": "oodcert.certification.certify_labels",
+    "interval_bounds": "oodcert.certification.interval_propagation",
+    "guaranteed_metrics": "oodcert.statistics.metrics",
+    "certified_rates": "oodcert.statistics.metrics",
+    "ood_metrics": "oodcert.statistics.metrics",
     "load_images": "oodcert.data.folder",
-    "load_checkpoint": "oodcert.networks.published",
+    "load_checkpoint": "oodcert.models.released_checkpoints",
     "InputError": "oodcert.errors",
 }
 

@@ -2,6 +2,6 @@
 
 import sys
 
-from oodcert.cli import main
+from oodcert.cli.main import main
 
 sys.exit(main())

@@ -22,7 +22,7 @@ rule attack_linf:
     params:
         **EVALUATION_JOB,
         budget=EVALUATION["attack_linf"],
-        composition=composition,
+        method_spec=method_spec,
         networks=method_networks,
         sigma=EVALUATION["sigma"],
         epsilon=EVALUATION["epsilon"],
@@ -54,7 +54,7 @@ rule sanity:
         **EVALUATION_JOB,
         **EVALUATION["sanity"],
         budget=EVALUATION["attack_linf"],
-        composition=composition,
+        method_spec=method_spec,
         networks=method_networks,
         sigma=EVALUATION["sigma"],
         epsilon=EVALUATION["epsilon"],
@@ -117,7 +117,7 @@ rule attack_l2:
             for key, value in EVALUATION["certify_l2"].items()
             if key in ("radii", "precision")
         },
-        composition=composition,
+        method_spec=method_spec,
         networks=method_networks,
     message:
         "Attacking the smoothed OOD score of {wildcards.method} in l2 balls"
@@ -146,7 +146,7 @@ rule attack_id:
         **EVALUATION_JOB,
         epsilons=EVALUATION["attack_id"]["epsilons"],
         budget=autoattack_budget,
-        composition=composition,
+        method_spec=method_spec,
         networks=method_networks,
         sigma=EVALUATION["sigma"],
         draws=EVALUATION["draws"],

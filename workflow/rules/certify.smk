@@ -29,7 +29,7 @@ rule certify_l2:
     params:
         **EVALUATION_JOB,
         **EVALUATION["certify_l2"],
-        composition=composition,
+        method_spec=method_spec,
         networks=method_networks,
     message:
         "Certifying the OOD score of {wildcards.method} in l2 balls"
@@ -59,7 +59,7 @@ rule certify_id:
     params:
         **EVALUATION_JOB,
         **EVALUATION["certify_id"],
-        composition=composition,
+        method_spec=method_spec,
         networks=method_networks,
     message:
         "Certifying the labels of {wildcards.method} in l2 balls"
@@ -71,13 +71,13 @@ if TOGETHER:
     together_names = " and ".join(TOGETHER)
     together_weights = weights(
         dict.fromkeys(
-            part for method in TOGETHER for part in parts_of(config["methods"][method])
+            part for method in TOGETHER for part in components_of(config["methods"][method])
         )
     )
     TOGETHER_JOB = dict(
-        composition={method: config["methods"][method] for method in TOGETHER},
+        method_spec={method: config["methods"][method] for method in TOGETHER},
         networks={
-            method: networks(parts_of(config["methods"][method])) for method in TOGETHER
+            method: networks(components_of(config["methods"][method])) for method in TOGETHER
         },
     )
 

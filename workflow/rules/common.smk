@@ -15,8 +15,8 @@ from snakemake.exceptions import WorkflowError
 from snakemake.logging import logger
 
 from oodcert.audit.layout import inputs_of, settings_of
-from oodcert.config import check_config
-from oodcert.cutting import SETS, shards
+from oodcert.config.load import check_config
+from oodcert.execution.shards import SETS, shards
 from oodcert.data.overlaps import OVERLAPS
 from oodcert.data.sizes import check_counts
 from oodcert.data.sources import (
@@ -27,13 +27,13 @@ from oodcert.data.sources import (
     outlier_files,
 )
 from oodcert.errors import InputError
-from oodcert.faults import check_writable
-from oodcert.fork_server import start
-from oodcert.gpus import visible_gpus
-from oodcert.imports import imported, networks_of, remote_files, trained
-from oodcert.manifest import LOCAL
-from oodcert.methods import is_randomised, needed_parts, parts_of, together
-from oodcert.parts import known_parts
+from oodcert.runtime.faults import check_writable
+from oodcert.execution.fork_server import start
+from oodcert.runtime.gpu_slots import visible_gpus
+from oodcert.config.external_weights import imported, networks_of, remote_files, trained
+from oodcert.evidence.manifest import LOCAL
+from oodcert.config.method_specs import is_randomised, needed_components, components_of, together
+from oodcert.config.components import known_components
 
 try:
     check_config(config)
@@ -112,20 +112,20 @@ def networks(parts):
     return networks_of(parts, config)
 
 
-def composition(wildcards):
+def method_spec(wildcards):
     return config["methods"][wildcards.method]
 
 
 def method_weights(wildcards):
-    return weights(parts_of(composition(wildcards)))
+    return weights(components_of(method_spec(wildcards)))
 
 
 def method_networks(wildcards):
-    return networks(parts_of(composition(wildcards)))
+    return networks(components_of(method_spec(wildcards)))
 
 
 def autoattack_budget(wildcards):
-    randomised = is_randomised(composition(wildcards))
+    randomised = is_randomised(method_spec(wildcards))
     return EVALUATION["attack_id"]["randomised" if randomised else "deterministic"]
 
 
@@ -193,6 +193,6 @@ onstart:
 
 wildcard_constraints:
     method="|".join(config["methods"]),
-    part="|".join({**known_parts(), **IMPORTS}),
+    part="|".join({**known_components(), **IMPORTS}),
     evaluation="|".join(SETS),
     shard=r"(all|id|ood)-\d+-of-\d+",

@@ -21,7 +21,7 @@ rule published:
     params:
         **EVALUATION_JOB,
         **EVALUATION["published"],
-        composition=composition,
+        method_spec=method_spec,
         networks=method_networks,
         sigma=EVALUATION["sigma"],
         epsilon=EVALUATION["epsilon"],

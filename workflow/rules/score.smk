@@ -21,7 +21,7 @@ rule clean:
         gpu=GPU,
     params:
         **EVALUATION_JOB,
-        composition=composition,
+        method_spec=method_spec,
         networks=method_networks,
         sigma=EVALUATION["sigma"],
         draws=EVALUATION["draws"],
@@ -52,7 +52,7 @@ rule guarantee_linf:
         gpu=GPU,
     params:
         **EVALUATION_JOB,
-        composition=composition,
+        method_spec=method_spec,
         networks=method_networks,
         epsilon=EVALUATION["epsilon"],
     message:

@@ -5,7 +5,7 @@ rule train:
     input:
         sets=[f"{DATA}/id_train.npz", f"{DATA}/outliers.npz"],
         parts=lambda wildcards: weights(
-            needed_parts(wildcards.part, config["training"])
+            needed_components(wildcards.part, config["training"])
         ),
     output:
         weights=f"{RESULTS}/models/{{part}}.safetensors",
@@ -29,7 +29,7 @@ rule train:
     params:
         **NETWORK_JOB,
         networks=lambda wildcards: networks(
-            [wildcards.part, *needed_parts(wildcards.part, config["training"])]
+            [wildcards.part, *needed_components(wildcards.part, config["training"])]
         ),
         settings=lambda wildcards: config["training"][wildcards.part],
     message:
@@ -38,7 +38,7 @@ rule train:
         "../scripts/train.py"
 
 
-rule import_part:
+rule import_component:
     input:
         lambda wildcards: str(IMPORTS[wildcards.part].file),
     output:
@@ -63,4 +63,4 @@ rule import_part:
     message:
         "Importing {wildcards.part}"
     script:
-        "../scripts/import_part.py"
+        "../scripts/import_component.py"

@@ -1,12 +1,12 @@
-from oodcert.fork_server import hand_over
+from oodcert.execution.fork_server import hand_over
 
 hand_over(snakemake, __file__)
 
 from pathlib import Path
 
 from oodcert.audit import audit
-from oodcert.commands.audit import report
-from oodcert.jobs import job
+from oodcert.cli.audit import report
+from oodcert.execution.jobs import job
 
 with job(snakemake):
     folder = Path(snakemake.input[0]).parent

@@ -1,11 +1,11 @@
-from oodcert.fork_server import hand_over
+from oodcert.execution.fork_server import hand_over
 
 hand_over(snakemake, __file__)
 
-from oodcert.checks import check_order, require
-from oodcert.evidence import read_evaluations
-from oodcert.files import atomic
-from oodcert.jobs import job
+from oodcert.evidence.order_checks import check_order, require
+from oodcert.evidence.store import read_evaluations
+from oodcert.execution.jobs import job
+from oodcert.runtime.files import atomic
 
 with job(snakemake):
     checks = check_order(read_evaluations(snakemake.input))

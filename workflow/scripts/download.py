@@ -1,8 +1,8 @@
 from pathlib import Path
 
+from oodcert.config.external_weights import remote_files
 from oodcert.data.download import fetch
-from oodcert.imports import remote_files
-from oodcert.jobs import job
+from oodcert.execution.jobs import job
 
 with job(snakemake):
     path = Path(snakemake.output[0])

@@ -1,12 +1,12 @@
-from oodcert.fork_server import hand_over
+from oodcert.execution.fork_server import hand_over
 
 hand_over(snakemake, __file__)
 
 from pathlib import Path
 
-from oodcert.evidence import read_evaluations
-from oodcert.figures import FIGURES, read_examples, save
-from oodcert.jobs import job
+from oodcert.evidence.store import read_evaluations
+from oodcert.execution.jobs import job
+from oodcert.reporting.figures import FIGURES, read_examples, save
 
 with job(snakemake):
     config = dict(snakemake.params.items())

@@ -1,12 +1,12 @@
-from oodcert.fork_server import hand_over
+from oodcert.execution.fork_server import hand_over
 
 hand_over(snakemake, __file__)
 
 from pathlib import Path
 
-from oodcert.cutting import content
-from oodcert.jobs import job
-from oodcert.pieces import gather
+from oodcert.execution.jobs import job
+from oodcert.execution.partial_results import gather
+from oodcert.execution.shards import content
 
 with job(snakemake):
     config, evaluation = snakemake.config, snakemake.wildcards.evaluation

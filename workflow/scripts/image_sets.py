@@ -1,11 +1,11 @@
-from oodcert.fork_server import hand_over
+from oodcert.execution.fork_server import hand_over
 
 hand_over(snakemake, __file__)
 
 from pathlib import Path
 
 from oodcert.data import sets
-from oodcert.jobs import job
+from oodcert.execution.jobs import job
 
 with job(snakemake):
     found = getattr(sets, snakemake.rule)(dict(snakemake.params.items()))

@@ -1,12 +1,12 @@
-from oodcert.fork_server import hand_over
+from oodcert.execution.fork_server import hand_over
 
 hand_over(snakemake, __file__)
 
 from pathlib import Path
 
-from oodcert.jobs import job
-from oodcert.manifest import write_manifest
-from oodcert.pieces import remove_leftovers
+from oodcert.evidence.manifest import write_manifest
+from oodcert.execution.jobs import job
+from oodcert.execution.partial_results import remove_leftovers
 
 with job(snakemake):
     results = Path(snakemake.output[0]).parent

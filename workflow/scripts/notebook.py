@@ -1,7 +1,7 @@
 from pathlib import Path
 
-from oodcert.jobs import job
-from oodcert.notebook import run_notebook
+from oodcert.execution.jobs import job
+from oodcert.reporting.notebook import run_notebook
 
 with job(snakemake):
     results = Path(snakemake.input.manifest).parent

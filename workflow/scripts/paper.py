@@ -1,8 +1,8 @@
 from pathlib import Path
 
-from oodcert.config import read_configs
-from oodcert.jobs import job
-from oodcert.paper import build_report, report_data, write_report_data
+from oodcert.config.load import read_configs
+from oodcert.execution.jobs import job
+from oodcert.reporting.paper import build_report, report_data, write_report_data
 
 with job(snakemake):
     runs = [Path(path).parent for path in snakemake.input.manifests]

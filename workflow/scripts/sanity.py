@@ -1,7 +1,7 @@
-from oodcert.fork_server import hand_over
+from oodcert.execution.fork_server import hand_over
 
 hand_over(snakemake, __file__)
 
-from oodcert.jobs import run_evaluation
+from oodcert.execution.jobs import run_evaluation
 
 run_evaluation(snakemake, "sanity.sanity")

@@ -1,12 +1,12 @@
-from oodcert.fork_server import hand_over
+from oodcert.execution.fork_server import hand_over
 
 hand_over(snakemake, __file__)
 
 from pathlib import Path
 
-from oodcert.evidence import read_evaluations
-from oodcert.jobs import job
-from oodcert.tables import TABLES, caption, readable, write_table
+from oodcert.evidence.store import read_evaluations
+from oodcert.execution.jobs import job
+from oodcert.reporting.tables import TABLES, caption, readable, write_table
 
 with job(snakemake):
     config = dict(snakemake.params.items())

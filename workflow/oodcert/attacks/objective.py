@@ -3,7 +3,7 @@
 import torch
 from torch.nn.functional import logsigmoid, softplus
 
-from oodcert.detector import SCORES
+from oodcert.models.scores import SCORES
 
 
 def mean_objective(detector, logits):

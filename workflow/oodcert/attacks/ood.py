@@ -7,8 +7,9 @@ from oodcert.attacks.objective import mean_objective
 from oodcert.attacks.pgd import decontrast, monotone_pgd
 from oodcert.attacks.square import square as square_attack
 from oodcert.attacks.steps import strongest
-from oodcert.detector import JointNetwork, checked_logits, noisy_parts, replayed_logits
-from oodcert.rng import batch_draws, normal_draws, uniform_draws
+from oodcert.models.checks import checked_logits
+from oodcert.models.wrappers import JointNetwork, noisy_parts, replayed_logits
+from oodcert.runtime.keyed_noise import keyed_batch, keyed_noise, keyed_uniform
 
 STEP = 0.1  # the first step of the monotone l-infinity attacks
 
@@ -30,10 +31,10 @@ def linf_ensemble(detector, images, ids, name, epsilon, *, apgd, pgd, square, dr
     shape, device = images.shape[1:], images.device
 
     def drawn(draw, purpose, count):
-        return torch.from_numpy(batch_draws(draw, seed, f"attack_linf/{purpose}/{name}", ids, count, shape)).to(device)
+        return torch.from_numpy(keyed_batch(draw, seed, f"attack_linf/{purpose}/{name}", ids, count, shape)).to(device)
 
     if noisy_parts(detector.network):
-        noise = drawn(normal_draws, "eot", draws)
+        noise = drawn(keyed_noise, "eot", draws)
 
         def objective(points):
             return mean_objective(detector, replayed_logits(detector.network, points, noise))
@@ -64,17 +65,17 @@ def linf_ensemble(detector, images, ids, name, epsilon, *, apgd, pgd, square, dr
 def apgd_starts(images, epsilon, drawn, restarts):
     """Where Auto-PGD begins in the l-infinity ball: `restarts` uniform points [N, C, H, W].
 
-    drawn: callable (normal_draws or uniform_draws, purpose, count) -> [count, N, C, H, W].
+    drawn: callable (keyed_noise or keyed_uniform, purpose, count) -> [count, N, C, H, W].
     """
-    return _uniform_points(images, epsilon, drawn(uniform_draws, "apgd", restarts))
+    return _uniform_points(images, epsilon, drawn(keyed_uniform, "apgd", restarts))
 
 
 def pgd_starts(images, epsilon, drawn, restarts):
     """Where monotone PGD begins: dict from the start's name to points [N, C, H, W], one or `restarts` of them."""
     return {
         "decontrast": [decontrast(images, epsilon)],
-        "uniform": _uniform_points(images, epsilon, drawn(uniform_draws, "uniform", restarts)),
-        "gaussian": images + 1e-4 * drawn(normal_draws, "gaussian", restarts),
+        "uniform": _uniform_points(images, epsilon, drawn(keyed_uniform, "uniform", restarts)),
+        "gaussian": images + 1e-4 * drawn(keyed_noise, "gaussian", restarts),
     }
 
 
@@ -92,7 +93,7 @@ def smoothed_l2_attack(detector, images, ids, name, sigma, radius, start, *, ite
     shape, device = images.shape[1:], images.device
 
     def drawn(purpose, count):
-        return torch.from_numpy(batch_draws(normal_draws, seed, f"attack_l2/{purpose}/{name}", ids, count, shape)).to(
+        return torch.from_numpy(keyed_batch(keyed_noise, seed, f"attack_l2/{purpose}/{name}", ids, count, shape)).to(
             device
         )
 

@@ -4,7 +4,7 @@ import numpy as np
 import torch
 
 from oodcert.attacks.steps import bounds, per_sample, refuse_nan
-from oodcert.rng import batch_draws, uniform_draws
+from oodcert.runtime.keyed_noise import keyed_batch, keyed_uniform
 
 SHARE = 0.8  # of the image's area that the first squares cover
 HALVINGS = np.array([10, 50, 200, 500, 1000, 2000, 4000, 6000, 8000]) / 10_000  # of the queries, when it is halved
@@ -26,7 +26,7 @@ def square(objective, images, ids, name, epsilon, *, queries, seed):
     column = torch.arange(width, device=device).reshape(1, 1, 1, -1)
 
     def drawn(purpose, count, shape):
-        return batch_draws(uniform_draws, seed, f"{name}/{purpose}", ids, count, shape)
+        return keyed_batch(keyed_uniform, seed, f"{name}/{purpose}", ids, count, shape)
 
     def query(points):
         with torch.inference_mode():

@@ -11,9 +11,15 @@ import pandas as pd
 from oodcert.attacks import ATTACK_ALPHA
 from oodcert.audit.findings import Result, rows_where
 from oodcert.audit.rows import columns_wrong
-from oodcert.certification import UNBOUNDED_SCORES
-from oodcert.certification.bounds import cdf_bounds, gaussian_bounds, lipschitz_bounds, percentile_ranks, vote_radius
-from oodcert.certification.stages import plan_stages
+from oodcert.certification.adaptive import alpha_spending_schedule
+from oodcert.certification.smoothing_bounds import (
+    cdf_bounds,
+    gaussian_bounds,
+    lipschitz_bounds,
+    percentile_ranks,
+    vote_radius,
+)
+from oodcert.models.scores import UNBOUNDED_SCORES
 
 ROUNDING = 1e-9  # of float64, after Φ and its inverse
 IMAGE, SIDES = ["set", "sample", "sigma"], ["lower", "upper"]
@@ -47,7 +53,7 @@ def _each(run, check, evaluation, rules):
 
 def _certificate_rules(frame, config, _):
     settings = config["evaluation"]["certify_l2"]
-    levels = dict(zip(*plan_stages(settings["sampling"], settings["n"], settings["alpha"]), strict=True))
+    levels = dict(zip(*alpha_spending_schedule(settings["sampling"], settings["n"], settings["alpha"]), strict=True))
     known = frame["n"].isin(list(levels))
     yield "no number of draws at which sampling stops", frame, ~known, ["n"]
     frame = frame[known].sort_values([*IMAGE, "bound", "radius"])
@@ -150,7 +156,7 @@ def _within_envelopes(rows, draws, n, sigma, level):
 
 def _radius_rules(frame, config, _):
     settings = config["evaluation"]["certify_id"]
-    levels = dict(zip(*plan_stages(settings["sampling"], settings["n"], settings["alpha"]), strict=True))
+    levels = dict(zip(*alpha_spending_schedule(settings["sampling"], settings["n"], settings["alpha"]), strict=True))
     yield "no number of draws at which sampling stops", frame, ~frame["n"].isin(list(levels)), ["n"]
     for (n, sigma), rows in frame[frame["n"].isin(list(levels))].groupby(["n", "sigma"]):
         possible = vote_radius(np.arange(n + 1), n, sigma, levels[n])

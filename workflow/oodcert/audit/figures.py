@@ -5,8 +5,8 @@ from tempfile import TemporaryDirectory
 
 from oodcert.audit.findings import Finding, Result
 from oodcert.audit.tables import REMEDY
-from oodcert.figures import FIGURES, save
-from oodcert.manifest import drawing_packages
+from oodcert.evidence.manifest import drawing_packages
+from oodcert.reporting.figures import FIGURES, save
 
 
 def check_figures(run):

@@ -5,7 +5,7 @@ from pathlib import PurePosixPath
 from oodcert.audit.findings import Finding, Result
 from oodcert.audit.layout import KEYS, files_of
 from oodcert.audit.run import IGNORED, checksum
-from oodcert.manifest import figures_of
+from oodcert.evidence.manifest import figures_of
 
 
 def check_files(run):

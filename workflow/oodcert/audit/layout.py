@@ -6,11 +6,11 @@ Written down apart from the rules and the evaluations, so that each is checked a
 from itertools import product
 
 from oodcert.attacks import ATTACK_ALPHA, AUTOATTACK, REDUCED
-from oodcert.figures import FIGURES
-from oodcert.imports import networks_of, trained
-from oodcert.methods import bounds_of, is_randomised, needed_parts, parts_of
-from oodcert.tables import TABLES
-from oodcert.tables.values import WORST_CASE
+from oodcert.config.external_weights import networks_of, trained
+from oodcert.config.method_specs import bounds_of, components_of, is_randomised, needed_components
+from oodcert.reporting.figures import FIGURES
+from oodcert.reporting.tables import TABLES
+from oodcert.reporting.tables.values import WORST_CASE
 
 KEYS = {  # columns that, beside set and sample, tell the rows of an evaluation apart
     "clean": (),
@@ -22,7 +22,7 @@ KEYS = {  # columns that, beside set and sample, tell the rows of an evaluation 
     "certify_id": ("sigma",),
     "attack_id": ("epsilon", "attack"),
     "attack_linear": ("epsilon",),
-    "published": ("switched", "quantity"),
+    "published": ("corrected_flag", "quantity"),
 }
 ID_ONLY, OOD_ONLY = ("certify_id", "attack_id"), ("guarantee_linf", "attack_linf", "sanity", "attack_l2")
 
@@ -65,12 +65,12 @@ def settings_of(config, evaluation, name):
     settings = {key: config[key] for key in ("seed", "device", "threads")}
     settings |= {key: data[key] for key in ("image_shape", "num_classes")}
     if evaluation == "training":
-        parts = [name, *needed_parts(name, config["training"])]
+        parts = [name, *needed_components(name, config["training"])]
         return settings | {"networks": networks_of(parts, config), "settings": config["training"][name]}
     linf = {"budget": whole["attack_linf"], "epsilon": whole["epsilon"]}
     if evaluation == "attack_linear":
         return settings | linf
-    composition, deployed = config["methods"][name], {key: whole[key] for key in ("sigma", "draws")}
+    method_spec, deployed = config["methods"][name], {key: whole[key] for key in ("sigma", "draws")}
     certified = whole["certify_l2"]
     own = {
         "clean": {**deployed, "accuracy_images": data["accuracy_images"]},
@@ -83,7 +83,7 @@ def settings_of(config, evaluation, name):
         "attack_id": {
             **deployed,
             "epsilons": whole["attack_id"]["epsilons"],
-            "budget": _autoattack(whole, composition),
+            "budget": _autoattack(whole, method_spec),
         },
         "published": {
             **deployed,
@@ -92,29 +92,29 @@ def settings_of(config, evaluation, name):
             "budget": {key: whole["attack_linf"][key] for key in ("apgd", "pgd", "draws")},
             **{key: certified[key] for key in ("bounds", "alpha")},
             "epsilons": whole["attack_id"]["epsilons"],
-            "autoattack": _autoattack(whole, composition),
+            "autoattack": _autoattack(whole, method_spec),
         },
     }
-    common = {"test_images": data["test_images"], "batch_size": whole["batch_size"], "composition": composition}
-    return settings | common | {"networks": networks_of(parts_of(composition), config)} | own[evaluation]
+    common = {"test_images": data["test_images"], "batch_size": whole["batch_size"], "method_spec": method_spec}
+    return settings | common | {"networks": networks_of(components_of(method_spec), config)} | own[evaluation]
 
 
 def inputs_of(config, evaluation, name):
     """Paths of the weights and image sets that it is computed from, as in the sidecars."""
     profile, methods = config["profile"], config["methods"]
     if evaluation == "training":
-        sets, parts = ["id_train", "outliers"], needed_parts(name, config["training"])
+        sets, parts = ["id_train", "outliers"], needed_components(name, config["training"])
     else:
         sets = [*([] if evaluation in (*OOD_ONLY, "attack_linear") else ["id_test"])]
         sets += [] if evaluation in ID_ONLY else config["data"]["ood"]
-        parts = parts_of(methods[name]) if name in methods else []
+        parts = components_of(methods[name]) if name in methods else []
     weights = [f"results/{profile}/models/{part}.safetensors" for part in parts]
     return {*weights, *(f"data/{profile}/{one}.npz" for one in sets)}
 
 
 def rows_of(config, evaluation, name):
     """(set, first, last, rows) of every image set: its images first .. last - 1 have these rows each; not of the
-    evaluation published (see oodcert.audit.published).
+    evaluation published (see oodcert.audit.authors_code).
 
     rows: list of dicts, the KEYS of the evaluation and every other column that the config fixes. first and last count
     the images that are evaluated, those of "id_more" after those of "id".
@@ -133,22 +133,22 @@ def rows_of(config, evaluation, name):
 
 
 def _rows(config, evaluation, name):
-    whole, composition = config["evaluation"], config["methods"].get(name)
+    whole, method_spec = config["evaluation"], config["methods"].get(name)
     settings = whole.get(evaluation)
     if evaluation == "clean":
-        return [{"draws": _draws(whole["draws"], composition)}]
+        return [{"draws": _draws(whole["draws"], method_spec)}]
     if evaluation in ("guarantee_linf", "attack_linear"):
         return [{"epsilon": whole["epsilon"]}]
     if evaluation == "attack_linf":
-        return [{"epsilon": whole["epsilon"], **_linf_budget(settings, 1.0, composition)}]
+        return [{"epsilon": whole["epsilon"], **_linf_budget(settings, 1.0, method_spec)}]
     if evaluation == "sanity":
         runs = [*((epsilon, 1.0) for epsilon in settings["epsilons"]), (whole["epsilon"], REDUCED)]
         budget = whole["attack_linf"]
         return [
-            {"epsilon": epsilon, "share": share, **_linf_budget(budget, share, composition)} for epsilon, share in runs
+            {"epsilon": epsilon, "share": share, **_linf_budget(budget, share, method_spec)} for epsilon, share in runs
         ]
     if evaluation == "certify_l2":
-        bounds, fixed = bounds_of(composition, settings["bounds"]), {"alpha": settings["alpha"]} | _fixed(settings)
+        bounds, fixed = bounds_of(method_spec, settings["bounds"]), {"alpha": settings["alpha"]} | _fixed(settings)
         points = product(settings["sigmas"], bounds, settings["radii"])
         return [{"sigma": sigma, "bound": bound, "radius": radius, **fixed} for sigma, bound, radius in points]
     if evaluation == "attack_l2":
@@ -158,7 +158,7 @@ def _rows(config, evaluation, name):
     if evaluation == "certify_id":
         fixed = {key: settings[key] for key in ("n0", "alpha")} | _fixed(settings)
         return [{"sigma": sigma, **fixed} for sigma in settings["sigmas"]]
-    budget = _autoattack(whole, composition)
+    budget = _autoattack(whole, method_spec)
     points = product(settings["epsilons"], (*AUTOATTACK[budget["version"]], WORST_CASE))
     return [{"epsilon": epsilon, "attack": attack, **budget} for epsilon, attack in points]
 
@@ -167,18 +167,18 @@ def _fixed(settings):
     return {"n": settings["n"]} if settings["sampling"] == "fixed" else {}
 
 
-def _draws(draws, composition):
-    return draws if is_randomised(composition) else 1
+def _draws(draws, method_spec):
+    return draws if is_randomised(method_spec) else 1
 
 
-def _autoattack(whole, composition):
-    return whole["attack_id"]["randomised" if is_randomised(composition) else "deterministic"]
+def _autoattack(whole, method_spec):
+    return whole["attack_id"]["randomised" if is_randomised(method_spec) else "deterministic"]
 
 
-def _linf_budget(budget, share, composition):
+def _linf_budget(budget, share, method_spec):
     """Columns of the l-infinity attack's budget, or of a share of its iterations and queries, each at least one."""
     less = {f"{kind}_iterations": budget[kind]["iterations"] for kind in ("apgd", "pgd")}
     less |= {"queries": budget["square"]["queries"]}
     restarts = {f"{kind}_restarts": budget[kind]["restarts"] for kind in ("apgd", "pgd")}
     scaled = {column: max(1, round(share * value)) for column, value in less.items()}
-    return scaled | restarts | {"draws": _draws(budget["draws"], composition)}
+    return scaled | restarts | {"draws": _draws(budget["draws"], method_spec)}

@@ -4,7 +4,7 @@ from oodcert.audit.findings import Finding, Result
 
 
 def check_inequalities(run):
-    """Whether every comparison of oodcert.checks holds on the evidence as it is now."""
+    """Whether every comparison of oodcert.evidence.order_checks holds on the evidence as it is now."""
     checks = run.checks
     failed = checks[(checks["violations"] > 0) | (checks["compared"] == 0)]
     findings = [

@@ -7,7 +7,7 @@ from collections import Counter
 
 from oodcert.audit.findings import Finding, Result
 from oodcert.audit.layout import KEYS, inputs_of, names_of, settings_of
-from oodcert.manifest import NAME
+from oodcert.evidence.manifest import NAME
 
 NEEDED = {"settings": dict, "settings_sha256": str, "inputs": dict, "commit": str | None, "dirty": bool | None}
 NEEDED |= {"packages": dict, "rows": int, "sha256": str}

@@ -7,7 +7,7 @@ from textwrap import wrap
 from tabulate import tabulate
 
 from oodcert.audit.records import makers, packages, spelled
-from oodcert.files import atomic
+from oodcert.runtime.files import atomic
 
 SHOWN = 20  # findings of one check in one file; the number of all is given
 LIMITS = """Whoever makes up evidence that agrees with itself, and writes its sidecars, tables, figures and manifest

@@ -5,9 +5,9 @@ from collections import Counter
 import pandas as pd
 from pandas.api import types
 
+from oodcert.audit.authors_code import authors_code_rows
 from oodcert.audit.findings import Finding, Result, rows_where
 from oodcert.audit.layout import KEYS, names_of, rows_of
-from oodcert.audit.published import published_rows
 from oodcert.data.noise_sets import NOISE
 from oodcert.data.sources import BUNDLED, SPLITS
 from oodcert.errors import InputError
@@ -32,7 +32,7 @@ COLUMNS = {
     "attack_id": "label:int epsilon:float attack:str version:str iterations:int queries:int eot:int clean_correct:bool "
     "correct:bool",
     "attack_linear": "epsilon:float clean:float attacked:float maximum:float",
-    "published": "switched:str quantity:str value:float",
+    "published": "corrected_flag:str quantity:str value:float",
 }
 
 
@@ -97,7 +97,7 @@ def _rows(frame, evaluation, name, file, config, roster):
 def _expected(config, evaluation, name, roster):
     """Every row that the config asks for: set, sample, and the columns that it fixes."""
     if evaluation == "published":
-        return published_rows(config, name, roster)
+        return authors_code_rows(config, name, roster)
     blocks = []
     for one, first, last, rows in rows_of(config, evaluation, name):
         samples = roster["id" if one == "id_more" else one][first:last]

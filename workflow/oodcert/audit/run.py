@@ -11,13 +11,13 @@ import pyarrow.parquet as pq
 
 from oodcert.audit.findings import Finding, Result
 from oodcert.audit.layout import names_of
-from oodcert.checks import check_order
-from oodcert.config import check_config
+from oodcert.config.load import check_config
 from oodcert.errors import InputError
-from oodcert.evidence import json_text, read_evidence
-from oodcert.figures import read_examples
-from oodcert.files import sha256
-from oodcert.manifest import LOCAL, NAME, digest, figures_of, located, read_manifest
+from oodcert.evidence.manifest import LOCAL, NAME, digest, figures_of, located, read_manifest
+from oodcert.evidence.order_checks import check_order
+from oodcert.evidence.store import json_text, read_evidence
+from oodcert.reporting.figures import read_examples
+from oodcert.runtime.files import sha256
 
 IGNORED = (NAME, "models", "shards", "audit")  # of a run's folder, what no manifest lists
 
@@ -60,7 +60,7 @@ class Run:
 
     @cached_property
     def checks(self):
-        """The comparisons of oodcert.checks, on the evidence as it is now."""
+        """The comparisons of oodcert.evidence.order_checks, on the evidence as it is now."""
         return check_order(self.evidence)
 
     def _read(self, kind, read):

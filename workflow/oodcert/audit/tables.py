@@ -7,8 +7,8 @@ from tempfile import TemporaryDirectory
 
 from oodcert.audit.findings import Finding, Result
 from oodcert.audit.layout import tables_of
-from oodcert.manifest import source_checksums
-from oodcert.tables import TABLES, caption, readable, write_table
+from oodcert.evidence.manifest import source_checksums
+from oodcert.reporting.tables import TABLES, caption, readable, write_table
 
 FROM_PAPER = ("claims", "reported")  # tables that also depend on the SOURCES of the manifest
 REMEDY = "write it again from the evidence: delete it and run `snakemake --cores all`"

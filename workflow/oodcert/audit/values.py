@@ -6,10 +6,11 @@ import pandas as pd
 from oodcert.audit.findings import Result, rows_where
 from oodcert.audit.layout import KEYS
 from oodcert.audit.rows import columns_wrong
-from oodcert.certification import UNBOUNDED_SCORES, VACUOUS
-from oodcert.checks import ROUNDING
-from oodcert.methods import is_randomised
-from oodcert.tables.values import WORST_CASE
+from oodcert.certification import VACUOUS
+from oodcert.config.method_specs import is_randomised
+from oodcert.evidence.order_checks import ROUNDING
+from oodcert.models.scores import UNBOUNDED_SCORES
+from oodcert.reporting.tables.values import WORST_CASE
 
 SCORES = {  # columns that hold scores of the method
     "clean": ["score"],
@@ -44,10 +45,10 @@ def _sound(run, evaluation, name, frame):
 
 def _rules(evaluation, name, frame, config):
     """(problem, columns, rows that have it) of one file."""
-    composition, classes = config["methods"].get(name), config["data"]["num_classes"]
+    method_spec, classes = config["methods"].get(name), config["data"]["num_classes"]
     for column in SCORES.get(evaluation, ()):
         values = frame[column]
-        if composition["score"] in UNBOUNDED_SCORES:
+        if method_spec["score"] in UNBOUNDED_SCORES:
             allowed = np.isfinite(values) | ((evaluation == "guarantee_linf") & (values == np.inf))
             yield "not a score", [column], ~allowed
         else:
@@ -61,11 +62,11 @@ def _rules(evaluation, name, frame, config):
         least = -1 if evaluation == "certify_id" else 0
         yield "not a prediction", ["prediction"], ~frame["prediction"].between(least, classes - 1)
     if evaluation == "published":
-        yield from _published(frame, composition, config["evaluation"]["published"]["n"])
-    yield from OWN.get(evaluation, lambda *_: ())(frame, composition)
+        yield from _published(frame, method_spec, config["evaluation"]["published"]["n"])
+    yield from OWN.get(evaluation, lambda *_: ())(frame, method_spec)
 
 
-def _attacked(frame, composition):
+def _attacked(frame, method_spec):
     parts = frame[["white_box", "square"]].max(axis=1)
     yield "attacked is not the highest score", ["attacked", "white_box", "square"], frame["attacked"] != parts
     yield "white_box is below the clean score", ["clean", "white_box"], frame["white_box"] < frame["clean"]
@@ -74,17 +75,17 @@ def _attacked(frame, composition):
     wrong |= (winner == "clean") & (frame["attacked"] != frame["clean"])
     wrong |= (winner != "clean") & (frame["attacked"] == frame["clean"])
     known = ["clean", "apgd", "decontrast", "uniform", "gaussian", "square"]
-    known += ["discriminator"] if composition["discriminator"] else []
+    known += ["discriminator"] if method_spec["discriminator"] else []
     wrong |= ~winner.isin(known)
     yield "attack does not name the winner", ["attack", "clean", "white_box", "square"], wrong
     error = frame["standard_error"]
-    possible = error.between(0, 1) if composition["score"] not in UNBOUNDED_SCORES else error >= 0
-    deterministic = not is_randomised(composition)
+    possible = error.between(0, 1) if method_spec["score"] not in UNBOUNDED_SCORES else error >= 0
+    deterministic = not is_randomised(method_spec)
     yield "not a standard error", ["standard_error", "draws"], ~possible | (deterministic & (error != 0))
 
 
-def _guaranteed(frame, composition):
-    worst = np.inf if composition["score"] in UNBOUNDED_SCORES else 1.0
+def _guaranteed(frame, method_spec):
+    worst = np.inf if method_spec["score"] in UNBOUNDED_SCORES else 1.0
     yield (
         "vacuous does not say whether the bound is the worst value",
         ["upper", "vacuous"],
@@ -92,7 +93,7 @@ def _guaranteed(frame, composition):
     )
     if worst == 1:
         yield "a bound this close to 1 counts as 1", ["upper"], (frame["upper"] > VACUOUS) & (frame["upper"] != 1)
-    if composition["denoiser"] and not composition["discriminator"]:
+    if method_spec["denoiser"] and not method_spec["discriminator"]:
         yield "a randomised classifier has no interval bound", ["vacuous"], ~frame["vacuous"]
 
 
@@ -125,16 +126,16 @@ def _linear(frame, _):
     yield "the attack lost", ["clean", "attacked"], frame["attacked"] < frame["clean"]
 
 
-def _published(frame, composition, n):
+def _published(frame, method_spec, n):
     value, quantity = frame["value"], frame["quantity"]
     whether = quantity.isin(["correct", "voted_right", "robust", "single_image"])
     yield "neither 0 nor 1", ["quantity", "value"], whether & ~value.isin([0, 1])
     count = quantity == "agreeing"
     yield "not a number of votes", ["quantity", "value"], count & (~value.between(0, n) | (value % 1 != 0))
-    ends = {"bound", "l2_bound"} if composition["score"] in UNBOUNDED_SCORES else set()
+    ends = {"bound", "l2_bound"} if method_spec["score"] in UNBOUNDED_SCORES else set()
     possible = np.isfinite(value) | (quantity.isin(ends) & (value == np.inf))
     yield "not a score", ["quantity", "value"], ~possible
-    if composition["score"] == "msp":
+    if method_spec["score"] == "msp":
         share = quantity.isin(["score", "attacked", "one_pass", "l2_bound"])
         yield "not a probability", ["quantity", "value"], share & ~value.between(0, 1 + ROUNDING)
 
@@ -149,7 +150,7 @@ OWN = {
 }
 
 
-def _between(name, frames, composition):
+def _between(name, frames, method_spec):
     """(file, frame, problem, columns, rows that have it) where two evaluations of one method disagree."""
     clean = frames.get(("clean", name))
     if clean is None:
@@ -169,12 +170,12 @@ def _between(name, frames, composition):
                 ~(gap <= tolerance),
             )
     frame = frames.get(("published", name))
-    if frame is not None and composition["score"] == "msp" and not composition["denoiser"]:
+    if frame is not None and method_spec["score"] == "msp" and not method_spec["denoiser"]:
         file = f"evidence/published/{name}.parquet"
         # D13, 10 classes, changes the scores of joint models alone
         unchanged = frame[
             (frame["quantity"] == "score")
-            & (frame["switched"] == ("D13" if (frame["switched"] == "D13").any() else ""))
+            & (frame["corrected_flag"] == ("D13" if (frame["corrected_flag"] == "D13").any() else ""))
         ]
         joined = unchanged.merge(clean[["set", "sample", "score"]], on=["set", "sample"], how="left")
         bad = ~((joined["value"] - joined["score"]).abs() <= ROUNDING)

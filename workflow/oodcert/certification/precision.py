@@ -8,9 +8,10 @@ from contextlib import ExitStack, contextmanager, nullcontext
 
 import torch
 
-from oodcert.detector import ClassLogits, DenoisedNetwork, JointNetwork, NoisyNetwork, shaped_logits
 from oodcert.errors import InputError
-from oodcert.networks.denoiser import DiffusionDenoiser
+from oodcert.models.architectures.denoiser import DiffusionDenoiser
+from oodcert.models.checks import shaped_logits
+from oodcert.models.wrappers import ClassLogits, DenoisedNetwork, JointNetwork, NoisyNetwork
 
 PRECISIONS = ("float32", "bfloat16")
 WRAPPERS = (ClassLogits, DenoisedNetwork, DiffusionDenoiser, JointNetwork, NoisyNetwork)

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from oodcert.certification.bounds import gaussian_bounds, lipschitz_bounds
+from oodcert.certification.smoothing_bounds import gaussian_bounds, lipschitz_bounds
 from oodcert.errors import InputError
 
 FROM_ZERO = {"gaussian": gaussian_bounds, "lipschitz": lipschitz_bounds}  # whose bounds at R follow from those at 0

@@ -16,7 +16,7 @@ from sklearn.datasets import load_digits, load_sample_image
 from oodcert.data.imageset import ImageSet
 from oodcert.data.sources import SPLITS
 from oodcert.errors import InputError
-from oodcert.files import atomic
+from oodcert.runtime.files import atomic
 
 COLUMNS = ("set", "sample", "source", "index", "top", "left", "size")
 PHOTOS = ("china", "flower")

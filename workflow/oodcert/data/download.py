@@ -12,7 +12,7 @@ from tqdm import tqdm
 from urllib3.exceptions import HTTPError
 
 from oodcert.errors import InputError
-from oodcert.files import atomic
+from oodcert.runtime.files import atomic
 
 WAITS = (1, 2, 4, 8)  # seconds before the second and every later attempt
 TIMEOUT = (15, 60)  # seconds to connect, and between two packets

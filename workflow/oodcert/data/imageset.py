@@ -10,7 +10,7 @@ import numpy as np
 from oodcert.data.archives import MAX_BYTES
 from oodcert.data.npz import read_arrays
 from oodcert.errors import InputError
-from oodcert.files import atomic
+from oodcert.runtime.files import atomic
 
 
 @dataclass(frozen=True, eq=False)

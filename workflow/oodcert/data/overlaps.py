@@ -1,10 +1,9 @@
 """Classes of an outlier set that an ID set has as well, so that they are no outliers: data/overlaps.csv."""
 
-from pathlib import Path
-
+from oodcert import paths
 from oodcert.errors import InputError
 
-OVERLAPS = Path(__file__).parents[3] / "data" / "overlaps.csv"
+OVERLAPS = paths.DATA_TABLES / "overlaps.csv"
 
 
 def overlapping(outliers, inside):

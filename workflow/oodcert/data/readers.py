@@ -12,7 +12,7 @@ from oodcert.data.imageset import ImageSet
 from oodcert.data.npz import read_arrays
 from oodcert.data.pickles import load_pickle
 from oodcert.errors import InputError
-from oodcert.files import sha256
+from oodcert.runtime.files import sha256
 
 CIFAR_FILES = {
     ("cifar10", "train"): [f"cifar-10-batches-py/data_batch_{number}" for number in range(1, 6)],

@@ -6,9 +6,10 @@ from difflib import get_close_matches
 from functools import cache
 from pathlib import Path
 
+from oodcert import paths
 from oodcert.errors import InputError
 
-REGISTRY = Path(__file__).parents[3] / "data" / "registry.csv"
+REGISTRY = paths.DATA_TABLES / "registry.csv"
 STATUSES = ("available", "unavailable")
 ENCODINGS = ("", "lossless", "jpeg75")
 

@@ -19,7 +19,7 @@ from oodcert.data.readers import mirror_classes, read_mirror, read_set, set_clas
 from oodcert.data.registry import entry_of
 from oodcert.data.sources import BUNDLED, DOWNLOADS, encoding, in_mirror, own_path
 from oodcert.errors import InputError
-from oodcert.rng import derive
+from oodcert.runtime.keyed_noise import derive_seed
 
 NOISE_SEED = 0  # noise sets are test data like the others: they do not change with the config's seed
 
@@ -95,7 +95,7 @@ def _own(name, path, image_shape):
 
 
 def _shuffled(image_set, split):
-    generator = np.random.default_rng(derive(0, "order", image_set.name, split))
+    generator = np.random.default_rng(derive_seed(0, "order", image_set.name, split))
     return image_set.chosen(generator.permutation(len(image_set)))
 
 

@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+from oodcert import paths
 from oodcert.data.noise_sets import NOISE
 from oodcert.data.registry import entry_of
 from oodcert.errors import InputError
@@ -12,7 +13,7 @@ BUNDLED = {  # name and split -> set of oodcert.data.bundled
     ("photographs", "train"): "outliers",
     **{(name, "test"): name for name in ("held_out_digits", "photo_crops", "photo_patches")},
 }
-SPLITS = Path(__file__).parents[3] / "data" / "splits" / "digits.csv"
+SPLITS = paths.DATA_TABLES / "splits" / "digits.csv"
 DOWNLOADS = Path("data/downloads")
 RESERVED = ("id", "id_train", "id_test", "id_more", "outliers", "average")  # names that mean something else in results
 

@@ -8,12 +8,14 @@ import pandas as pd
 import torch
 from tqdm import tqdm
 
-from oodcert.cutting import QUANTITIES
 from oodcert.data.imageset import ImageSet
-from oodcert.detector import Detector, checked_logits, noisy_parts, replayed_logits
-from oodcert.memory import fitting
-from oodcert.padding import images_a_batch
-from oodcert.rng import batch_draws, normal_draws
+from oodcert.execution.shards import QUANTITIES
+from oodcert.models.checks import checked_logits
+from oodcert.models.detector import Detector
+from oodcert.models.wrappers import noisy_parts, replayed_logits
+from oodcert.runtime.keyed_noise import keyed_batch, keyed_noise
+from oodcert.runtime.memory import with_oom_backoff
+from oodcert.runtime.padding import images_per_batch
 
 
 @dataclass
@@ -21,7 +23,7 @@ class Evaluation:
     """What an evaluation works on.
 
     method: its name; parts: name -> trained module; sets: "id" and the OOD sets' names -> ImageSet; settings: seed,
-    num_classes, batch_size, the method's composition (see oodcert.methods), and what the one evaluation needs (see its
+    num_classes, batch_size, the method's method_spec (see oodcert.config.method_specs), and what the one evaluation needs (see its
     rule's params). quantities: those of the evaluation `published` that are computed; ood_names: of all OOD
     sets, and id_set: all ID images, where `sets` has but some of them. ceilings: of certify_l2, by sigma, which the
     evaluations of its pieces compute once. calls counts the images that went through the method's network.
@@ -45,9 +47,9 @@ class Evaluation:
             self.id_set = self.sets.get("id")
         self.parts = {name: module.to(self.device) for name, module in self.parts.items()}
 
-    def images_a_batch(self, draws=1):
+    def images_per_batch(self, draws=1):
         """How many images share a batch, whatever part of a set is evaluated here."""
-        return images_a_batch(self.settings["batch_size"], draws, self.settings["test_images"])
+        return images_per_batch(self.settings["batch_size"], draws, self.settings["test_images"])
 
     def images(self, name):
         return torch.from_numpy(self.sets[name].floats()).to(self.device)
@@ -57,8 +59,8 @@ class Evaluation:
         return [(name, image_set.ids) for name, image_set in self.sets.items() if name != "id"]
 
     def build(self, builder, sigma):
-        """The method's network, by one of the builders of oodcert.methods."""
-        return builder(self.settings["composition"], self.parts, sigma, self.settings["num_classes"])
+        """The method's network, by one of the builders of oodcert.config.method_specs."""
+        return builder(self.settings["method_spec"], self.parts, sigma, self.settings["num_classes"])
 
     @contextmanager
     def network(self, builder, sigma):
@@ -71,13 +73,13 @@ class Evaluation:
             hook.remove()
 
     def detector(self, network):
-        return Detector(network, self.settings["composition"]["score"])
+        return Detector(network, self.settings["method_spec"]["score"])
 
     def _count(self, _, inputs, __):
         self.calls += len(inputs[0])
 
 
-def deployed(evaluation, detector, images, name, purpose="clean"):
+def score_deployed(evaluation, detector, images, name, purpose="clean"):
     """Scores [m, N] of the deployed detector and predictions [N]; m noise draws for a randomised method, else 1.
 
     purpose: keys the noise; scores that are to be compared have the same.
@@ -90,12 +92,12 @@ def deployed(evaluation, detector, images, name, purpose="clean"):
         batch = images[index]
         if not noisy_parts(detector.network):
             return checked_logits(detector.network, batch)[:, None]
-        noise = batch_draws(normal_draws, settings["seed"], f"{purpose}/{name}", ids[index], draws, batch.shape[1:])
+        noise = keyed_batch(keyed_noise, settings["seed"], f"{purpose}/{name}", ids[index], draws, batch.shape[1:])
         return replayed_logits(detector.network, batch, torch.from_numpy(noise).to(batch.device)).transpose(0, 1)
 
-    compute = fitting(logits)
+    compute = with_oom_backoff(logits)
     with torch.inference_mode():
-        for index, real in chunks(ids, evaluation.images_a_batch(draws)):
+        for index, real in chunks(ids, evaluation.images_per_batch(draws)):
             outputs = compute(index).transpose(0, 1)
             scores.append(torch.stack([detector.score_of(one.double()) for one in outputs])[:, :real])
             classes = outputs[:, :, : settings["num_classes"]]

@@ -2,9 +2,9 @@
 
 import pandas as pd
 
-from oodcert.detector import noisy_parts
-from oodcert.evaluations.base import deployed, frame
-from oodcert.methods import deployed_network
+from oodcert.evaluations.base import frame, score_deployed
+from oodcert.models.composition import deployed_network
+from oodcert.models.wrappers import noisy_parts
 
 
 def clean(evaluation):
@@ -18,7 +18,7 @@ def clean(evaluation):
         for name, image_set in evaluation.sets.items():
             if name == "id_more" and noisy_parts(network):
                 continue
-            scores, predictions = deployed(evaluation, detector, evaluation.images(name), name)
+            scores, predictions = score_deployed(evaluation, detector, evaluation.images(name), name)
             columns = {"sample": image_set.ids, "label": image_set.labels, "prediction": predictions}
             frames.append(frame(evaluation, name, **columns, score=scores.mean(0), draws=len(scores)))
     return pd.concat(frames, ignore_index=True)

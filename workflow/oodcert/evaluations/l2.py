@@ -8,17 +8,18 @@ import torch
 
 from oodcert.attacks import ATTACK_ALPHA
 from oodcert.attacks.ood import smoothed_l2_attack
-from oodcert.certification.bounds import percentile_bounds
-from oodcert.certification.means import betting_bounds
+from oodcert.certification.adaptive import PILOT_DRAWS, PILOT_IMAGES, PILOT_SHARE, alpha_spending_schedule
+from oodcert.certification.certify import certify
+from oodcert.certification.mean_intervals import betting_bounds
+from oodcert.certification.monte_carlo import sample
 from oodcert.certification.precision import marked_logits, prepared
-from oodcert.certification.sampling import sample
-from oodcert.certification.scores import certify
-from oodcert.certification.stages import PILOT_DRAWS, PILOT_IMAGES, PILOT_SHARE, plan_stages
-from oodcert.detector import refuse_rows
+from oodcert.certification.smoothing_bounds import percentile_bounds
+from oodcert.config.method_specs import bounds_of
 from oodcert.evaluations.base import chunks, frame
-from oodcert.memory import fitting
-from oodcert.methods import bounds_of, smoothed_network
-from oodcert.metrics import tpr_threshold
+from oodcert.models.checks import refuse_rows
+from oodcert.models.composition import smoothed_network
+from oodcert.runtime.memory import with_oom_backoff
+from oodcert.statistics.metrics import tpr_threshold
 
 # adaptive sampling: how far an ID bound may be from what all draws would give
 ID_WIDTH = 0.002  # in units of a score in [0, 1]
@@ -38,9 +39,9 @@ def certify_l2(*evaluations, against=None):
     settings = first.settings
     common = {key: settings[key] for key in ("n", "alpha", "seed", "batch_size", "sampling")}
     common["precision"] = settings.get("precision", "float32")
-    common["bounds"] = bounds_of(settings["composition"], settings["bounds"])
+    common["bounds"] = bounds_of(settings["method_spec"], settings["bounds"])
     adaptive = settings["sampling"] == "adaptive"
-    several = len(plan_stages(settings["sampling"], settings["n"], settings["alpha"])[0]) > 1
+    several = len(alpha_spending_schedule(settings["sampling"], settings["n"], settings["alpha"])[0]) > 1
     for sigma in settings["sigmas"]:
         ceilings = _ceilings(evaluations, sigma, common) if several and "id" in first.sets else None
         with ExitStack() as stack:
@@ -156,7 +157,7 @@ def _attacked(evaluation, detector, starts, name, sigma, radius):
             seed=settings["seed"],
         )
 
-    compute, size = fitting(attack), evaluation.images_a_batch(budget["draws"])
+    compute, size = with_oom_backoff(attack), evaluation.images_per_batch(budget["draws"])
     progress = f"attack, {name}, sigma {sigma}, radius {radius}"
     return torch.cat([compute(index)[:real] for index, real in chunks(ids, size, progress)])
 

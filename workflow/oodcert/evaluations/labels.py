@@ -7,11 +7,11 @@ import pandas as pd
 import torch
 
 from oodcert.attacks.autoattack import autoattack
-from oodcert.certification.labels import certify_labels
-from oodcert.detector import ClassLogits
-from oodcert.evaluations.base import deployed, frame
-from oodcert.methods import deployed_network, smoothed_network
-from oodcert.rng import derive
+from oodcert.certification.certify_labels import certify_labels
+from oodcert.evaluations.base import frame, score_deployed
+from oodcert.models.composition import deployed_network, smoothed_network
+from oodcert.models.wrappers import ClassLogits
+from oodcert.runtime.keyed_noise import derive_seed
 
 
 def certify_id(*evaluations):
@@ -61,9 +61,9 @@ def attack_id(evaluation):
     targets = torch.from_numpy(labels).to(images.device)
     with evaluation.network(deployed_network, settings["sigma"]) as network:
         detector = evaluation.detector(network)
-        before = deployed(evaluation, detector, images, "id")[1] == labels
+        before = score_deployed(evaluation, detector, images, "id")[1] == labels
         for epsilon in settings["epsilons"]:
-            seed = derive(settings["seed"], "autoattack", epsilon) % 2**32
+            seed = derive_seed(settings["seed"], "autoattack", epsilon) % 2**32
             found = autoattack(
                 ClassLogits(network, settings["num_classes"]),
                 images,
@@ -74,7 +74,9 @@ def attack_id(evaluation):
                 batch_size=settings["batch_size"],
             )
             robust = {
-                attack: before & ~broken.cpu().numpy() & (deployed(evaluation, detector, points, "id")[1] == labels)
+                attack: before
+                & ~broken.cpu().numpy()
+                & (score_deployed(evaluation, detector, points, "id")[1] == labels)
                 for attack, (points, broken) in found.items()
             }
             robust["worst-case"] = np.logical_and.reduce(list(robust.values()))

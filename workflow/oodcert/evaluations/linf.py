@@ -7,25 +7,27 @@ import pandas as pd
 import torch
 
 from oodcert.attacks.ood import linf_ensemble
-from oodcert.certification import UNBOUNDED_SCORES
-from oodcert.certification.confidence import score_bound
-from oodcert.detector import noisy_parts
-from oodcert.evaluations.base import chunks, deployed, frame
-from oodcert.memory import fitting
-from oodcert.methods import deployed_network
+from oodcert.certification.linf_bounds import linf_score_upper_bound
+from oodcert.evaluations.base import chunks, frame, score_deployed
+from oodcert.models.composition import deployed_network
+from oodcert.models.scores import UNBOUNDED_SCORES
+from oodcert.models.wrappers import noisy_parts
+from oodcert.runtime.memory import with_oom_backoff
 
 
 def guarantee_linf(evaluation):
     """Upper bounds on the OOD score in the l-infinity ball, in float64: set, sample, epsilon, upper, vacuous."""
     frames, epsilon = [], evaluation.settings["epsilon"]
-    score = evaluation.settings["composition"]["score"]
+    score = evaluation.settings["method_spec"]["score"]
     worst = np.inf if score in UNBOUNDED_SCORES else 1.0
     network = deepcopy(evaluation.build(deployed_network, sigma=None)).double()  # the bound does not depend on sigma
     for name, ids in evaluation.ood():
         images = evaluation.images(name).double()
-        compute = fitting(lambda index, images=images: score_bound(network, score, images[index], epsilon))
+        compute = with_oom_backoff(
+            lambda index, images=images: linf_score_upper_bound(network, score, images[index], epsilon)
+        )
         with torch.inference_mode():
-            bounds = [compute(index)[:real] for index, real in chunks(ids, evaluation.images_a_batch())]
+            bounds = [compute(index)[:real] for index, real in chunks(ids, evaluation.images_per_batch())]
         upper = torch.cat(bounds).cpu().numpy()
         evaluation.calls += 2 * len(ids)
         frames.append(frame(evaluation, name, sample=ids, epsilon=epsilon, upper=upper, vacuous=upper >= worst))
@@ -54,13 +56,13 @@ def attack_linf(evaluation):
                     detector, images[index], ids[index], name, epsilon, **budget, seed=settings["seed"]
                 )
 
-            compute = fitting(attack)
-            for index, real in chunks(ids, evaluation.images_a_batch(draws), f"attack, {name}"):
+            compute = with_oom_backoff(attack)
+            for index, real in chunks(ids, evaluation.images_per_batch(draws), f"attack, {name}"):
                 found.append({kind: points[:real] for kind, points in compute(index).items()})
             candidates = {"clean": images}
             for attack in found[0]:
                 candidates[attack] = torch.cat([part[attack] for part in found])
-            scores = np.stack([deployed(evaluation, detector, points, name)[0] for points in candidates.values()])
+            scores = np.stack([score_deployed(evaluation, detector, points, name)[0] for points in candidates.values()])
             means = pd.DataFrame(scores.mean(1).T, columns=list(candidates))
             winners = scores[means.to_numpy().argmax(1), :, np.arange(len(ids))]
             columns = {

@@ -8,10 +8,10 @@ from torch import nn
 
 from oodcert.attacks import REDUCED
 from oodcert.attacks.ood import linf_ensemble
-from oodcert.detector import Detector
+from oodcert.config.method_specs import is_randomised
 from oodcert.evaluations.linf import attack_linf
-from oodcert.methods import is_randomised
-from oodcert.rng import normal_draws
+from oodcert.models.detector import Detector
+from oodcert.runtime.keyed_noise import keyed_noise
 
 
 def sanity(evaluation):
@@ -20,7 +20,7 @@ def sanity(evaluation):
     Rows as of `attack_linf`, with the column share: of the budget's iterations and queries.
     """
     settings, frames = evaluation.settings, []
-    draws = settings["budget"]["draws"] if is_randomised(settings["composition"]) else 1
+    draws = settings["budget"]["draws"] if is_randomised(settings["method_spec"]) else 1
     few = {name: image_set.first(settings["images"]) for name, image_set in evaluation.sets.items() if name != "id"}
     runs = [(epsilon, 1.0) for epsilon in settings["epsilons"]] + [(settings["epsilon"], REDUCED)]
     for epsilon, share in runs:
@@ -39,7 +39,7 @@ def attack_linear(evaluation):
     epsilon, budget = settings["epsilon"], settings["budget"]
     for name, ids in evaluation.ood():
         images = evaluation.images(name)
-        weight = torch.from_numpy(normal_draws(settings["seed"], "attack_linear", 0, 0, 1, images.shape[1:])[0])
+        weight = torch.from_numpy(keyed_noise(settings["seed"], "attack_linear", 0, 0, 1, images.shape[1:])[0])
         detector = linear_detector(weight.to(images.device))
         candidates = linf_ensemble(detector, images, ids, name, epsilon, **budget, seed=settings["seed"])
         with torch.inference_mode():

@@ -5,20 +5,20 @@ from functools import partial
 import numpy as np
 import pandas as pd
 
-from oodcert.published import networks
-from oodcert.published.flags import Case, acting, protocol
+from oodcert.authors_code import networks
+from oodcert.authors_code.flags import Case, acting, protocol
 
 
 def variants(work, *flags):
-    """(switched, protocol) under the published protocol, and with each of the flags that act made sound."""
+    """(corrected_flag, protocol) under the published protocol, and with each of the flags that act made sound."""
     return [("", protocol("")), *made_sound(work, *flags)]
 
 
 def made_sound(work, *flags):
-    """(switched, protocol) with each of the flags that act made sound."""
+    """(corrected_flag, protocol) with each of the flags that act made sound."""
     settings = work.settings
     case = Case(
-        settings["composition"], settings["num_classes"], work.ood_names, settings["images"], settings["test_images"]
+        settings["method_spec"], settings["num_classes"], work.ood_names, settings["images"], settings["test_images"]
     )
     return [(flag, protocol(flag)) for flag in acting(flags, case)]
 
@@ -28,8 +28,13 @@ def opened(work, sigma, flags, noisy=True):
     return work.network(partial(networks.network, protocol=flags, noisy=noisy), sigma)
 
 
-def rows(work, name, switched, quantity, values, ids=None):
+def rows(work, name, corrected_flag, quantity, values, ids=None):
     """Rows of one quantity of one set, by default of the images of `work`."""
     ids = work.sets[name].ids if ids is None else ids
-    columns = {"sample": ids, "switched": switched, "quantity": quantity, "value": np.asarray(values, np.float64)}
+    columns = {
+        "sample": ids,
+        "corrected_flag": corrected_flag,
+        "quantity": quantity,
+        "value": np.asarray(values, np.float64),
+    }
     return pd.DataFrame({"method": work.method, "set": name, **columns})

@@ -5,15 +5,16 @@ from contextlib import ExitStack
 import numpy as np
 import torch
 
-from oodcert.certification.bounds import score_bounds
-from oodcert.certification.sampling import sample, shared_denoising
+from oodcert.authors_code.l2 import certificate, own_radii
+from oodcert.authors_code.networks import detector
+from oodcert.certification.monte_carlo import sample, shared_denoising
+from oodcert.certification.smoothing_bounds import score_bounds
+from oodcert.config.method_specs import is_randomised
 from oodcert.data.noise_sets import NOISE
-from oodcert.detector import checked_logits, replayed_logits
 from oodcert.evaluations.variants import made_sound, opened, rows, variants
-from oodcert.methods import is_randomised
-from oodcert.published.l2 import certificate, own_radii
-from oodcert.published.networks import detector
-from oodcert.rng import batch_draws, normal_draws
+from oodcert.models.checks import checked_logits
+from oodcert.models.wrappers import replayed_logits
+from oodcert.runtime.keyed_noise import keyed_batch, keyed_noise
 
 
 def votes(work, pool):
@@ -32,7 +33,7 @@ def votes(work, pool):
 
 def _voted(work, sets, protocols):
     """Rows of protocols that see the same noise, through one pass of the denoiser."""
-    settings, composition = work.settings, work.settings["composition"]
+    settings, method_spec = work.settings, work.settings["method_spec"]
     with ExitStack() as stack:
         noisy, clean = (
             [stack.enter_context(opened(work, settings["sigma"], flags, adds_noise)) for _, flags in protocols]
@@ -40,11 +41,11 @@ def _voted(work, sets, protocols):
         )
         stack.enter_context(shared_denoising(noisy))
         scored = zip(noisy, protocols, strict=True)
-        detectors = [detector(network, composition["score"], flags) for network, (_, flags) in scored]
+        detectors = [detector(network, method_spec["score"], flags) for network, (_, flags) in scored]
         for name, image_set in sets.items() if protocols else ():
             images = torch.from_numpy(image_set.floats()).to(work.device)
             draws = noisy_draws(work, detectors, images, image_set.ids, name, protocols[0][1])
-            for index, (switched, flags) in enumerate(protocols):
+            for index, (corrected_flag, flags) in enumerate(protocols):
                 classes, scores = draws[:, :, index, 0].astype(int), draws[:, settings["n0"] :, index, 1]
                 winners = np.array([np.bincount(one[: settings["n0"]]).argmax() for one in classes])
                 agreeing = (classes[:, settings["n0"] :] == winners[:, None]).sum(1)
@@ -56,7 +57,7 @@ def _voted(work, sets, protocols):
                 if name == "id":
                     found["voted_right"] = winners == image_set.labels
                 for quantity, values in found.items():
-                    yield rows(work, name, switched, quantity, values, image_set.ids)
+                    yield rows(work, name, corrected_flag, quantity, values, image_set.ids)
 
 
 def noisy_draws(work, detectors, images, ids, name, flags):
@@ -70,7 +71,7 @@ def noisy_draws(work, detectors, images, ids, name, flags):
             found.append(torch.stack([logits[:, : settings["num_classes"]].argmax(1), one.score_of(logits)], 1))
         return torch.stack(found, 1)
 
-    twice = is_randomised(settings["composition"]) and "D1" in flags
+    twice = is_randomised(settings["method_spec"]) and "D1" in flags
     drawn = sample(
         evaluate,
         images,
@@ -92,16 +93,16 @@ def _one_pass(work, network, flags, images, ids, name, winners):
         for batch, chosen in zip(
             images.split(settings["batch_size"]), _split(ids, settings["batch_size"]), strict=True
         ):
-            if is_randomised(settings["composition"]):
+            if is_randomised(settings["method_spec"]):
                 key = f"published/one_pass/{name}"
-                noise = batch_draws(normal_draws, settings["seed"], key, chosen, 1, batch.shape[1:])
+                noise = keyed_batch(keyed_noise, settings["seed"], key, chosen, 1, batch.shape[1:])
                 found.append(replayed_logits(network, batch, torch.from_numpy(noise).to(work.device))[0].double())
             else:
                 found.append(checked_logits(network, batch).double())
     logits = torch.cat(found)
-    if settings["composition"]["score"] == "msp":
+    if settings["method_spec"]["score"] == "msp":
         return logits.softmax(1).cpu().numpy()[np.arange(len(ids)), winners]
-    return detector(network, settings["composition"]["score"], flags).score_of(logits).cpu().numpy()
+    return detector(network, settings["method_spec"]["score"], flags).score_of(logits).cpu().numpy()
 
 
 def _split(ids, size):
@@ -111,7 +112,7 @@ def _split(ids, size):
 def _bounds_at_own_radii(work, draws, agreeing, flags):
     """Sound upper bounds on the smoothed scores [N] in the balls of the images' own radii (D2)."""
     settings = work.settings
-    kind = certificate(settings["composition"], settings["bounds"])
+    kind = certificate(settings["method_spec"], settings["bounds"])
     own = own_radii(agreeing, settings["n"], settings["sigma"], settings["alpha"], flags)
     return [
         score_bounds([kind], row, settings["sigma"], [radius], settings["alpha"])[kind][2][0]

@@ -3,8 +3,8 @@
 import torch
 from torch.nn.functional import cross_entropy
 
-from oodcert.detector import SCORES
 from oodcert.errors import InputError
+from oodcert.models.scores import SCORES
 from oodcert.training.acet import attack
 from oodcert.training.loop import fit_classifier
 

@@ -3,7 +3,7 @@
 import torch
 from torch.nn.functional import softplus
 
-from oodcert.certification.interval import interval_bounds
+from oodcert.certification.interval_propagation import interval_bounds
 from oodcert.training.loop import fit, ramp
 
 SETTINGS = {"epsilon": "nonnegative", "epsilon_ramp": "share", "weight_ramp": "share", "bias_shift": "finite"}

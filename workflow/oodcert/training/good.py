@@ -3,7 +3,7 @@
 import torch
 from torch.nn.functional import cross_entropy
 
-from oodcert.certification.interval import logit_difference_bounds
+from oodcert.certification.interval_propagation import logit_difference_bounds
 from oodcert.training.loop import fit, ramp
 
 SETTINGS = {

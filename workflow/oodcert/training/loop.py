@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from tqdm import tqdm
 
 from oodcert.errors import InputError
-from oodcert.rng import derive
+from oodcert.runtime.keyed_noise import derive_seed
 from oodcert.training.augment import augment
 from oodcert.training.resume import fingerprint, load_state, save_state
 
@@ -138,7 +138,7 @@ def ramp(progress, share):
 def _batches(module, data, settings, seed, epoch, mine):
     """The epoch's Batches, with the module in training mode and torch's global generators seeded."""
     device, n = data.images.device, len(data.images)
-    torch.manual_seed(derive(seed, "global", epoch))
+    torch.manual_seed(derive_seed(seed, "global", epoch))
     pool = torch.arange(len(data.outliers))
     if mine is not None:
         module.eval()
@@ -161,7 +161,7 @@ def _batches(module, data, settings, seed, epoch, mine):
 
 
 def _generator(seed, *names):
-    return torch.Generator().manual_seed(derive(seed, *names))
+    return torch.Generator().manual_seed(derive_seed(seed, *names))
 
 
 def _fingerprint(holders, data, settings):

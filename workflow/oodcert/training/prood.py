@@ -3,7 +3,7 @@
 import torch
 from torch import nn
 
-from oodcert.detector import JointNetwork
+from oodcert.models.wrappers import JointNetwork
 from oodcert.training.loop import fit_classifier
 from oodcert.training.oe import outlier_exposure_loss
 

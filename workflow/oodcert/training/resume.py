@@ -8,7 +8,7 @@ from zipfile import ZIP_STORED, ZipFile
 import torch
 
 from oodcert.errors import InputError
-from oodcert.files import atomic
+from oodcert.runtime.files import atomic
 
 
 def fingerprint(settings, tensors):

@@ -1,0 +1,435 @@
+import gzip
+import json
+import os
+import pickle
+import signal
+import subprocess
+import sys
+import time
+from inspect import signature
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from safetensors.torch import save_file
+from torch import nn
+
+import oodcert
+from oodcert.cli import pieces
+from oodcert.cli.main import main
+from oodcert.models.user_networks import load_weights
+
+MODULE = """
+import os, time
+import torch
+from torch import nn
+
+class Net(nn.Sequential):
+    def __init__(self, classes=3):
+        super().__init__(nn.Flatten(), nn.Linear(12, classes))
+
+    def forward(self, images):
+        time.sleep(float(os.environ.get("NAP", 0)))
+        return super().forward(images)
+
+class Dice(Net):
+    def forward(self, images):
+        return super().forward(images) + torch.randn(3)
+
+def seeded():
+    torch.manual_seed(5)
+    return Net()
+
+def broken():
+    return Net().requires_grad_(False).apply(lambda part: [tensor.fill_(float("nan")) for tensor in part.parameters()])
+
+def needy(classes):
+    return Net(classes)
+
+def highest(logits):
+    return logits.amax(1)
+
+def sure(logits):
+    return logits.softmax(1).amax(1)
+
+def matrix(logits):
+    return logits
+
+ready, number = seeded(), 5
+"""
+TABLE = [f"guaranteed.{kind}" for kind in ("csv", "md", "pdf", "png", "tex")]
+
+
+@pytest.fixture
+def here(tmp_path, monkeypatch):
+    """A current folder with a module of networks and three sets of 6, 6 and 5 images [3, 2, 2]."""
+    (tmp_path / "strange.py").write_text(MODULE)
+    rng = np.random.default_rng(0)
+    for name, count in (("ours", 6), ("near", 6), ("far", 5)):
+        np.savez(tmp_path / f"{name}.npz", images=rng.integers(0, 256, (count, 2, 2, 3), np.uint8))
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "path", list(sys.path))
+    monkeypatch.delitem(sys.modules, "strange", raising=False)
+    yield tmp_path
+    sys.modules.pop("strange", None)
+    torch.use_deterministic_algorithms(False)
+
+
+def command(**changes):
+    """Arguments of a small run with changes; None drops one."""
+    options = {"network": "strange:seeded", "id": "ours.npz", "ood": "near.npz far.npz", "n": 60, "batch_size": 16}
+    options |= {"bounds": "percentile gaussian", "sigma": "0.25 0.5", "radii": "0.1", "device": "cpu"} | changes
+    words = (f"--{key.replace('_', '-')} {value}" for key, value in options.items() if value is not None)
+    return ["certify", *" ".join(words).split()]
+
+
+def refused(capsys, *words, **changes):
+    """The command ends with 1, one paragraph with the words on stderr, and leaves no results."""
+    assert main(command(**changes)) == 1
+    text = capsys.readouterr().err
+    assert text.startswith("oodcert: ") and text.count("\n") == 1
+    for word in words:
+        assert word in text, f"{word!r} is not in: {text}"
+    assert not Path("certified").exists()
+
+
+def evidence(folder):
+    return {path.name: path.read_bytes() for path in sorted(Path(folder).glob("*.parquet"))}
+
+
+def test_a_run_writes_evidence_table_and_figure(here, capsys):
+    assert main(command()) == 0
+    names = [*(f"{name}.{kind}" for name in ("far", "near", "ours") for kind in ("json", "parquet")), "settings.json"]
+    assert sorted(path.name for path in Path("certified").iterdir()) == sorted([*names, *TABLE])
+    rows, record = pd.read_parquet("certified/far.parquet"), json.loads(Path("certified/far.json").read_text())
+    assert len(rows) == 5 * 2 * 2 * 2 and set(rows["radius"]) == {0.0, 0.1}
+    assert record["network_calls"] == 5 * 60 * 2 and record["settings"]["n"] == 60 and "far.npz" in record["inputs"]
+    assert record["settings"]["device"] == "cpu" and record["wall_seconds"] >= 0
+    table = pd.read_csv("certified/guaranteed.csv")
+    assert table.columns.tolist() == ["sigma", "bound", "radius", "set", "auc", "aupr", "fpr95"]
+    assert len(table) == 2 * 2 * 2 * 3 and table["set"].tolist()[:3] == ["near", "far", "average"]
+    assert table["bound"].tolist()[0] == "percentile"
+    first = table.iloc[:3]["auc"]
+    assert first[2] == pytest.approx(first[:2].mean(), abs=1e-6)
+    shown = capsys.readouterr().out
+    assert f"{100 * first[2]:.1f}" in shown and "average" in shown and "near" not in shown
+
+
+def test_a_trace_is_written_beside_the_same_results(here):
+    assert main(command()) == 0
+    assert main(command(out="again", profile_trace="trace.json.gz")) == 0
+    assert evidence("again") == evidence("certified")
+    assert b"aten::linear" in gzip.decompress(Path("trace.json.gz").read_bytes())
+
+
+def test_bfloat16_is_another_precision_and_said_so(here):
+    assert main(command(precision="bfloat16")) == 0
+    assert json.loads(Path("certified/settings.json").read_text())["precision"] == "bfloat16"
+    assert "network in bfloat16" in Path("certified/guaranteed.md").read_text()
+    assert main(command()) == 1
+
+
+def test_the_numbers_are_those_of_the_library(here):
+    main(command(sigma="0.5", ood="far.npz"))
+    import strange
+
+    detector = oodcert.Detector(strange.seeded())
+    options = {"sigma": 0.5, "radii": [0.0, 0.1], "n": 60, "alpha": 0.001, "bounds": ["percentile", "gaussian"]}
+    tables = [
+        oodcert.certify(detector, oodcert.load_images(f"{name}.npz"), **options, batch_size=16, name=f"certify/{name}")
+        for name in ("ours", "far")
+    ]
+    for name, table in zip(("ours", "far"), tables, strict=True):
+        pd.testing.assert_frame_equal(pd.read_parquet(f"certified/{name}.parquet"), table, check_dtype=False)
+    found = pd.read_csv("certified/guaranteed.csv").sort_values(["bound", "radius"])
+    expected = oodcert.guaranteed_metrics(*tables)[["auc", "aupr", "fpr95"]]
+    assert found[expected.columns].to_numpy() == pytest.approx(expected.to_numpy(), abs=1e-6)
+    assert set(found["set"]) == {"far"}
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"score": "energy", "bounds": None},
+        {"bounds": None, "sampling": "adaptive"},
+        {"score": "strange:sure", "network": "strange:ready"},
+        {"score": "strange:highest", "bounds": "percentile", "images": 3, "size": 2},
+    ],
+)
+def test_other_scores_bounds_and_samplings(here, changes):
+    assert main(command(**changes)) == 0
+    rows = pd.read_parquet("certified/near.parquet")
+    count = 1 if changes.get("score") in ("energy", "strange:highest") else 2 if "bounds" not in changes else 4
+    assert rows["bound"].nunique() == count and rows["n"].max() <= 60
+    if "images" in changes:
+        assert rows["image"].unique().tolist() == [0, 2, 4]
+
+
+def test_a_second_run_does_nothing_and_other_settings_are_refused(here, capsys):
+    assert main(command()) == 0
+    before = evidence("certified")
+    capsys.readouterr()
+    assert main(command()) == 0 and "nothing to do" in capsys.readouterr().out
+    assert main(command(n=70, sigma="0.5")) == 1
+    text = capsys.readouterr().err
+    assert "n was 60, is 70" in text and "sigma was [0.25, 0.5], is [0.5]" in text and "--out" in text
+    np.savez("far.npz", images=np.zeros((5, 2, 2, 3), np.uint8))
+    assert main(command()) == 1 and "far_sha256 was" in capsys.readouterr().err
+    save_file(nn.Linear(12, 3).state_dict(prefix="1."), "other.safetensors")
+    assert main(command(weights="other.safetensors")) == 1 and "network_sha256 was" in capsys.readouterr().err
+    assert evidence("certified") == before
+
+
+def test_a_lost_table_is_made_again_from_the_evidence(here, monkeypatch):
+    assert main(command()) == 0
+    Path("certified/guaranteed.csv").unlink()
+    monkeypatch.setattr(pieces, "write_evidence", None)
+    before = evidence("certified")
+    assert main(command()) == 0 and Path("certified/guaranteed.csv").exists() and evidence("certified") == before
+
+
+def test_files_of_unknown_origin_are_not_overwritten(here, capsys):
+    Path("results").mkdir()
+    Path("results/far.parquet").write_bytes(b"precious")
+    refused(capsys, "results/far.parquet", "settings.json", out="results")
+    assert Path("results/far.parquet").read_bytes() == b"precious"
+    Path("results/settings.json").write_text("{")
+    refused(capsys, "results/settings.json", "far.parquet", out="results")
+    refused(capsys, "strange.py is a file", out="strange.py")
+
+
+ADAPTIVE = {"sampling": "adaptive", "n": 400, "batch_size": 100}
+
+
+def test_adaptive_sampling_takes_fewer_draws_and_settles_the_ood_sets_against_the_id_set(here):
+    assert main(command(**ADAPTIVE | {"sampling": "fixed"}, out="fixed")) == 0
+    assert main(command(**ADAPTIVE)) == 0
+    for name in ("ours", "near", "far"):
+        fixed, rows = (pd.read_parquet(f"{out}/{name}.parquet") for out in ("fixed", "certified"))
+        assert set(fixed["n"]) == {400} and rows["n"].mean() < 400 and rows["n"].isin([128, 256, 400]).all()
+        assert set(rows["radius"]) == ({0.0} if name == "ours" else {0.0, 0.1})
+        record = json.loads(Path(f"certified/{name}.json").read_text())
+        assert record["network_calls"] == rows.drop_duplicates(["image", "sigma"])["n"].sum()
+    import strange
+
+    for sigma, inside in pd.read_parquet("certified/ours.parquet").groupby("sigma"):
+        options = {"radii": [0.0, 0.1], "n": 400, "bounds": ["percentile", "gaussian"], "batch_size": 100}
+        expected = oodcert.certify(
+            oodcert.Detector(strange.seeded()),
+            oodcert.load_images("near.npz"),
+            sigma,
+            **options,
+            sampling="adaptive",
+            against=inside,
+            name="certify/near",
+        )
+        found = pd.read_parquet("certified/near.parquet").query("sigma == @sigma").reset_index(drop=True)
+        pd.testing.assert_frame_equal(found, expected, check_dtype=False)
+    assert "n ≤ 400" in Path("certified/guaranteed.md").read_text()
+    assert "n = 400" in Path("fixed/guaranteed.md").read_text()
+
+
+@pytest.mark.parametrize(("changes", "pieces_done"), [({}, 2), (ADAPTIVE, 1), (ADAPTIVE, 3)])
+def test_a_killed_run_resumes_and_gives_the_same_bytes(here, monkeypatch, changes, pieces_done):
+    environment = {**os.environ, "NAP": "0.02", "PYTHONPATH": str(Path(oodcert.__file__).parents[1])}
+    words = [sys.executable, "-m", "oodcert", *command(**changes)]
+    run = subprocess.Popen(words, env=environment, stderr=subprocess.DEVNULL)
+    parts = Path("certified/parts")
+    try:
+        deadline = time.monotonic() + 60
+        while len(list(parts.rglob("[!.]*.json"))) < pieces_done:
+            assert run.poll() is None and time.monotonic() < deadline
+            time.sleep(0.02)
+    finally:
+        run.send_signal(signal.SIGKILL)
+        run.wait()
+    kept = {path: path.stat().st_mtime_ns for path in parts.rglob("[!.]*.json")}
+    assert pieces_done <= len(kept) < 6 and not Path("certified/far.parquet").exists()
+    certified, real = [], pieces.write_evidence
+    monkeypatch.setattr(
+        pieces, "write_evidence", lambda rows, path, *a, **k: (certified.append(path), real(rows, path, *a, **k))
+    )
+    assert main(command(**changes)) == 0 and not parts.exists()
+    assert len([path for path in certified if "parts" in path.parts]) == 6 - len(kept)
+    assert main(command(**changes, out="whole")) == 0
+    assert evidence("certified") == evidence("whole")
+    assert Path("certified/guaranteed.png").read_bytes() == Path("whole/guaranteed.png").read_bytes()
+
+
+@pytest.mark.parametrize("changes", [{}, ADAPTIVE])
+def test_an_interrupted_network_with_draws_of_its_own_gives_the_same_bytes(here, monkeypatch, capsys, changes):
+    monkeypatch.setattr(pieces, "DRAWS", 2 * changes.get("n", 60))
+    real, calls = oodcert.certify, []
+
+    def impatient(*args, **options):
+        calls.append(options["n"])
+        if len(calls) == 6:
+            raise KeyboardInterrupt
+        return real(*args, **options)
+
+    changes = {"network": "strange:Dice"} | changes
+    assert main(command(**changes, out="whole")) == 0
+    monkeypatch.setattr(oodcert, "certify", impatient, raising=False)
+    assert main(command(**changes)) == 130
+    assert "same command resumes" in capsys.readouterr().err
+    assert len(list(Path("certified/parts").rglob("*.json"))) == 4
+    assert main(command(**changes)) == 0
+    assert len(calls) == 6 + 1 + 18 - 4  # pieces of 2 images: 3 a set and sigma
+    assert evidence("certified") == evidence("whole")
+
+
+@pytest.mark.parametrize("changes", [{}, ADAPTIVE])
+def test_a_lost_set_is_certified_again(here, changes):
+    assert main(command(**changes)) == 0
+    before = evidence("certified")
+    for name in ("far.parquet", "far.json"):
+        Path("certified", name).unlink()
+    assert main(command(**changes)) == 0 and evidence("certified") == before
+
+
+def test_a_dry_run_measures_and_writes_nothing(here, capsys):
+    assert main([*command(), "--dry-run"]) == 0
+    shown = capsys.readouterr().out
+    assert "ours 6, near 6, far 5" in shown and f"{17 * 60 * 2:,} (" in shown and "certified/far.parquet" in shown
+    assert "0:00:0" in shown and " s for 16 calls on cpu" in shown
+    assert main([*command(sampling="adaptive"), "--dry-run"]) == 0
+    assert "at most 2,040" in capsys.readouterr().out
+    assert not Path("certified").exists()
+
+
+def test_weights_are_loaded(here):
+    state = nn.Linear(12, 3).state_dict(prefix="1.")
+    save_file(state, "net.safetensors")
+    torch.save({"state_dict": state, "epoch": 3}, "net.pt")
+    small = {"sigma": "0.5", "ood": "far.npz"}
+    assert main(command(**small, weights="net.safetensors", out="out0")) == 0
+    assert main(command(**small, weights="net.pt", out="out1")) == 0
+    assert main(command(**small, out="out2")) == 0
+    assert evidence("out0") == evidence("out1") != evidence("out2")
+    assert "net.pt" in json.loads(Path("out1/far.json").read_text())["inputs"]
+
+
+@pytest.mark.parametrize(
+    "wrap", [dict, lambda state: {"state_dict": state, "epoch": 3}, lambda state: {"model": state}]
+)
+def test_a_state_dict_may_lie_inside_a_checkpoint(tmp_path, wrap):
+    state = nn.Linear(2, 3).state_dict()
+    torch.save(wrap(state), tmp_path / "net.pt")
+    assert torch.equal(load_weights(nn.Linear(2, 3), tmp_path / "net.pt").weight, state["weight"])
+
+
+class Malice:
+    def __reduce__(self):
+        return Path.write_text, (Path("owned"), "by a pickle")
+
+
+def test_weights_that_do_not_fit_or_run_code_are_refused(here, capsys):
+    Path("evil.pt").write_bytes(pickle.dumps({"state_dict": Malice()}, protocol=2))
+    torch.save({"1.weight": Malice()}, "evil2.pt")
+    for path in ("evil.pt", "evil2.pt"):
+        refused(capsys, path, "could run code", weights=path)
+        assert not Path("owned").exists()
+    torch.save({"1.weight": torch.zeros(3, 11), "2.bias": torch.zeros(3)}, "other.pt")
+    refused(capsys, "other.pt", "1.bias", "2.bias", "[3, 11]", weights="other.pt")
+    torch.save({"epoch": 3}, "none.pt")
+    refused(capsys, "none.pt", "no state dict", weights="none.pt")
+    Path("torn.pt").write_bytes(Path("other.pt").read_bytes()[:-100])
+    refused(capsys, "torn.pt", weights="torn.pt")
+    Path("torn.safetensors").write_bytes(b"\x00" * 20)
+    refused(capsys, "torn.safetensors", "not a readable", weights="torn.safetensors")
+    refused(capsys, "missing.pt", "no such file", weights="missing.pt")
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"network": "strange"}, ["'strange'", "module:name"]),
+        ({"network": "strangest:net"}, ["strangest", "Run from the folder"]),
+        ({"network": "strange:nothing"}, ["no attribute 'nothing'"]),
+        ({"network": "strange:needy"}, ["without arguments", "classes"]),
+        ({"network": "strange:number"}, ["a int", "torch.nn.Module"]),
+        ({"network": "strange:highest"}, ["without arguments"]),
+        ({"network": "os:getcwd"}, ["a str", "torch.nn.Module"]),
+        ({"network": "strange:broken"}, ["NaN"]),
+        ({"score": "softmax"}, ["'softmax'", "msp"]),
+        ({"score": "strange:nothing"}, ["nothing"]),
+        ({"score": "strange:number"}, ["Unknown score 5", "callable"]),
+        ({"score": "strange:matrix"}, ["(1, 3)", "--score"]),
+        ({"score": "energy"}, ["gaussian", "percentile"]),
+        ({"ood": "near.npz ours.npz"}, ["ours.npz", "'ours'", "Rename"]),
+        ({"ood": "average.npz"}, ["average.npz", "reserved"]),
+        ({"ood": "nowhere.npz"}, ["nowhere.npz"]),
+        ({"ood": "large.npz"}, ["large.npz", "(1, 3, 9, 9)", "--size"]),
+    ],
+)
+def test_input_that_cannot_be_used_ends_with_one_paragraph(here, capsys, changes, words):
+    np.savez("large.npz", images=np.zeros((2, 9, 9, 3), np.uint8))
+    np.savez("average.npz", images=np.zeros((2, 2, 2, 3), np.uint8))
+    refused(capsys, *words, **changes)
+
+
+def test_a_fault_found_on_the_way_does_not_bind_the_folder(here, capsys):
+    assert main(command(score="strange:highest")) == 1
+    assert "needs" in capsys.readouterr().err.splitlines()[-1]
+    assert main(command(score="strange:highest", bounds="percentile")) == 0
+
+
+def test_a_folder_that_cannot_be_made_ends_with_one_paragraph(here, capsys):
+    refused(capsys, "ours.npz/out", "permissions", out="ours.npz/out")
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="no device that is always full")
+@pytest.mark.parametrize(
+    "file",
+    [".settings.partial.json", ".near.partial.parquet", "parts/near/.0.5-0.partial.json", ".guaranteed.partial.pdf"],
+)
+def test_a_full_disk_ends_with_one_paragraph_and_the_command_resumes(here, capsys, file):
+    full = Path("certified", file)
+    full.parent.mkdir(parents=True)
+    full.symlink_to("/dev/full")
+    assert main(command()) == 1
+    last = capsys.readouterr().err.splitlines()[-1]
+    assert last.startswith("oodcert: ") and "No space left on device" in last and "disk space" in last
+    assert main(command()) == 0 and main(command(out="whole")) == 0
+    assert evidence("certified") == evidence("whole")
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may write everywhere")
+def test_a_read_only_folder_ends_with_one_paragraph(here, capsys):
+    Path("locked").mkdir(mode=0o555)
+    refused(capsys, "locked/settings", "permissions", out="locked")
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU")
+def test_a_missing_gpu_is_said(here, capsys):
+    refused(capsys, "cuda", "no GPU", device="cuda")
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [{"n": 0}, {"sigma": "-1"}, {"sigma": "nan"}, {"alpha": 1}, {"radii": "-0.1"}, {"id": None}, {"bounds": "x"}],
+)
+def test_wrong_usage_ends_with_2(capsys, changes):
+    with pytest.raises(SystemExit) as caught:
+        main(command(**changes))
+    assert caught.value.code == 2 and "usage: oodcert certify" in capsys.readouterr().err
+
+
+def test_help_says_defaults_and_imports_no_torch():
+    code = "import sys; from oodcert.cli.main import main\ntry: main(['certify', '--help'])\nexcept SystemExit: pass\n"
+    code += "sys.exit('torch' in sys.modules)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert done.returncode == 0
+    width = signature(oodcert.certify).parameters["width"].default
+    for word in (
+        "(default: 10000)",
+        "(default: 0.001)",
+        "(default: msp)",
+        f"by over {width} (",
+        "example:",
+        "exit codes",
+    ):
+        assert word in " ".join(done.stdout.split())
+    assert "(default: None)" not in done.stdout

@@ -1,0 +1,76 @@
+"""The lock file, the conda environment and pyproject.toml say the same."""
+
+import runpy
+import tomllib
+from pathlib import Path
+
+import pytest
+import yaml
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
+
+ROOT = Path(__file__).parents[2]
+SYNC = runpy.run_path(str(ROOT / "envs" / "sync.py"))
+LOCK = (ROOT / "envs" / "requirements.lock").read_text()
+ENTRIES = SYNC["read_lock"](LOCK)
+
+
+def test_conda_environment_is_in_step_with_the_lock_file():
+    assert (ROOT / "envs" / "oodcert.yaml").read_text() == SYNC["conda_environment"](LOCK), "run `make lock`"
+
+
+def test_conda_environment_pins_each_package_once():
+    environment = yaml.safe_load((ROOT / "envs" / "oodcert.yaml").read_text())
+    assert environment["channels"] == ["conda-forge"]
+    *conda, pip = environment["dependencies"]
+    assert all(pin.count("=") == 1 for pin in conda)
+    names = [canonicalize_name(Requirement(pin).name) for pin in pip["pip"]]
+    assert len(names) == len(set(names)) > 100
+
+
+def test_lock_file_has_exact_versions_with_hashes():
+    for requirement, hashes in ENTRIES:
+        (specifier,) = requirement.specifier
+        assert specifier.operator == "==" and "*" not in specifier.version, requirement
+        assert hashes and all(len(value) == len("sha256:") + 64 for value in hashes), requirement
+
+
+def test_lock_file_has_no_addresses_and_no_paths():
+    assert "://" not in LOCK
+    assert not any(requirement.url for requirement, _ in ENTRIES)
+    assert all(line.startswith("    --hash=sha256:") or line[0].isalnum() for line in LOCK.splitlines())
+
+
+@pytest.mark.parametrize("group", ["dependencies", "workflow", "dev"])
+def test_lock_file_satisfies_pyproject(group):
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    wanted = project["dependencies"] if group == "dependencies" else project["optional-dependencies"][group]
+    locked = {
+        canonicalize_name(requirement.name): next(iter(requirement.specifier)).version
+        for requirement, _ in ENTRIES
+        if requirement.marker is None or requirement.marker.evaluate(SYNC["PLATFORM"])
+    }
+    for requirement in map(Requirement, wanted):
+        version = locked[canonicalize_name(requirement.name)]
+        assert requirement.specifier.contains(version), (
+            f"{requirement} against the lock file's {version}: run `make lock`"
+        )
+
+
+def test_the_container_has_the_same_python_and_lock_file():
+    recipe, makefile = ((ROOT / name).read_text() for name in ("Dockerfile", "Makefile"))
+    install = "--require-hashes --requirement envs/requirements.lock"
+    assert f"FROM python:{SYNC['PYTHON']}-slim" in recipe
+    assert install in recipe and install in makefile
+
+
+def test_the_container_has_what_git_has():
+    def docker(pattern):
+        keep, pattern = "!" * pattern.startswith("!"), pattern.lstrip("!").rstrip("/")
+        return keep + (pattern.lstrip("/") if "/" in pattern else f"**/{pattern}")
+
+    git, ignored = (
+        [line for line in (ROOT / name).read_text().splitlines() if line and not line.startswith("#")]
+        for name in (".gitignore", ".dockerignore")
+    )
+    assert ignored == [docker(pattern) for pattern in git]

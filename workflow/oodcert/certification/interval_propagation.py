@@ -1,0 +1,252 @@
+"""Interval bound propagation (Gowal et al. 2018): sound output bounds over a box of inputs, for any network.
+
+A network is run once on an Interval, a tensor whose operations have interval rules. So what is bounded is what the
+network's own code computes, subclasses, views and in-place operations included; an operation without a rule is refused.
+"""
+
+import torch
+from torch import nn
+from torch.nn import functional
+from torch.overrides import resolve_name
+
+from oodcert.errors import InputError
+from oodcert.models.checks import hooked
+
+RULES = {}  # function of torch -> what it does when there is an Interval among its arguments
+
+MODAL = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d, nn.Dropout, nn.Dropout2d)  # layers that differ in training
+
+
+class NoRule(InputError):
+    """A network that interval bounds can't follow: whatever depends on its bounds takes the worst value."""
+
+
+class Interval(torch.Tensor):
+    """All tensors between lower and upper, elementwise. It has no storage of its own."""
+
+    @staticmethod
+    def __new__(cls, lower, upper):
+        self = torch.Tensor._make_wrapper_subclass(cls, lower.shape, dtype=lower.dtype, device=lower.device)
+        self.lower, self.upper = lower, upper
+        return self
+
+    @classmethod
+    def __torch_function__(cls, function, types, args=(), kwargs=None):
+        kwargs = kwargs or {}
+        if function not in RULES or "out" in kwargs or "alpha" in kwargs:
+            name, options = resolve_name(function) or function, f" with {', '.join(kwargs)}" if kwargs else ""
+            raise NoRule(f"No interval rule for {name}{options}: its bound would be vacuous.")
+        try:
+            return RULES[function](function, *args, **kwargs)
+        except TypeError as error:
+            raise NoRule(f"No interval rule for this way of calling {resolve_name(function)} ({error}).") from error
+
+    @classmethod
+    def __torch_dispatch__(cls, function, types, args=(), kwargs=None):
+        raise NoRule(f"No interval rule for {function}, which the network calls past torch's Python functions.")
+
+
+def interval_bounds(network, lower, upper):
+    """Bounds on a network's outputs over the box lower ≤ x ≤ upper.
+
+    network: any deterministic nn.Module, in evaluation mode, that computes by convolutions, linear layers, batch norm,
+    ReLU, pooling, sums, differences, constant factors, concatenation, means and changes of shape, be they modules,
+    functions or methods, in any arrangement. lower, upper: [N, C, H, W], lower ≤ upper. Returns (lower, upper), of the
+    output's shape, differentiable in the weights; infinite where the arithmetic overflows. It costs about two passes of
+    the network. Sound in exact arithmetic; evaluate in float64 to make the rounding error negligible.
+    Raises InputError on swapped bounds and on layers in training mode, and NoRule (an InputError) naming the function
+    of torch that has no rule.
+    """
+    if not bool((lower <= upper).all()):
+        raise InputError("interval_bounds needs lower ≤ upper everywhere; the two arguments may be swapped.")
+    for layer in network.modules():
+        if layer.training and isinstance(layer, MODAL):
+            raise InputError(f"{type(layer).__name__} is in training mode: call .eval() before bounding the network.")
+    output = network(Interval(lower.clone(), upper.clone()))  # in-place layers must not reach the caller's tensors
+    if not isinstance(output, Interval):
+        raise NoRule(f"{type(network).__name__} gave no tensor that operations with a rule computed from its input.")
+    return output.lower.masked_fill(output.lower.isnan(), -torch.inf), _nan_is_vacuous(output.upper)
+
+
+def logit_difference_bounds(network, lower, upper):
+    """Upper bounds D [N, K, K] on the logit differences: f_k(x) - f_l(x) ≤ D[:, k, l] for lower ≤ x ≤ upper.
+
+    The last linear layer is elided (Gowal et al. 2018; GOOD, Bitterwolf et al. 2020): the differences are bounded
+    through the differences of its weights, which is never looser than upper_k - lower_l; the diagonal is 0.
+    network: nn.Sequential (nested allowed) whose last module is nn.Linear, otherwise as for interval_bounds.
+    Differentiable in the weights. Raises InputError as interval_bounds, and where there is no such last module.
+    """
+    *features, head = layers(network)
+    if type(head) is not nn.Linear or hooked(head):
+        raise InputError(
+            f"logit_difference_bounds needs an nn.Sequential that ends in nn.Linear, not in {type(head).__name__}."
+        )
+    low, high = interval_bounds(nn.Sequential(*features), lower, upper)
+    logits, half = head((low + high) / 2), (high - low) / 2
+    spread = [functional.linear(half, (row - head.weight).abs()) for row in head.weight]
+    return _nan_is_vacuous(logits[:, :, None] - logits[:, None, :] + torch.stack(spread, 1))
+
+
+def layers(network):
+    """The modules of an nn.Sequential in order, nested ones included; another network is its own only layer, and so is
+    one with hooks, which may change what it computes."""
+    if type(network) is not nn.Sequential or hooked(network):
+        return [network]
+    return [layer for child in network for layer in layers(child)]
+
+
+def _nan_is_vacuous(upper):
+    return upper.masked_fill(upper.isnan(), torch.inf)
+
+
+def _rule(*functions):
+    def register(rule):
+        RULES.update(dict.fromkeys(functions, rule))
+        return rule
+
+    return register
+
+
+def _constant(*values):
+    """Raises NoRule where a value that must not depend on the input does."""
+    for value in values:
+        if isinstance(value, list | tuple):
+            _constant(*value)
+        elif isinstance(value, Interval):
+            raise NoRule("No interval rule where weights, factors, divisors or indices depend on the input.")
+
+
+def _ends(value):
+    return (value.lower, value.upper) if isinstance(value, Interval) else (value, value)
+
+
+def _centre(interval):
+    """(centre, half-width), new tensors."""
+    return (interval.lower + interval.upper).div_(2), (interval.upper - interval.lower).div_(2)
+
+
+def _around(centre, half):
+    """The Interval of a centre, which is overwritten, and a half-width: large tensors cost by how many there are."""
+    lower = centre - half
+    return Interval(lower, centre.add_(half))
+
+
+# The rules name their arguments as torch does, for calls by keyword.
+
+
+@_rule(
+    *(getattr(torch.Tensor, name).__get__ for name in ("shape", "ndim", "dtype", "device")),
+    *(torch.Tensor.size, torch.Tensor.dim, torch.Tensor.numel, torch.Tensor.__len__),
+    *(torch.Tensor.is_floating_point, torch.is_floating_point),
+)
+def _description(function, input, *args, **options):
+    return function(input.lower, *args, **options)
+
+
+@_rule(
+    *(functional.relu, torch.relu, torch.relu_, torch.Tensor.relu, torch.Tensor.relu_),
+    *(functional.max_pool2d, functional.adaptive_max_pool2d, functional.adaptive_avg_pool2d),
+    *(torch.mean, torch.Tensor.mean, torch.sum, torch.Tensor.sum),
+    *(torch.flatten, torch.Tensor.flatten, torch.reshape, torch.Tensor.reshape, torch.Tensor.view),
+    *(torch.squeeze, torch.Tensor.squeeze, torch.unsqueeze, torch.Tensor.unsqueeze),
+    *(torch.permute, torch.Tensor.permute, torch.transpose, torch.Tensor.transpose),
+    *(torch.clone, torch.Tensor.clone, torch.Tensor.contiguous, torch.Tensor.__getitem__, functional.pad),
+    *(functional.pixel_unshuffle, functional.pixel_shuffle),
+)
+def _nondecreasing(function, input, *args, **options):
+    """Applied to both ends, as a view or in place where the function is, so that aliases stay aliases."""
+    _constant(*args, *options.values())
+    return Interval(function(input.lower, *args, **options), function(input.upper, *args, **options))
+
+
+@_rule(
+    *(torch.mul, torch.Tensor.mul, torch.Tensor.__mul__, torch.Tensor.__rmul__),
+    *(torch.div, torch.Tensor.div, torch.Tensor.__truediv__),
+    *(torch.neg, torch.Tensor.neg, torch.Tensor.__neg__, functional.avg_pool2d),
+)
+def _monotone(function, input, *args, **options):
+    """In each element nondecreasing or nonincreasing, by the sign of a factor (or of avg_pool2d's divisor)."""
+    if not isinstance(input, Interval) and function in (torch.mul, torch.Tensor.mul, torch.Tensor.__mul__):
+        input, args = args[0], (input,)
+    _constant(*args, *options.values())
+    ends = function(input.lower, *args, **options), function(input.upper, *args, **options)
+    return Interval(torch.minimum(*ends), torch.maximum(*ends))
+
+
+@_rule(functional.conv2d, functional.linear)
+def _affine(function, input, weight, bias=None, *args, **options):
+    """W applied to the centre, |W| to the half-width; the factor 1/2 of both is put where the fewest numbers are."""
+    _constant(weight, bias)
+    few = input.lower.numel() < weight.numel()
+    centre, half = _centre(input) if few else (input.lower + input.upper, input.upper - input.lower)
+    centre = function(centre, weight if few else weight / 2, bias, *args, **options)
+    half = function(half, weight.abs() if few else weight.abs() / 2, None, *args, **options)
+    return _around(centre, half)
+
+
+@_rule(functional.batch_norm)
+def _batch_norm(
+    function, input, running_mean, running_var, weight=None, bias=None, training=False, momentum=0.1, eps=1e-5
+):
+    if training:
+        raise NoRule("No interval rule for batch norm by the batch's own statistics: bounds need running ones.")
+    _constant(running_mean, running_var, weight, bias)
+    centre, half = _centre(input)
+    centre = function(centre, running_mean, running_var, weight, bias, eps=eps)
+    scale = 1 / torch.sqrt(running_var + eps)
+    scale = scale if weight is None else scale * weight
+    half = half * scale.abs().reshape(-1, *(1,) * (half.ndim - 2))
+    return _around(centre, half)
+
+
+@_rule(functional.dropout, functional.dropout2d)
+def _dropout(function, input, p=0.5, training=True, inplace=False):
+    if training:
+        raise NoRule("No interval rule for dropout in training mode.")
+    return input
+
+
+@_rule(torch.add, torch.Tensor.add, torch.Tensor.__add__, torch.Tensor.__radd__)
+def _add(function, input, other):
+    (low, high), (other_low, other_high) = _ends(input), _ends(other)
+    return Interval(low + other_low, high + other_high)
+
+
+@_rule(torch.sub, torch.Tensor.sub, torch.Tensor.__sub__)
+def _sub(function, input, other):
+    (low, high), (other_low, other_high) = _ends(input), _ends(other)
+    return Interval(low - other_high, high - other_low)
+
+
+@_rule(torch.rsub, torch.Tensor.__rsub__)
+def _rsub(function, input, other):
+    return _sub(torch.sub, other, input)
+
+
+@_rule(torch.cat)
+def _cat(function, tensors, dim=0):
+    lower, upper = zip(*map(_ends, tensors), strict=True)
+    return Interval(torch.cat(lower, dim), torch.cat(upper, dim))
+
+
+IN_PLACE = {
+    torch.Tensor.add_: torch.add,
+    torch.Tensor.__iadd__: torch.add,
+    torch.Tensor.sub_: torch.sub,
+    torch.Tensor.__isub__: torch.sub,
+    torch.Tensor.mul_: torch.mul,
+    torch.Tensor.__imul__: torch.mul,
+    torch.Tensor.div_: torch.div,
+    torch.Tensor.__itruediv__: torch.div,
+}
+
+
+@_rule(*IN_PLACE)
+def _in_place(function, input, other):
+    """Written into both ends, so that every view of them changes too."""
+    if not isinstance(input, Interval):
+        raise NoRule("No interval rule for writing features into a constant.")
+    result = IN_PLACE[function](input, other)
+    input.lower.copy_(result.lower)
+    input.upper.copy_(result.upper)
+    return input

@@ -1,0 +1,1 @@
+"""The command line: a module each command, with its arguments and run(options)."""

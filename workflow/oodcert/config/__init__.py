@@ -1,0 +1,1 @@
+"""The configuration of a profile: read, checked, and typed. Imports no torch."""

@@ -1,0 +1,154 @@
+"""What must hold between guarantees, attacks and clean scores; a violation means that a number is wrong."""
+
+import numpy as np
+import pandas as pd
+from scipy.stats import binom
+
+from oodcert.errors import InputError
+from oodcert.statistics.metrics import METRICS, guaranteed_metrics, ood_metrics
+
+ROUNDING = 1e-5  # relative above 1: the networks run in float32, the interval bounds in float64
+SAMPLE = ["method", "set", "sample"]
+POINT = [*SAMPLE, "sigma", "radius"]
+POOL = ["method", "sigma", "radius"]  # its images' noise is independent
+# the statistic of the l2 attack that a bound is about
+ATTACKED = {"percentile": "median", "cdf": "mean", "gaussian": "mean", "lipschitz": "mean"}
+CHANCE = 1e-6  # of calling sound certificates broken, in one pool
+
+
+def check_order(evidence):
+    """Compares guarantees, attacks and clean scores, per sample and per cell of the tables.
+
+    evidence: dict of DataFrames with clean, guarantee_linf, attack_linf, attack_linear, certify_l2 and attack_l2. Per
+    sample, in the l-infinity ball: clean ≤ attacked ≤ guaranteed score, and on a linear score the attack gains at least
+    99 % of what is possible. In l2 balls: unattacked ≤ attacked smoothed score, whose lower
+    confidence bound ≤ the certificate's upper bound at the same sigma and radius, but for as many images (of all sets,
+    at one method, sigma and radius) as a certificate's alpha explains: each fails with probability alpha, so of N more
+    than the (1 - CHANCE)-quantile of Binomial(N, alpha) fail only if it is unsound. Per method and OOD set (and sigma
+    and radius): guaranteed ≤ attacked ≤ clean AUC and AUPR, and the reverse for FPR95; of the l2 attack, whose scores
+    are estimates, the lower confidence bounds are compared with the guarantee. All up to ROUNDING.
+
+    Returns a DataFrame with a row per check: check, compared, violations, tolerated (those that alpha explains, not in
+    violations), slack (the smallest margin). A sample that one side lacks counts as a violation.
+    """
+    clean, attack, certified = evidence["clean"], evidence["attack_l2"], evidence["certify_l2"]
+    linear = evidence["attack_linear"]
+    linf = (
+        clean[~clean["set"].isin(["id", "id_more"])]
+        .merge(evidence["attack_linf"], on=SAMPLE, how="outer", validate="one_to_one")
+        .merge(evidence["guarantee_linf"], on=[*SAMPLE, "epsilon"], how="outer", validate="one_to_one")
+    )
+    start = certified[certified["radius"] == 0]
+    before = attack[attack["radius"] == 0].drop(columns="radius")
+    both = attack.merge(before, on=[*SAMPLE, "sigma"], how="outer", suffixes=("", "_before"), validate="many_to_one")
+    checks = [
+        _compare("clean score ≤ attacked score", linf["score"], linf["attacked"]),
+        _compare("attacked score ≤ guaranteed bound", linf["attacked"], linf["upper"]),
+        _compare("l2 lower bound ≤ estimate at radius 0", start["lower"], start["estimate"]),
+        _compare("l2 estimate ≤ upper bound at radius 0", start["estimate"], start["upper"]),
+        _compare(
+            "99 % of a linear score's greatest gain ≤ attacked gain",
+            0.99 * (linear["maximum"] - linear["clean"]),
+            linear["attacked"] - linear["clean"],
+        ),
+        _compare("smoothed score ≤ l2-attacked median", both["median_before"], both["median"]),
+        _compare("smoothed score ≤ l2-attacked mean", both["mean_before"], both["mean"]),
+        *_ordered("l∞", _linf_cells(clean, linf)),
+    ]
+    attacked_points = (
+        (certified["set"] != "id")
+        & certified["sigma"].isin(attack["sigma"])
+        & certified["radius"].isin(attack["radius"])
+    )
+    for bound, statistic in ATTACKED.items():
+        if bound in set(certified["bound"]):
+            rows = certified[certified["bound"] == bound]
+            # every method has the percentile bound; a method whose score has no range has no other
+            attacks = attack if bound == "percentile" else attack[attack["method"].isin(rows["method"])]
+            found = attacks[[*POINT, f"{statistic}_lower"]].rename(columns={f"{statistic}_lower": "attacked"})
+            l2 = found.merge(
+                rows.loc[attacked_points, [*POINT, "upper", "alpha"]], on=POINT, how="outer", validate="one_to_one"
+            )
+            checks.append(_beyond_alpha(f"l2-attacked score ≤ {bound} bound", l2))
+            checks += _ordered(f"l2 {bound}", _l2_cells(rows, attacks, statistic))
+    return pd.DataFrame(checks)
+
+
+def require(checks):
+    """Raises InputError naming the failed checks, if any."""
+    failed = checks[(checks["violations"] > 0) | (checks["compared"] == 0)]
+    if len(failed):
+        lines = "; ".join(
+            f"{row.check}: {row.violations} of {row.compared} violate it or lack one side (smallest margin "
+            f"{row.slack:.3g})"
+            for row in failed.itertuples()
+        )
+        raise InputError(
+            f"The order of guarantees, attacks and clean scores is broken: {lines}. A bound or an attack is wrong, or "
+            "evidence files of different runs are mixed; delete results/<profile>/evidence and run again, and report "
+            "it if it persists."
+        )
+
+
+def _linf_cells(clean, linf):
+    """(guaranteed, attacked for the guarantee, attacked, clean) metrics of every method x OOD set."""
+    for (method, _), group in linf.groupby(["method", "set"]):
+        id_scores = clean.loc[(clean["method"] == method) & (clean["set"] == "id"), "score"]
+        guaranteed = group["upper"].mask(group["vacuous"] == True, np.inf)  # noqa: E712, NaN where a row is missing
+        attacked = _metrics(id_scores, group["attacked"])
+        yield _metrics(id_scores, guaranteed, True), attacked, attacked, _metrics(id_scores, group["score"])
+
+
+def _l2_cells(certified, attack, statistic):
+    """The same of every method x OOD set x sigma x radius of the l2 attack."""
+    for (method, name, sigma), group in attack.groupby(["method", "set", "sigma"]):
+        rows = certified[(certified["method"] == method) & (certified["sigma"] == sigma)]
+        inside, outside = rows[rows["set"] == "id"], rows[rows["set"] == name]
+        id_scores = inside.loc[inside["radius"] == 0, "estimate"]
+        guaranteed = guaranteed_metrics(inside, outside).set_index("radius")[list(METRICS)].to_dict("index")
+        clean = _metrics(id_scores, group.loc[group["radius"] == 0, statistic])
+        for radius, attacked in group.groupby("radius"):
+            low, estimate = (_metrics(id_scores, attacked[column]) for column in (f"{statistic}_lower", statistic))
+            yield guaranteed.get(radius, dict.fromkeys(METRICS, np.nan)), low, estimate, clean
+
+
+def _metrics(id_scores, ood_scores, guaranteed=False):
+    if len(ood_scores) == 0 or ood_scores.isna().any():
+        return dict.fromkeys(METRICS, np.nan)
+    return ood_metrics(id_scores, ood_scores, guaranteed)
+
+
+def _ordered(where, cells):
+    """The checks of cells of four metrics each: the first ≤ the second, and the third ≤ the fourth."""
+    cells, checks = list(cells), []
+    for metric in METRICS:
+        sign = -1 if metric == "fpr95" else 1
+        columns = [pd.Series([sign * cell[i][metric] for cell in cells], dtype=float) for i in range(4)]
+        checks.append(_compare(f"{where}: guaranteed no better than attacked, {metric}", *columns[:2]))
+        checks.append(_compare(f"{where}: attacked no better than clean, {metric}", *columns[2:]))
+    return checks
+
+
+def _compare(check, low, high):
+    margin = high - low
+    violations = int((~(margin >= -_rounding(high))).sum())
+    return {
+        "check": check,
+        "compared": len(margin),
+        "violations": violations,
+        "tolerated": 0,
+        "slack": margin.min(),
+    }
+
+
+def _rounding(scores):
+    return ROUNDING * scores.abs().clip(lower=1)
+
+
+def _beyond_alpha(check, rows):
+    """The check attacked ≤ upper, pool by pool, less the violations that the certificates' alpha explains."""
+    margin, tolerated = rows["upper"] - rows["attacked"], 0
+    for _, pool in rows.assign(broken=margin < -_rounding(rows["upper"])).groupby(POOL):
+        tolerated += int(min(pool["broken"].sum(), binom.ppf(1 - CHANCE, len(pool), pool["alpha"].max())))
+    result = _compare(check, rows["attacked"], rows["upper"])
+    return {**result, "violations": result["violations"] - tolerated, "tolerated": tolerated}

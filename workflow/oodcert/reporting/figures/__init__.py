@@ -1,0 +1,35 @@
+"""Figures as pure functions of (evidence, config), drawn without a display."""
+
+from oodcert.reporting.figures.ablation import ablation
+from oodcert.reporting.figures.denoised import denoised, read_examples
+from oodcert.reporting.figures.headline import headline
+from oodcert.reporting.figures.id_certified import id_certified
+from oodcert.reporting.figures.l2_bracket import l2_bracket
+from oodcert.reporting.figures.scores import scores
+from oodcert.reporting.figures.style import colours, save, style
+from oodcert.reporting.figures.training import training
+
+FIGURES = {
+    "scores": scores,
+    "l2_bracket": l2_bracket,
+    "id_certified": id_certified,
+    "denoised": denoised,
+    "training": training,
+    "headline": headline,
+    "ablation": ablation,
+}
+
+__all__ = [
+    "FIGURES",
+    "ablation",
+    "colours",
+    "denoised",
+    "headline",
+    "id_certified",
+    "l2_bracket",
+    "read_examples",
+    "save",
+    "scores",
+    "style",
+    "training",
+]

@@ -1,0 +1,57 @@
+"""The ablation of the published protocol: each flag's largest effect, from published to sound."""
+
+import numpy as np
+from matplotlib.lines import Line2D
+
+from oodcert.authors_code.flags import ALL
+from oodcert.reporting.display_names import label
+from oodcert.reporting.figures.style import INK, WIDTH, colours, new_figure, style
+from oodcert.reporting.tables.ablation import ablation_table, measure_label, shown
+
+ROW = 0.26  # inches
+MARKER = {"marker": "o", "linestyle": ""}
+
+
+def ablation(evidence, config):
+    """A line a flag, from the published value (hollow) to the one with that flag made sound (filled), in %.
+
+    The rows are those of the ablation table's readable form; a flag without a value on either side has no line.
+    """
+    rows = shown(ablation_table(evidence, config))
+    with style(config):
+        figure = new_figure(WIDTH, ROW * len(rows) + 0.9)
+        axes = figure.subplots()
+        palette = colours(config)
+        for place, values in rows.iterrows():
+            colour, ends = palette[values["method"]], 100 * values[["published", "sound"]].astype(float)
+            axes.plot(ends, [place, place], color=colour, linewidth=2, alpha=0.5, zorder=1)
+            axes.plot(ends["published"], place, color=colour, markerfacecolor="white", **MARKER)
+            axes.plot(ends["sound"], place, color=colour, **MARKER)
+        axes.set_yticks(range(len(rows)), [_flag(values) for _, values in rows.iterrows()])
+        right = axes.secondary_yaxis("right")
+        right.set_yticks(range(len(rows)), [_what(values) for _, values in rows.iterrows()])
+        for side in (axes, right):
+            side.tick_params(axis="y", length=0)
+        right.spines["right"].set_visible(False)
+        alone = int((rows["flag"] != ALL).sum())
+        axes.axhline(alone - 0.5, color="0.7", linewidth=0.8)
+        axes.set_ylim(len(rows) - 0.5, -0.5)
+        highest = np.nanmax([100, *(100 * rows[["published", "sound"]].to_numpy(float)).ravel()])
+        axes.set_xlim(-3, 1.03 * highest)
+        axes.grid(axis="y", color="0.93", zorder=0)
+        axes.set_axisbelow(True)
+        axes.set_xlabel("in %")
+        handles = [
+            Line2D([], [], color=INK, markerfacecolor="white", label="published", **MARKER),
+            Line2D([], [], color=INK, label="with this flag sound", **MARKER),
+        ]
+        figure.legend(handles=handles, loc="outside upper center", ncols=len(handles))
+    return figure
+
+
+def _flag(values):
+    return "all flags" if values["flag"] == ALL else f"{values['flag']} {values['name']}"
+
+
+def _what(values):
+    return f"{label(values['method'])}: {measure_label(values['measure'])}"

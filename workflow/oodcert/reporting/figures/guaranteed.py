@@ -1,0 +1,34 @@
+"""Guaranteed AUC against the l2 radius, a panel a sigma, a line a bound."""
+
+from oodcert.reporting.figures.style import LOOKS, colours, panels, style
+
+CONFIG = {"figures": {"context": "paper", "palette": "colorblind"}}
+
+
+def bound_looks(bounds):
+    """Colour, dash and marker of each bound's line."""
+    inks = colours({**CONFIG, "methods": bounds})
+    return {bound: {"color": ink, **look} for (bound, ink), look in zip(inks.items(), LOOKS, strict=False)}
+
+
+def draw_bounds(axes, table, looks):
+    """A line a bound of a table with the columns bound, radius and auc, and chance."""
+    for bound, look in looks.items():
+        curve = table[table["bound"] == bound]
+        axes.plot(curve["radius"], curve["auc"], **look, label=bound)
+    axes.axhline(0.5, color="0.7", linewidth=0.8, zorder=0, label="chance")
+    axes.set_ylim(-0.03, 1.03)
+
+
+def guaranteed(table):
+    """The figure of a table with a row per sigma x bound x radius: auc in [0, 1], of one set (column set)."""
+    looks = bound_looks(list(table["bound"].unique()))
+    with style(CONFIG):
+        figure, grid = panels(table["sigma"].nunique(), height=2.4)
+        for axes, (sigma, part) in zip(grid, table.groupby("sigma"), strict=True):
+            draw_bounds(axes, part, looks)
+            axes.set_title(f"σ = {sigma:g}")
+        figure.legend(*grid[0].get_legend_handles_labels(), loc="outside upper center", ncols=len(looks) + 1)
+        figure.supxlabel("ℓ₂ radius R of the perturbation")
+        figure.supylabel(f"guaranteed AUC ({table['set'].iloc[0]})")
+    return figure

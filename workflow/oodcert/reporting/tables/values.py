@@ -1,0 +1,186 @@
+"""The numbers of every table: functions of (evidence, config) that return one tidy DataFrame.
+
+evidence: dict from the name of an evaluation to the rows of all methods. Rows come in the order of the
+configuration (`methods`, `data.ood`), with the set "average" after them. All values are fractions in [0, 1], radii are
+l2 radii in the [0, 1] pixel scale. Every function raises InputError where a method, set or setting of the
+configuration has no evidence.
+"""
+
+from itertools import product
+
+import numpy as np
+import pandas as pd
+
+from oodcert.config.method_specs import bounds_of
+from oodcert.errors import InputError
+from oodcert.evidence.selection import at, of_method, of_set
+from oodcert.reporting.tables.sanity import sanity_table
+from oodcert.statistics.metrics import METRICS, guaranteed_metrics, ood_metrics
+
+PROTOCOLS = ("clean", "guaranteed", "adversarial")
+WORST_CASE = "worst-case"  # of AutoAttack's attacks, image by image
+INGREDIENTS = ("auc", "aupr", "1-fpr95")
+
+
+def id_table(evidence, config):
+    """A row per method: clean, adversarial (per epsilon) and certified (per sigma and radius) ID accuracy."""
+    attack, certify = config["evaluation"]["attack_id"], config["evaluation"]["certify_id"]
+    rows = []
+    for method in config["methods"]:
+        clean = of_method(evidence, "clean", method)
+        clean = clean[clean["set"].isin(["id", "id_more"])]
+        attacked = of_method(evidence, "attack_id", method)
+        certified = of_method(evidence, "certify_id", method)
+        row = {"method": method, "images": len(clean)}  # of the clean accuracy
+        row["clean_accuracy"] = (clean["prediction"] == clean["label"]).mean()
+        for epsilon in attack["epsilons"]:
+            worst = at(at(attacked, "attack_id", "epsilon", epsilon), "attack_id", "attack", WORST_CASE)
+            row[adversarial_column(epsilon)] = worst["correct"].mean()
+        for sigma in certify["sigmas"]:
+            smoothed = at(certified, "certify_id", "sigma", sigma)
+            counted = smoothed["correct"] & (smoothed["prediction"] >= 0)
+            for radius in certify["radii"]:
+                row[certified_column(sigma, radius)] = (counted & (smoothed["radius"] >= radius)).mean()
+        rows.append(row)
+    return pd.DataFrame(rows)
+
+
+def autoattack_table(evidence, config):
+    """A row per method x epsilon x attack of AutoAttack, the worst case over them last: accuracy."""
+    rows = []
+    for method in config["methods"]:
+        attacked = of_method(evidence, "attack_id", method)
+        for epsilon in config["evaluation"]["attack_id"]["epsilons"]:
+            for attack, found in at(attacked, "attack_id", "epsilon", epsilon).groupby("attack", sort=False):
+                row = {"method": method, "epsilon": epsilon, "attack": attack, "accuracy": found["correct"].mean()}
+                rows.append(row)
+    return pd.DataFrame(rows)
+
+
+def adversarial_column(epsilon):
+    return f"adversarial_accuracy_linf_{epsilon:g}"
+
+
+def certified_column(sigma, radius):
+    return f"certified_accuracy_sigma_{sigma:g}_l2_{radius:g}"
+
+
+def ood_table(evidence, config):
+    """A row per method x set x protocol (clean, guaranteed, adversarial): auc, aupr, fpr95; reliable, the attack.
+
+    The ID scores are the clean ones in every protocol. A vacuous guarantee counts as the worst value, above every
+    ID score, even where a clean ID score is rounded to 1. Sets that can't be had (data.unavailable) have NaN, last.
+    """
+    epsilon, rows = config["evaluation"]["epsilon"], []
+    for method in config["methods"]:
+        clean = of_method(evidence, "clean", method)
+        bounds = at(of_method(evidence, "guarantee_linf", method), "guarantee_linf", "epsilon", epsilon)
+        attacks = at(of_method(evidence, "attack_linf", method), "attack_linf", "epsilon", epsilon)
+        id_scores = of_set(clean, "clean", "id")["score"]
+        for name in config["data"]["ood"]:
+            bound = of_set(bounds, "guarantee_linf", name)
+            scores = {
+                "clean": of_set(clean, "clean", name)["score"],
+                "guaranteed": bound["upper"].mask(bound["vacuous"], np.inf),
+                "adversarial": of_set(attacks, "attack_linf", name)["attacked"],
+            }
+            for protocol in PROTOCOLS:
+                what, worst = f"{protocol} scores of {method} on {name}", protocol == "guaranteed"
+                values = _metrics(what, id_scores, scores[protocol], worst)
+                rows.append({"method": method, "set": name, "protocol": protocol, **values})
+    table = with_all_sets(pd.DataFrame(rows), config)
+    return table.merge(sanity_table(evidence, config)[["method", "reliable"]], on="method", how="left")
+
+
+def with_all_sets(table, config):
+    """Rows by method, set and protocol with, after them, the average over the sets and the sets that can't be had."""
+    table = _with_average(table, ["method", "protocol"])
+    lacking = [*product(config["methods"], config["data"]["unavailable"], PROTOCOLS)]
+    if lacking:
+        table = pd.concat([table, pd.DataFrame(lacking, columns=["method", "set", "protocol"])], ignore_index=True)
+    return table
+
+
+def l2_table(evidence, config):
+    """A row per method x sigma x bound x radius x set: auc, aupr, fpr95 of both ends of the l2 bracket.
+
+    First the guarantees, then, at the attack's sigmas, rows of bound "attack": what an attack achieved, no guarantee.
+    """
+    attacked = attacked_l2_table(evidence, config).assign(bound="attack")
+    return pd.concat([guaranteed_l2_table(evidence, config), attacked], ignore_index=True)
+
+
+def l2_metric(config):
+    """The column of the l2 table that readers are shown: auc, but fpr95 where adaptive sampling settles that alone."""
+    return "fpr95" if config["evaluation"]["certify_l2"]["sampling"] == "adaptive" else "auc"
+
+
+def guaranteed_l2_table(evidence, config):
+    """A row per method x sigma x bound x radius x set: guaranteed auc, aupr, fpr95.
+
+    A method with an unbounded score has no rows of the bounds that need a range. With adaptive sampling auc and aupr
+    are guaranteed too, but may be far lower than those of all draws.
+    """
+    settings, frames = config["evaluation"]["certify_l2"], []
+    for method in config["methods"]:
+        certified = of_method(evidence, "certify_l2", method)
+        for sigma, bound in product(settings["sigmas"], bounds_of(config["methods"][method], settings["bounds"])):
+            rows = at(at(certified, "certify_l2", "sigma", sigma), "certify_l2", "bound", bound)
+            id_rows = of_set(rows, "certify_l2", "id")
+            for name in config["data"]["ood"]:
+                values = guaranteed_metrics(id_rows, of_set(rows, "certify_l2", name))
+                frames.append(values.assign(method=method, sigma=sigma, set=name))
+    columns = ["method", "sigma", "bound", "radius", "set", *METRICS]
+    return _with_average(pd.concat(frames, ignore_index=True)[columns], columns[:4])
+
+
+def attacked_l2_table(evidence, config):
+    """A row per method x sigma x radius x set: auc, aupr, fpr95 under the l2 attack on the smoothed score.
+
+    The other end of the bracket around the percentile guarantee, at the attack's sigmas: ID estimates of the
+    percentile certificate at radius 0 against the smoothed scores (`median`) of the attacked OOD images.
+    """
+    rows = []
+    for method, sigma in product(config["methods"], config["evaluation"]["attack_l2"]["sigmas"]):
+        smoothed = at(of_method(evidence, "certify_l2", method), "certify_l2", "sigma", sigma)
+        smoothed = at(at(smoothed, "certify_l2", "bound", "percentile"), "certify_l2", "radius", 0.0)
+        id_scores = of_set(smoothed, "certify_l2", "id")["estimate"]
+        attacks = at(of_method(evidence, "attack_l2", method), "attack_l2", "sigma", sigma)
+        for name in config["data"]["ood"]:
+            for radius, ood in of_set(attacks, "attack_l2", name).groupby("radius"):
+                values = _metrics(f"l2-attacked scores of {method} on {name}", id_scores, ood["median"])
+                rows.append({"method": method, "sigma": sigma, "radius": radius, "set": name, **values})
+    return _with_average(pd.DataFrame(rows), ["method", "sigma", "radius"])
+
+
+def headline_table(evidence, config):
+    """A row per method: the nine ingredients (averages over the OOD sets), their `mean`, its `lead`, and `reliable`.
+
+    lead: this method's mean minus the best mean among the other methods (NaN for a method on its own).
+    """
+    return headline_of(ood_table(evidence, config), config)
+
+
+def headline_of(table, config):
+    """The headline table of an ood table."""
+    reliable = table.groupby("method")["reliable"].first()
+    averages = table.query("set == 'average'").assign(**{"1-fpr95": lambda t: 1 - t["fpr95"]})
+    wide = averages.pivot(index="method", columns="protocol", values=list(INGREDIENTS)).loc[[*config["methods"]]]
+    table = pd.DataFrame({f"{p}_{i}": wide[i, p] for p in PROTOCOLS for i in INGREDIENTS})
+    table["mean"] = table.mean(axis=1)
+    table["lead"] = [mean - table["mean"].drop(method).max() for method, mean in table["mean"].items()]
+    table["reliable"] = reliable
+    return table.rename_axis("method").reset_index()
+
+
+def _metrics(what, id_scores, ood_scores, guaranteed=False):
+    try:
+        return ood_metrics(id_scores, ood_scores, guaranteed)
+    except InputError as error:
+        raise InputError(f"No metrics for the {what}. {error}") from error
+
+
+def _with_average(table, keys):
+    """Appends the set "average": the mean over the sets of every metric, for each combination of the keys."""
+    average = table.groupby(keys, sort=False, as_index=False)[list(METRICS)].mean().assign(set="average")
+    return pd.concat([table, average[table.columns]], ignore_index=True)

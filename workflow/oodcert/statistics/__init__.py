@@ -1,0 +1,1 @@
+"""Detection metrics and the bootstrap: pure functions of arrays. Imports no torch."""
