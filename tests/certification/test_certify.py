@@ -6,7 +6,6 @@ import pytest
 import torch
 import torchvision
 from scipy.stats import binom
-from test_monte_carlo import IMAGES, network
 from torch import nn
 
 from oodcert.certification.adaptive import alpha_spending_schedule
@@ -15,6 +14,7 @@ from oodcert.errors import InputError
 from oodcert.models.detector import Detector
 from oodcert.models.wrappers import DenoisedNetwork, NoisyNetwork
 from oodcert.statistics.metrics import certified_rates, guaranteed_metrics, tpr_threshold
+from test_monte_carlo import IMAGES, network
 
 SHIFTED = IMAGES / 2
 RADII = [0.0, 0.25]

@@ -3,7 +3,6 @@
 import numpy as np
 import pytest
 import torch
-from test_monte_carlo import IMAGES, Counting, network
 from torch import nn
 from torch.nn.functional import cross_entropy
 
@@ -20,6 +19,7 @@ from oodcert.models.architectures.denoiser import DiffusionDenoiser, PatchUNet, 
 from oodcert.models.detector import Detector
 from oodcert.models.wrappers import DenoisedNetwork, JointNetwork
 from oodcert.runtime.device_noise import device_noise
+from test_monte_carlo import IMAGES, Counting, network
 
 SIGMA, N, ALPHA = 0.25, 400, 0.01
 

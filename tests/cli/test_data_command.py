@@ -8,11 +8,11 @@ import sys
 from pathlib import Path
 
 import pytest
-from test_download import DATA, server  # noqa: F401 (a fixture)
 
 import oodcert
 from oodcert.cli.main import main
 from oodcert.data import registry
+from test_download import DATA, server  # noqa: F401 (a fixture)
 
 COLUMNS = "set,split,file,urls,bytes,sha256,md5,mirror,mirror_sha256,mirror_encoding,licence,status,note"
 

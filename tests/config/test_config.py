@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from conftest import ROOT, read_config, shrink
 from oodcert.audit.layout import KEYS, settings_of
-from oodcert.config.components import Part
+from oodcert.config.components import Component
 from oodcert.config.load import check_config, schema
 from oodcert.errors import InputError
 from oodcert.models.architectures.denoiser import DiffusionDenoiser, cosine_schedule
@@ -212,7 +212,7 @@ def test_a_part_is_needed_by_its_methods_alone():
 
 
 def test_a_setting_of_an_undeclared_type_names_the_file_and_the_types(monkeypatch):
-    monkeypatch.setattr("oodcert.config.load.known_components", lambda: {"mixup": Part({"share": "shares"})})
+    monkeypatch.setattr("oodcert.config.load.known_components", lambda: {"mixup": Component({"share": "shares"})})
     with pytest.raises(InputError, match=r"training/mixup.py declares 'share' of type 'shares'.*did you mean 'share'"):
         schema.__wrapped__()
 

@@ -8,7 +8,7 @@ import torch
 
 import oodcert.config.components
 from conftest import ROOT
-from oodcert.config.components import Part, declared, known_components
+from oodcert.config.components import Component, declared_component, known_components
 from oodcert.errors import InputError
 from oodcert.models.components import build_component
 
@@ -45,7 +45,7 @@ def test_files_are_read_and_not_imported(folder):
         'SETTINGS = {"rate": "share"}\nNEEDS = ("plain",)\nEXTRA_OUTPUTS = 2\nraise RuntimeError("imported")\n'
     )
     (folder / "loop.py").write_text("STEP = 1\ndef train():\n    SETTINGS = {}\n")
-    assert known_components() == {"mixup": Part({"rate": "share"}, ("plain",), 2)}
+    assert known_components() == {"mixup": Component({"rate": "share"}, ("plain",), 2)}
 
 
 @pytest.mark.parametrize(
@@ -64,13 +64,13 @@ def test_what_can_not_be_read_without_importing_is_named(folder, text, message):
 
 def test_without_needs_and_outputs_there_are_none(folder):
     (folder / "bare.py").write_text("SETTINGS = {}\n")
-    assert declared("bare") == Part({}, (), 0)
+    assert declared_component("bare") == Component({}, (), 0)
 
 
 def test_an_unknown_part_names_those_there_are(folder):
     (folder / "bare.py").write_text("SETTINGS = {}\n")
     with pytest.raises(InputError, match=r"no part 'plain': workflow/oodcert/training holds bare\. .*add a file"):
-        declared("plain")
+        declared_component("plain")
 
 
 def test_the_config_is_checked_without_torch():

@@ -9,10 +9,10 @@ from pathlib import PurePosixPath
 
 import numpy as np
 import pytest
-from test_imageset import assert_refused
 
 from oodcert.data import archives
 from oodcert.data.archives import members
+from test_imageset import assert_refused
 
 FILES = {"a/one.txt": b"one", "./two.bin": bytes(range(256)) * 40, "empty": b""}
 

@@ -11,10 +11,10 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from types import SimpleNamespace
 
 import pytest
-from test_imageset import assert_refused
 
 from oodcert.data import download
 from oodcert.data.download import fetch, verify
+from test_imageset import assert_refused
 
 DATA = random.Random(0).randbytes(300_000)
 PARTIAL = ".file.bin.partial"

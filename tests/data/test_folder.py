@@ -4,11 +4,11 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
-from test_imageset import assert_refused
 
 import oodcert
 from oodcert.data.folder import select_images
 from oodcert.data.imageset import ImageSet
+from test_imageset import assert_refused
 
 RNG = np.random.default_rng(0)
 

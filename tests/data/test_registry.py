@@ -5,10 +5,10 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 import pytest
-from test_imageset import assert_refused
 
 from oodcert.data import overlaps, registry
 from oodcert.data.overlaps import overlapping
+from test_imageset import assert_refused
 
 ENTRIES = list(registry.registry().values())
 DIGITS = {"sha256": 64, "md5": 32, "mirror_sha256": 64}

@@ -4,7 +4,6 @@ import json
 
 import pandas as pd
 import pytest
-from test_shards import cut_config, settings_of
 
 from oodcert.errors import InputError
 from oodcert.evaluations.linf import attack_linf
@@ -20,6 +19,7 @@ from oodcert.execution.partial_results import (
 )
 from oodcert.execution.partial_runs import Kept, in_pieces
 from oodcert.execution.shards import content, pieces
+from test_shards import cut_config, settings_of
 from untrained_runs import evaluation
 
 ROWS = pd.DataFrame({"method": "plain", "set": ["a", "b"], "sample": [1, 2], "attacked": [0.25, 1.0], "vacuous": True})

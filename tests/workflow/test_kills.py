@@ -11,7 +11,6 @@ from collections import Counter
 import numpy as np
 import pandas as pd
 import pytest
-from test_shards import cut_config, settings_of
 from tqdm import tqdm
 
 from oodcert.evaluations.linf import attack_linf
@@ -20,6 +19,7 @@ from oodcert.execution.partial_results import load_piece, save_piece
 from oodcert.execution.partial_runs import Kept, in_pieces
 from oodcert.execution.shards import pieces
 from oodcert.runtime.files import sha256
+from test_shards import cut_config, settings_of
 from untrained_runs import evaluation
 
 WRITERS, KILLS = 40, 12

@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from typing import NamedTuple
 
-from oodcert.config.components import declared, known_components
+from oodcert.config.components import declared_component, known_components
 from oodcert.data.noise_sets import NOISE
 
 CLASSES = 10  # of the joint model, whatever the data (D13)
@@ -43,7 +43,7 @@ def _without_denoised_discriminator(case):
 def is_general(method_spec):
     """Whether the authors' code has no l-infinity bound made for a method's network: it has for ProoD, DISTRO, GOOD."""
     classifier = method_spec["classifier"]
-    trained_on_bounds = classifier in known_components() and declared(classifier).bounded
+    trained_on_bounds = classifier in known_components() and declared_component(classifier).bounded
     return not method_spec["discriminator"] and not trained_on_bounds
 
 

@@ -1,8 +1,13 @@
-"""The parts that methods are made of: one training file each, and what it declares about itself."""
+"""The components that methods are made of: one training file each, and what it declares about itself."""
+
+from __future__ import annotations
 
 import ast
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cache
+from pathlib import Path
+from typing import Any
 
 from oodcert import paths
 from oodcert.errors import InputError
@@ -11,53 +16,63 @@ DECLARED = {"SETTINGS": "settings", "NEEDS": "needs", "EXTRA_OUTPUTS": "extra_ou
 
 
 @dataclass(frozen=True)
-class Part:
+class Component:
     """What a training file declares as literals at its top level.
 
-    settings (SETTINGS, which makes the file a part): its own settings in the config, name -> name of a type under
-    $defs of the config's schema; needs (NEEDS): parts that must be trained before it; extra_outputs (EXTRA_OUTPUTS):
-    outputs of its network beyond the number of classes; bounded (BOUNDED): whether it is trained on interval bounds,
-    which a network with batch norm has none of in training.
+    Attributes:
+        settings: SETTINGS, which makes the file a component: its own settings in the config, name -> name of a type
+            (see oodcert.config.models.SETTING_TYPES).
+        needs: NEEDS, components that must be trained before it.
+        extra_outputs: EXTRA_OUTPUTS, outputs of its network beyond the number of classes.
+        bounded: BOUNDED, whether it is trained on interval bounds. Then its network may have no batch norm.
     """
 
-    settings: dict = field(default_factory=dict)
-    needs: tuple = ()
+    settings: Mapping[str, str] = field(default_factory=dict)
+    needs: tuple[str, ...] = ()
     extra_outputs: int = 0
     bounded: bool = False
 
 
 @cache
-def known_components():
-    """name -> Part of every training file. The files are read, not imported, for importing torch takes seconds."""
-    found = {}
+def known_components() -> dict[str, Component]:
+    """Name -> Component of every training file. The files are read, not imported: importing torch takes seconds.
+
+    Raises:
+        InputError: if a file is not Python, or declares something that is not a literal.
+    """
+    components = {}
     for path in sorted(paths.TRAINING.glob("*.py")):
         literals = _literals(path)
         if "settings" in literals:
-            found[path.stem] = Part(**literals)
-    return found
+            components[path.stem] = Component(**literals)
+    return components
 
 
-def _literals(path):
-    """field of Part -> value, of the names in DECLARED that a file assigns at its top level."""
-    found, name = {}, None
+def declared_component(name: str) -> Component:
+    """The Component of that name.
+
+    Raises:
+        InputError: if there is no such training file.
+    """
+    if name not in known_components():
+        raise InputError(
+            f"There is no component {name!r}: workflow/oodcert/training holds {', '.join(known_components())}. "
+            "Name one of them, or add a file with its training."
+        )
+    return known_components()[name]
+
+
+def _literals(path: Path) -> dict[str, Any]:
+    """Field of Component -> value, of the names in DECLARED that a file assigns at its top level."""
+    literals, name = {}, None
     try:
         for node in ast.parse(path.read_text(encoding="utf-8")).body:
             if isinstance(node, ast.Assign | ast.AnnAssign):
                 name = ast.unparse(node.targets[0] if isinstance(node, ast.Assign) else node.target)
-                if name in DECLARED:
-                    found[DECLARED[name]] = ast.literal_eval(node.value)
+                if name in DECLARED and node.value is not None:
+                    literals[DECLARED[name]] = ast.literal_eval(node.value)
     except SyntaxError as error:
         raise InputError(f"{path} is not Python ({error.msg}, line {error.lineno}): correct it.") from error
     except ValueError as error:
         raise InputError(f"{path}: {name} must be a literal, for it is read without running the file.") from error
-    return found
-
-
-def declared(name):
-    """The Part of that name. Raises InputError where there is no such training file."""
-    if name not in known_components():
-        raise InputError(
-            f"There is no part {name!r}: workflow/oodcert/training holds {', '.join(known_components())}. "
-            "Name one of them, or add a file with its training."
-        )
-    return known_components()[name]
+    return literals

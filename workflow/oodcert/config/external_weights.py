@@ -1,20 +1,27 @@
-"""Parts that are not trained here: published weights, and networks of one's own. Imports no torch."""
+"""Components that are not trained here: released weights, and networks of the user. Imports no torch."""
 
+from __future__ import annotations
+
+from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from oodcert import paths
-from oodcert.config.method_specs import components_of, trained_components
-from oodcert.data.registry import read_rows, registry
+from oodcert.config.method_specs import trained_components
+from oodcert.data.registry import Entry, read_rows, registry
 from oodcert.data.sources import DOWNLOADS
+
+if TYPE_CHECKING:
+    from oodcert.config.models import Config
 
 WEIGHTS = paths.DATA_TABLES / "weights.csv"
 
 
 @dataclass(frozen=True)
-class Weights:
-    """A published file of one part's weights, for one ID set: a row of data/weights.csv.
+class ReleasedWeights:
+    """A released file of one component's weights, for one ID set: a row of data/weights.csv.
 
     format: of `oodcert.load_checkpoint`; the other fields as of a row of data/registry.csv.
     """
@@ -23,7 +30,7 @@ class Weights:
     part: str
     format: str
     file: str
-    urls: tuple
+    urls: tuple[str, ...]
     bytes: int | None
     sha256: str
     md5: str
@@ -33,51 +40,61 @@ class Weights:
 
 @dataclass(frozen=True)
 class Import:
-    """Where a part comes from: network, its entry under the config's networks; file, the path of its weights."""
+    """Where a component comes from: network, its entry under the config's networks; file, the path of its weights."""
 
-    network: dict
+    network: dict[str, Any]
     file: Path
 
 
 @cache
-def published():
-    """(ID set, part) -> Weights. Raises InputError where data/weights.csv is not such a table."""
-    return read_rows(WEIGHTS, Weights, ("id", "part"), {})
+def released_weights() -> dict[tuple[str, str], ReleasedWeights]:
+    """(ID set, component) -> ReleasedWeights.
 
-
-def imported(config):
-    """Name -> Import of every part of the config's methods, and the denoiser, that is imported and not trained.
-
-    Those under `imports` are one's own; with `weights: published` every other one that data/weights.csv has for the ID
-    set is the published one. What it lacks is trained.
+    Raises:
+        InputError: if data/weights.csv is not such a table.
     """
-    names = [*dict.fromkeys([*(part for one in config["methods"].values() for part in components_of(one)), "denoiser"])]
-    found = {}
+    return read_rows(WEIGHTS, ReleasedWeights, ("id", "part"), {})
+
+
+def imported(config: Config) -> dict[str, Import]:
+    """Name -> Import of every component of the config's methods, and the denoiser, that is imported and not trained.
+
+    Those under `imports` are the user's. With `weights: released` every other one that data/weights.csv has for the ID
+    set is the released one. What it lacks is trained.
+    """
+    names = dict.fromkeys([*(name for spec in config.methods.values() for name in spec.components), "denoiser"])
+    imports = {}
     for name in names:
-        weights = published().get((config["data"]["id"], name))
-        if name in config["imports"]:
-            own = config["imports"][name]
-            found[name] = Import({"name": "own", "network": own["network"]}, Path(own["weights"]))
-        elif weights and config["weights"] == "published":
-            found[name] = Import({"name": "published", "format": weights.format}, DOWNLOADS / weights.file)
-    return found
+        weights = released_weights().get((config.data.id, name))
+        if name in config.imports:
+            given = config.imports[name]
+            imports[name] = Import({"name": "own", "network": given.network}, Path(given.weights))
+        elif weights and config.weights == "released":
+            imports[name] = Import({"name": "released", "format": weights.format}, DOWNLOADS / weights.file)
+    return imports
 
 
-def trained(config):
-    """Names of the parts that are trained, each after those that it needs: the methods', and the denoiser, examples of
-    which are shown whether or not a method uses it."""
+def trained(config: Config) -> list[str]:
+    """Names of the components that are trained, each after those that it needs: the methods', and the denoiser.
+
+    Examples of the denoiser are shown whether or not a method uses it.
+    """
     imports = imported(config)
-    parts = [*trained_components(config["methods"], config["training"], imports), "denoiser"]
-    return [part for part in dict.fromkeys(parts) if part not in imports]
+    names = [*trained_components(config.methods, config.training, imports.keys()), "denoiser"]
+    return [name for name in dict.fromkeys(names) if name not in imports]
 
 
-def networks_of(parts, config):
-    """The config's networks, and those of imports, that these parts are built from."""
-    specs = config["networks"] | {name: one.network for name, one in imported(config).items()}
-    names = {part if part in specs else "classifier" for part in parts}
-    return {name: specs[name] for name in sorted(names)}
+def networks_of(components: Iterable[str], config: Config) -> dict[str, dict[str, Any]]:
+    """The entries of the config's networks, and of imports, that these components are built from."""
+    imports = imported(config)
+    specs = {name: imports[name].network for name in components if name in imports}
+    for name in components:
+        if name not in imports:
+            key = name if name in config.networks.model_fields_set else "classifier"
+            specs[key] = config.networks.spec_of(name).as_json()
+    return {name: specs[name] for name in sorted(specs)}
 
 
-def remote_files():
-    """File name -> what `oodcert.data.download.fetch` needs, of all files in data/registry.csv and data/weights.csv."""
-    return {entry.file: entry for entry in (*registry().values(), *published().values()) if entry.file}
+def remote_files() -> dict[str, Entry | ReleasedWeights]:
+    """File name -> what `oodcert.data.download.fetch` needs, of data/registry.csv and data/weights.csv."""
+    return {entry.file: entry for entry in (*registry().values(), *released_weights().values()) if entry.file}

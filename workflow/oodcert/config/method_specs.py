@@ -1,75 +1,113 @@
-"""The methods, as the config composes them: a classifier, with or without a discriminator and a denoiser, and a score.
+"""How the configuration composes a method: a classifier, with or without a discriminator and a denoiser, and a score."""
 
-method_spec: an entry of the config's `methods`, {"classifier": part, "discriminator": bool, "denoiser": bool,
-"score": name}.
-"""
+from __future__ import annotations
 
-from oodcert.certification import WITHOUT_RANGE
-from oodcert.config.components import declared
-from oodcert.models.scores import UNBOUNDED_SCORES
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from typing import Annotated, Any, Literal
 
-TOGETHER = ("certify_l2", "certify_id")  # evaluations that one job does of all methods of `together`
+from pydantic import ConfigDict, Field
+from pydantic.dataclasses import dataclass
 
+from oodcert.config.components import declared_component
+from oodcert.runtime.settings import Expects, Text, Truth
 
-def components_of(method_spec):
-    """Names of the trained parts that a method is made of, the classifier first."""
-    return [method_spec["classifier"], *(name for name in ("discriminator", "denoiser") if method_spec[name])]
-
-
-def needed_components(part, training):
-    """Names of the parts that must be trained before a part: those it declares, and the one it starts from.
-
-    training: the config's entry.
-    """
-    start = training[part]["start_from"]
-    return [*declared(part).needs, *([start] if start else [])]
+UNBOUNDED_SCORES = ("energy", "max_logit", "atom")  # scores without a range; the others lie in [0, 1]
+RANGE_FREE_BOUNDS = ("percentile", "vote")  # l2 bounds of any score; the others need a score in [0, 1]
+JOINT_EVALUATIONS = ("certify_l2", "certify_id")  # one job does these for all joint methods
+Score = Literal["msp", "energy", "max_logit", "atom"]
 
 
-def trained_components(methods, training, imported=()):
-    """Names of all parts to be trained for these methods (name -> method_spec), each after those that it needs.
+@dataclass(frozen=True, config=ConfigDict(extra="forbid"))
+class MethodSpec:
+    """What a method is made of. Components are named as their training files, or as entries of `imports`."""
 
-    imported: names of parts that are not trained.
-    """
-    found = {}
-    for part in (part for method_spec in methods.values() for part in components_of(method_spec)):
-        found |= dict.fromkeys(_chain(part, training, imported))
-    return list(found)
-
-
-def _chain(part, training, imported):
-    if part in imported:
-        return []
-    return [
-        *(name for needed in needed_components(part, training) for name in _chain(needed, training, imported)),
-        part,
+    classifier: Annotated[Text, Field(description="The component that classifies."), Expects("the name of a component")]
+    discriminator: Annotated[
+        Truth,
+        Field(description="Whether a discriminator scales the confidence (ProoD)."),
+        Expects("true or false: whether a discriminator scales the confidence (ProoD)"),
     ]
-
-
-def is_randomised(method_spec):
-    """Whether the method adds noise of its own when it is deployed."""
-    return method_spec["denoiser"]
-
-
-def together(methods):
-    """Names of the methods (name -> method_spec) that are certified in one job, with one pass through their denoiser.
-
-    They are those behind the denoiser whose scores are in [0, 1], for all of these admit the same bounds: two or more,
-    or none.
-    """
-    found = [
-        name
-        for name, method_spec in methods.items()
-        if method_spec["denoiser"] and method_spec["score"] not in UNBOUNDED_SCORES
+    denoiser: Annotated[
+        Truth,
+        Field(description="Whether noise and a denoiser come before the classifier."),
+        Expects("true or false: whether noise and a denoiser come before the classifier"),
     ]
-    return found if len(found) > 1 else []
+    score: Annotated[Score, Field(description="The score of the detector."), Expects("msp, energy, max_logit or atom")]
+
+    @property
+    def components(self) -> list[str]:
+        """Names of the components, the classifier first."""
+        optional = (("discriminator", self.discriminator), ("denoiser", self.denoiser))
+        return [self.classifier, *(name for name, used in optional if used)]
+
+    @property
+    def is_randomised(self) -> bool:
+        """Whether the method adds noise to its input when it is deployed."""
+        return self.denoiser
+
+    @property
+    def is_unbounded(self) -> bool:
+        """Whether the score has no range."""
+        return self.score in UNBOUNDED_SCORES
+
+    def admitted_bounds(self, bounds: Iterable[str]) -> list[str]:
+        """Those of the l2 bounds that the score admits: bounds on a mean need a score in [0, 1]."""
+        return [bound for bound in bounds if bound in RANGE_FREE_BOUNDS or not self.is_unbounded]
+
+    def as_json(self) -> dict[str, Any]:
+        """The spec as the configuration writes it."""
+        return {key: getattr(self, key) for key in ("classifier", "discriminator", "denoiser", "score")}
+
+    def __getitem__(self, key: str) -> Any:
+        return getattr(self, key)
 
 
-def computed_with(evaluation, method, methods):
-    """Names of the methods that an evaluation of this one is computed with, itself among them, in one job."""
-    group = together(methods) if evaluation in TOGETHER else []
+def needed_components(component: str, training: Mapping[str, Any]) -> list[str]:
+    """Names of the components that must be trained before this one: those it declares, and the one it starts from.
+
+    Args:
+        component: name of a trained component.
+        training: recipes by component, the config's entry.
+    """
+    start = training[component]["start_from"]
+    return [*declared_component(component).needs, *([start] if start else [])]
+
+
+def trained_components(
+    methods: Mapping[str, MethodSpec], training: Mapping[str, Any], imported: Collection[str] = ()
+) -> list[str]:
+    """Names of all components to be trained for these methods, each after those that it needs.
+
+    Args:
+        methods: method specs by name.
+        training: recipes by component.
+        imported: names of components that are not trained.
+    """
+    names: dict[str, None] = {}
+
+    def add(component: str) -> None:
+        if component in imported:
+            return
+        for needed in needed_components(component, training):
+            add(needed)
+        names[component] = None
+
+    for spec in methods.values():
+        for component in spec.components:
+            add(component)
+    return list(names)
+
+
+def joint_methods(methods: Mapping[str, MethodSpec]) -> list[str]:
+    """Names of the methods that are certified in one job, with one pass through their denoiser: two or more, or none.
+
+    They are those behind the denoiser whose scores are in [0, 1], for all of these admit the same bounds.
+    """
+    names = [name for name, spec in methods.items() if spec.denoiser and not spec.is_unbounded]
+    return names if len(names) > 1 else []
+
+
+def computed_with(evaluation: str, method: str, methods: Mapping[str, MethodSpec]) -> Sequence[str]:
+    """Names of the methods of the job that computes an evaluation of this method, itself among them."""
+    group = joint_methods(methods) if evaluation in JOINT_EVALUATIONS else []
     return group if method in group else [method]
-
-
-def bounds_of(method_spec, bounds):
-    """Those of the l2 bounds that the method's score admits: a mean bound needs a score in [0, 1]."""
-    return [bound for bound in bounds if bound in WITHOUT_RANGE or method_spec["score"] not in UNBOUNDED_SCORES]

@@ -5,7 +5,6 @@ from pathlib import Path
 from oodcert import paths
 from oodcert.data.noise_sets import NOISE
 from oodcert.data.registry import entry_of
-from oodcert.errors import InputError
 
 BUNDLED = {  # name and split -> set of oodcert.data.bundled
     ("digits", "train"): "id_train",
@@ -18,54 +17,14 @@ DOWNLOADS = Path("data/downloads")
 RESERVED = ("id", "id_train", "id_test", "id_more", "outliers", "average")  # names that mean something else in results
 
 
-def available(config, trains=True):
-    """The config with `data.ood` cut to the sets that can be had, and `data.unavailable`, name -> why, completed.
-
-    With a mirror (`data_mirror`) nothing is downloaded: what neither it nor the downloads hold can't be had. trains:
-    whether any part is trained, so that outliers are needed. Raises InputError on an unknown set, on needed images that
-    can't be had, on an ID set whose test images are its training images, where nothing of data.ood is left, and on sets
-    that JPEG left its marks on beside others, unless data.jpeg_quality makes them alike.
-    """
-    data, mirror = config["data"], config["data_mirror"]
-    for name, path in data["own"].items():
-        if not _exists(path):
-            raise InputError(f"Config key data.own.{name} = {path!r} does not exist: correct the path.")
-    if data["id"] in data["own"] and own_path(data["own"][data["id"]], "train") == own_path(
-        data["own"][data["id"]], "test"
-    ):
-        raise InputError(
-            f"Config key data.own.{data['id']}: as the ID set it needs images for training and others for testing. "
-            "Name a folder that holds a train.npz and a test.npz."
-        )
-    needed = _training(data)[: 3 if trains else 2]
-    for name, split in needed:
-        why = _missing(name, split, data, mirror)
-        if why:
-            raise InputError(f"The {split} images of {name!r}, which everything needs, can't be had: {why}.")
-    missing = {name: data["unavailable"].get(name) or _missing(name, "test", data, mirror) for name in data["ood"]}
-    unavailable = {name: why for name, why in missing.items() if why}
-    ood = [name for name in data["ood"] if name not in unavailable]
-    if not ood:
-        raise InputError(f"No set of data.ood can be had: {'; '.join(f'{n}: {why}' for n, why in missing.items())}.")
-    stored = {encoding(*one, config) for one in [*needed, *((name, "test") for name in ood)]}
-    quality = data["jpeg_quality"]
-    if len(stored) > 1 and (quality is None or stored - {"lossless", f"jpeg{quality}"}):
-        (coded,) = stored - {"lossless"}
-        raise InputError(
-            f"The image sets were stored differently ({', '.join(sorted(stored))}), which a detector can tell: set "
-            f"data.jpeg_quality to {coded.removeprefix('jpeg')}, so that all of them have been through JPEG alike."
-        )
-    return {**config, "data": {**data, "ood": ood, "unavailable": unavailable}}
-
-
 def id_files(config):
     """Files that the ID sets are read from, in the mirror or among the downloads."""
-    return _files(_training(config["data"])[:2], config)
+    return _files(training_sets(config["data"])[:2], config)
 
 
 def outlier_files(config):
     """The same of the outliers."""
-    return _files(_training(config["data"])[2:], config)
+    return _files(training_sets(config["data"])[2:], config)
 
 
 def ood_files(config):
@@ -104,10 +63,10 @@ def bundled(name, split):
 
 def named(data):
     """(name, split) of all sets that a config's `data` names."""
-    return [*_training(data), *((name, "test") for name in data["ood"])]
+    return [*training_sets(data), *((name, "test") for name in data["ood"])]
 
 
-def _training(data):
+def training_sets(data):
     return [(data["id"], "train"), (data["id"], "test"), (data["outliers"], "train")]
 
 
@@ -121,14 +80,14 @@ def _files(sets, config):
     return [*dict.fromkeys(map(str, files))]
 
 
-def _exists(path):
+def path_exists(path):
     try:
         return Path(path).exists()
     except OSError:  # a name that is too long
         return False
 
 
-def _missing(name, split, data, mirror):
+def missing(name, split, data, mirror):
     """Why a set can't be had, or None."""
     if name in data["own"] or bundled(name, split):
         return None

@@ -12,7 +12,7 @@ import pandas as pd
 from oodcert.attacks import REDUCED
 from oodcert.authors_code.cost import cost as authors_code_cost
 from oodcert.certification.adaptive import PILOT_DRAWS, PILOT_IMAGES, alpha_spending_schedule
-from oodcert.config.components import declared
+from oodcert.config.components import declared_component
 from oodcert.config.external_weights import imported
 from oodcert.config.method_specs import bounds_of, components_of, computed_with, is_randomised, trained_components
 from oodcert.data.overlaps import overlapping
@@ -160,7 +160,7 @@ def _training(config, sizes, part):
     attacks = 1 + settings["attack_iterations"] if "attack_iterations" in settings else 0
     own = epochs * images * (TRAINING.get(part, 1) + attacks)
     mined = epochs * min(settings.get("pool", 0), sizes["outliers"])
-    needed = {name: (epochs * images * TRAINING.get(part, 1), 0) for name in declared(part).needs}
+    needed = {name: (epochs * images * TRAINING.get(part, 1), 0) for name in declared_component(part).needs}
     count = ESTIMATE if part in ON_BOUNDS or part not in TRAINING else EXACT
     if count == EXACT and mined and overlapping(data["outliers"], data["id"]):
         count = AT_MOST

@@ -6,7 +6,7 @@ import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 
-from oodcert.config.components import declared, known_components
+from oodcert.config.components import declared_component, known_components
 from oodcert.errors import InputError
 from oodcert.models.architectures import build_network
 from oodcert.models.architectures.denoiser import DiffusionDenoiser, PatchUNet, cosine_schedule
@@ -35,7 +35,7 @@ def build_component(part, networks, image_shape, num_classes):
         return DiffusionDenoiser(noise_model, cosine_schedule(spec["timesteps"]))
     if part == "discriminator":
         return build_network(networks["discriminator"], image_shape, 1)
-    outputs = num_classes + declared(part).extra_outputs
+    outputs = num_classes + declared_component(part).extra_outputs
     return build_network(networks.get(part) or networks["classifier"], image_shape, outputs)
 
 

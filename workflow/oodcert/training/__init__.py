@@ -10,7 +10,7 @@ from importlib import import_module
 
 import torch
 
-from oodcert.config.components import declared
+from oodcert.config.components import declared_component
 from oodcert.errors import InputError
 from oodcert.models.components import build_component
 from oodcert.runtime.keyed_noise import derive_seed
@@ -28,7 +28,7 @@ def train_component(
     Raises InputError where a needed part is missing, or where the loss is not finite.
     """
     start = settings["start_from"]
-    missing = {*declared(part).needs, *([start] if start else [])} - parts.keys()
+    missing = {*declared_component(part).needs, *([start] if start else [])} - parts.keys()
     if missing:
         raise InputError(f"Training {part} needs the trained part {', '.join(missing)}: train it first and pass it.")
     images, labels, others = (torch.from_numpy(a) for a in (id_set.images, id_set.labels, outliers.images))
