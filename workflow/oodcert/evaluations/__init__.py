@@ -1,4 +1,5 @@
-"""The evaluations: each turns a method's trained parts and the image sets into per-sample evidence.
+"""The evaluations: each turns the components of a method and the image sets into evidence, a row per image and setting.
 
-Every function takes an Evaluation (base.py) and returns a DataFrame, a row per sample (and setting), in a fixed order.
+A file an evaluation holds its EvaluationSpec and its function; `oodcert.evaluations.registry` lists them. The package
+imports no torch before an evaluation is computed, so the functions import it themselves.
 """

@@ -1,15 +1,21 @@
 """What every evaluation works on, and the scores of the method as it is deployed."""
 
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from typing import Any, Generic, TypeVar
 
 import numpy as np
 import pandas as pd
 import torch
+from torch import Tensor, nn
 from tqdm import tqdm
 
+from oodcert.config.method_specs import MethodSpec
 from oodcert.data.imageset import ImageSet
-from oodcert.execution.shards import QUANTITIES
+from oodcert.evaluations.settings import DeployedJob, MethodJob, NetworkJob
 from oodcert.models.checks import checked_logits
 from oodcert.models.detector import Detector
 from oodcert.models.wrappers import noisy_parts, replayed_logits
@@ -17,53 +23,59 @@ from oodcert.runtime.keyed_noise import keyed_batch, keyed_noise
 from oodcert.runtime.memory import with_oom_backoff
 from oodcert.runtime.padding import images_per_batch
 
+J = TypeVar("J", bound=NetworkJob)
+NetworkBuilder = Callable[[MethodSpec, dict[str, nn.Module], float, int], nn.Module]
+
 
 @dataclass
-class Evaluation:
+class Evaluation(Generic[J]):
     """What an evaluation works on.
 
-    method: its name; parts: name -> trained module; sets: "id" and the OOD sets' names -> ImageSet; settings: seed,
-    num_classes, batch_size, the method's method_spec (see oodcert.config.method_specs), and what the one evaluation needs (see its
-    rule's params). quantities: those of the evaluation `published` that are computed; ood_names: of all OOD
-    sets, and id_set: all ID images, where `sets` has but some of them. ceilings: of certify_l2, by sigma, which the
-    evaluations of its pieces compute once. calls counts the images that went through the method's network.
+    Attributes:
+        method: name of the method.
+        components: name -> trained module.
+        sets: "id" and the names of the OOD sets -> ImageSet.
+        settings: what decides the rows.
+        device: "cpu" or "cuda".
+        quantities: those that are computed; () for all.
+        ood_names: names of all OOD sets, where `sets` has only some.
+        id_set: all ID images, where `sets` has only some.
+        lower_bound_caps: of certify_l2, by sigma, which the evaluations of its partial results compute once.
+        calls: images that went through the method's network so far.
     """
 
     method: str
-    parts: dict
-    sets: dict
-    settings: dict
+    components: dict[str, nn.Module]
+    sets: dict[str, ImageSet]
+    settings: J
     device: str = "cpu"
-    quantities: tuple = tuple(QUANTITIES)
-    ood_names: tuple | None = None
+    quantities: tuple[str, ...] = ()
+    ood_names: tuple[str, ...] | None = None
     id_set: ImageSet | None = None
-    ceilings: dict = field(default_factory=dict)
+    lower_bound_caps: dict[float, pd.DataFrame] = field(default_factory=dict)
     calls: int = field(default=0, init=False)
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         if self.ood_names is None:
             self.ood_names = tuple(name for name, _ in self.ood())
         if self.id_set is None:
             self.id_set = self.sets.get("id")
-        self.parts = {name: module.to(self.device) for name, module in self.parts.items()}
+        self.components = {name: module.to(self.device) for name, module in self.components.items()}
 
-    def images_per_batch(self, draws=1):
-        """How many images share a batch, whatever part of a set is evaluated here."""
-        return images_per_batch(self.settings["batch_size"], draws, self.settings["test_images"])
-
-    def images(self, name):
+    def images(self, name: str) -> Tensor:
+        """The images of a set on the device: float32 [N, C, H, W] in [0, 1]."""
         return torch.from_numpy(self.sets[name].floats()).to(self.device)
 
-    def ood(self):
+    def ood(self) -> list[tuple[str, np.ndarray]]:
         """(name, ids) of the OOD sets."""
         return [(name, image_set.ids) for name, image_set in self.sets.items() if name != "id"]
 
-    def build(self, builder, sigma):
-        """The method's network, by one of the builders of oodcert.config.method_specs."""
-        return builder(self.settings["method_spec"], self.parts, sigma, self.settings["num_classes"])
+    def build(self: Evaluation[Any], builder: NetworkBuilder, sigma: float) -> nn.Module:
+        """The method's network, by one of the builders of oodcert.models.composition."""
+        return builder(self.settings.method_spec, self.components, sigma, self.settings.num_classes)
 
     @contextmanager
-    def network(self, builder, sigma):
+    def network(self: Evaluation[Any], builder: NetworkBuilder, sigma: float) -> Iterator[nn.Module]:
         """The same, and the images that pass through it are counted."""
         network = self.build(builder, sigma)
         hook = network.register_forward_hook(self._count)
@@ -72,40 +84,57 @@ class Evaluation:
         finally:
             hook.remove()
 
-    def detector(self, network):
-        return Detector(network, self.settings["method_spec"]["score"])
+    def detector(self: Evaluation[Any], network: nn.Module) -> Detector:
+        """A network with the method's score."""
+        return Detector(network, self.settings.method_spec.score)
 
-    def _count(self, _, inputs, __):
+    def _count(self, _: nn.Module, inputs: tuple[Tensor, ...], __: Tensor) -> None:
         self.calls += len(inputs[0])
 
 
-def score_deployed(evaluation, detector, images, name, purpose="clean"):
-    """Scores [m, N] of the deployed detector and predictions [N]; m noise draws for a randomised method, else 1.
+def batch_of_images(settings: MethodJob, draws: int = 1) -> int:
+    """How many images share a batch, whatever part of a set is evaluated here."""
+    return images_per_batch(settings.batch_size, draws, settings.test_images)
 
-    purpose: keys the noise; scores that are to be compared have the same.
+
+def score_deployed(
+    evaluation: Evaluation[Any], detector: Detector, images: Tensor, name: str, purpose: str = "clean"
+) -> tuple[np.ndarray, np.ndarray]:
+    """Scores and predictions of the method as it is deployed.
+
+    Args:
+        evaluation: whose settings are a DeployedJob.
+        detector: the deployed detector.
+        images: [N, C, H, W], clean or perturbed images of a set.
+        name: of the set.
+        purpose: keys the noise. Scores that are to be compared have the same.
+
+    Returns:
+        Scores [m, N], with m noise draws for a randomised method and m = 1 for others, and predictions [N].
     """
-    settings, ids = evaluation.settings, evaluation.sets[name].ids
-    draws = settings["draws"] if noisy_parts(detector.network) else 1
+    settings: DeployedJob = evaluation.settings
+    ids, noisy = evaluation.sets[name].ids, noisy_parts(detector.network)
+    draws = settings.draws if noisy else 1
     scores, predictions = [], []
 
-    def logits(index):
+    def logits(index: np.ndarray) -> Tensor:
         batch = images[index]
-        if not noisy_parts(detector.network):
+        if not noisy:
             return checked_logits(detector.network, batch)[:, None]
-        noise = keyed_batch(keyed_noise, settings["seed"], f"{purpose}/{name}", ids[index], draws, batch.shape[1:])
+        noise = keyed_batch(keyed_noise, settings.seed, f"{purpose}/{name}", ids[index], draws, tuple(batch.shape[1:]))
         return replayed_logits(detector.network, batch, torch.from_numpy(noise).to(batch.device)).transpose(0, 1)
 
     compute = with_oom_backoff(logits)
     with torch.inference_mode():
-        for index, real in chunks(ids, evaluation.images_per_batch(draws)):
+        for index, real in batches(ids, batch_of_images(settings, draws)):
             outputs = compute(index).transpose(0, 1)
             scores.append(torch.stack([detector.score_of(one.double()) for one in outputs])[:, :real])
-            classes = outputs[:, :, : settings["num_classes"]]
+            classes = outputs[:, :, : settings.num_classes]
             predictions.append(classes.softmax(2).mean(0).argmax(1)[:real])
     return torch.cat(scores, 1).cpu().numpy(), torch.cat(predictions).cpu().numpy()
 
 
-def chunks(ids, size, progress=None):
+def batches(ids: np.ndarray, size: int, progress: str | None = None) -> Iterator[tuple[np.ndarray, int]]:
     """(positions, how many of them are real) of batches of one fixed size; the last one repeats its last image.
 
     progress: a label for a progress bar.
@@ -115,5 +144,6 @@ def chunks(ids, size, progress=None):
         yield np.minimum(index, len(ids) - 1), min(size, len(ids) - start)
 
 
-def frame(evaluation, name, **columns):
+def rows(evaluation: Evaluation[Any], name: str, **columns: Any) -> pd.DataFrame:
+    """Rows of a method and a set."""
     return pd.DataFrame({"method": evaluation.method, "set": name, **columns})

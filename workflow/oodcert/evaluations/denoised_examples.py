@@ -1,22 +1,38 @@
 """Example images with noise and denoised, for the eye."""
 
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+
 import numpy as np
 import torch
+from torch import Tensor
 
+from oodcert.data.imageset import ImageSet
 from oodcert.runtime.keyed_noise import keyed_batch, keyed_noise
 
+EXAMPLES = 2  # images of each set
 
-def denoised_examples(denoiser, sets, sigmas, seed, device):
-    """Images of each set with keyed noise and denoised, for the eye.
 
-    sets: name -> ImageSet. Returns arrays clean [N, C, H, W], noisy and denoised [S, N, C, H, W], sigmas [S] and
-    names [N], the set of each example.
+def denoised_examples(
+    denoiser: Callable[[Tensor, float], Tensor],
+    sets: Mapping[str, ImageSet],
+    sigmas: Sequence[float],
+    seed: int,
+    device: str,
+) -> dict[str, np.ndarray]:
+    """The first images of each set with keyed noise, and denoised.
+
+    Returns:
+        Arrays clean [N, C, H, W], noisy and denoised [S, N, C, H, W], sigmas [S] and names [N], the set of each
+        example.
     """
-    clean = np.concatenate([image_set.floats() for image_set in sets.values()])
+    few = {name: image_set.first(EXAMPLES) for name, image_set in sets.items()}
+    clean = np.concatenate([image_set.floats() for image_set in few.values()])
     noise = np.concatenate(
         [
             keyed_batch(keyed_noise, seed, f"examples/{name}", image_set.ids, 1, clean.shape[1:])[0]
-            for name, image_set in sets.items()
+            for name, image_set in few.items()
         ]
     )
     noisy = np.stack([clean + np.float32(sigma) * noise for sigma in sigmas])
@@ -25,11 +41,5 @@ def denoised_examples(denoiser, sets, sigmas, seed, device):
             denoiser(torch.from_numpy(batch).to(device), sigma).cpu().numpy()
             for batch, sigma in zip(noisy, sigmas, strict=True)
         ]
-    names = np.concatenate([[name] * len(image_set) for name, image_set in sets.items()])
-    return {
-        "clean": clean,
-        "noisy": noisy,
-        "denoised": np.stack(denoised),
-        "sigmas": np.array(sigmas),
-        "names": names,
-    }
+    names = np.concatenate([[name] * len(image_set) for name, image_set in few.items()])
+    return {"clean": clean, "noisy": noisy, "denoised": np.stack(denoised), "sigmas": np.array(sigmas), "names": names}
