@@ -32,6 +32,7 @@ test-slurm: $(READY) # as root, on Debian: installs Slurm, runs the workflow on 
 lint: $(READY)
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
+	$(BIN)/mypy
 	$(BIN)/snakefmt --check Snakefile workflow
 	$(BIN)/snakemake --lint
 
