@@ -82,9 +82,12 @@ def imported(tree):
     return {path.split(".")[0] for path in paths}
 
 
-def test_the_package_ships_its_types():
-    assert (ROOT / "workflow" / "oodcert" / "py.typed").read_text() == ""
-    assert "py.typed" in PYPROJECT["tool"]["setuptools"]["package-data"]["oodcert"]
+def test_the_package_ships_its_types_and_whatever_else_is_no_python():
+    library = ROOT / "workflow" / "oodcert"
+    others = [path for path in library.rglob("*") if path.is_file() and path.suffix not in (".py", ".pyc")]
+    shipped = PYPROJECT["tool"]["setuptools"]["package-data"]["oodcert"]
+    assert sorted(path.relative_to(library).as_posix() for path in others) == sorted(shipped)
+    assert "py.typed" in shipped
 
 
 def test_the_container_has_the_same_python_and_lock_file():
