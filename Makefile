@@ -32,6 +32,7 @@ test-slurm: $(READY) # as root, on Debian: installs Slurm, runs the workflow on 
 lint: $(READY)
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
+	$(BIN)/mypy
 	$(BIN)/snakefmt --check Snakefile workflow
 	$(BIN)/snakemake --lint
 
@@ -58,10 +59,11 @@ reference: $(READY) # a run from nothing, kept as the committed reference; make 
 	cp -r figures/$(PROFILE) figures/reference/$(PROFILE)
 	$(BIN)/oodcert audit results/reference/$(PROFILE)
 
-docs: $(READY) # the figures and tables of docs/certificates.md, docs/operations.md and docs/performance.md
+docs: $(READY) # the figures and tables of docs/certificates.md, operations.md, performance.md and structure.md
 	$(BIN)/python docs/bounds.py
 	$(BIN)/python docs/operations.py
 	$(BIN)/python docs/performance.py
+	$(BIN)/python docs/structure.py
 
 ALL_BOUNDS = percentile cdf gaussian lipschitz
 

@@ -1,7 +1,10 @@
 """The lock file, the conda environment and pyproject.toml say the same."""
 
+import ast
 import runpy
+import sys
 import tomllib
+from importlib.metadata import packages_distributions
 from pathlib import Path
 
 import pytest
@@ -13,6 +16,8 @@ ROOT = Path(__file__).parents[2]
 SYNC = runpy.run_path(str(ROOT / "envs" / "sync.py"))
 LOCK = (ROOT / "envs" / "requirements.lock").read_text()
 ENTRIES = SYNC["read_lock"](LOCK)
+PYPROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())
+PROJECT = PYPROJECT["project"]
 
 
 def test_conda_environment_is_in_step_with_the_lock_file():
@@ -43,8 +48,7 @@ def test_lock_file_has_no_addresses_and_no_paths():
 
 @pytest.mark.parametrize("group", ["dependencies", "workflow", "dev"])
 def test_lock_file_satisfies_pyproject(group):
-    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
-    wanted = project["dependencies"] if group == "dependencies" else project["optional-dependencies"][group]
+    wanted = PROJECT["dependencies"] if group == "dependencies" else PROJECT["optional-dependencies"][group]
     locked = {
         canonicalize_name(requirement.name): next(iter(requirement.specifier)).version
         for requirement, _ in ENTRIES
@@ -55,6 +59,35 @@ def test_lock_file_satisfies_pyproject(group):
         assert requirement.specifier.contains(version), (
             f"{requirement} against the lock file's {version}: run `make lock`"
         )
+
+
+def test_what_the_package_imports_is_declared():
+    declared = PROJECT["dependencies"] + PROJECT["optional-dependencies"]["workflow"]
+    names = {canonicalize_name(Requirement(one).name) for one in declared}
+    providers = packages_distributions()
+    undeclared = {
+        module
+        for path in (ROOT / "workflow" / "oodcert").rglob("*.py")
+        for module in imported(ast.parse(path.read_text())) - sys.stdlib_module_names - {"oodcert"}
+        if not names & {canonicalize_name(one) for one in providers.get(module, [])}
+    }
+    assert not undeclared
+
+
+def imported(tree):
+    """The top-level modules that a file imports."""
+    named = [node for node in ast.walk(tree) if isinstance(node, ast.Import)]
+    sources = [node for node in ast.walk(tree) if isinstance(node, ast.ImportFrom) and not node.level]
+    paths = [alias.name for node in named for alias in node.names] + [node.module for node in sources]
+    return {path.split(".")[0] for path in paths}
+
+
+def test_the_package_ships_its_types_and_whatever_else_is_no_python():
+    library = ROOT / "workflow" / "oodcert"
+    others = [path for path in library.rglob("*") if path.is_file() and path.suffix not in (".py", ".pyc")]
+    shipped = PYPROJECT["tool"]["setuptools"]["package-data"]["oodcert"]
+    assert sorted(path.relative_to(library).as_posix() for path in others) == sorted(shipped)
+    assert "py.typed" in shipped
 
 
 def test_the_container_has_the_same_python_and_lock_file():
