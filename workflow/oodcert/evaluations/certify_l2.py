@@ -181,4 +181,5 @@ SPEC = EvaluationSpec(
     settings=settings,
     cost=cost,
     whole_batches=whole_batches,
+    needs_id_rows=lambda config: config.evaluation.certify_l2.sampling == "adaptive",
 )

@@ -11,8 +11,6 @@ from torch import Tensor
 from oodcert.data.imageset import ImageSet
 from oodcert.runtime.keyed_noise import keyed_batch, keyed_noise
 
-EXAMPLES = 2  # images of each set
-
 
 def denoised_examples(
     denoiser: Callable[[Tensor, float], Tensor],
@@ -21,18 +19,17 @@ def denoised_examples(
     seed: int,
     device: str,
 ) -> dict[str, np.ndarray]:
-    """The first images of each set with keyed noise, and denoised.
+    """The images of each set with keyed noise, and denoised.
 
     Returns:
         Arrays clean [N, C, H, W], noisy and denoised [S, N, C, H, W], sigmas [S] and names [N], the set of each
         example.
     """
-    few = {name: image_set.first(EXAMPLES) for name, image_set in sets.items()}
-    clean = np.concatenate([image_set.floats() for image_set in few.values()])
+    clean = np.concatenate([image_set.floats() for image_set in sets.values()])
     noise = np.concatenate(
         [
             keyed_batch(keyed_noise, seed, f"examples/{name}", image_set.ids, 1, clean.shape[1:])[0]
-            for name, image_set in few.items()
+            for name, image_set in sets.items()
         ]
     )
     noisy = np.stack([clean + np.float32(sigma) * noise for sigma in sigmas])
@@ -41,5 +38,5 @@ def denoised_examples(
             denoiser(torch.from_numpy(batch).to(device), sigma).cpu().numpy()
             for batch, sigma in zip(noisy, sigmas, strict=True)
         ]
-    names = np.concatenate([[name] * len(image_set) for name, image_set in few.items()])
+    names = np.concatenate([[name] * len(image_set) for name, image_set in sets.items()])
     return {"clean": clean, "noisy": noisy, "denoised": np.stack(denoised), "sigmas": np.array(sigmas), "names": names}

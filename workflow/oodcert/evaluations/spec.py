@@ -43,6 +43,7 @@ class EvaluationSpec:
         whole_batches: the least number of a set's images that fill batches, from the config and the method's name.
             Results do not depend on where a set is divided between such numbers. None: it is never divided.
         images: how many images of each set it evaluates.
+        needs_id_rows: whether the rows of OOD images depend on those of all ID images.
         quantities: those that are computed by themselves; () if there is a single one.
         has_quantity: whether a quantity is computed of a side's sets, for the method of that name.
         methods: whether it is of each method, or of none.
@@ -61,6 +62,7 @@ class EvaluationSpec:
     cost: Callable[[Config, str], Cost]
     whole_batches: Callable[[Config, str], int] | None = None
     images: Callable[[Config], int] = lambda config: config.data.test_images
+    needs_id_rows: Callable[[Config], bool] = lambda config: False
     quantities: tuple[Quantity, ...] = ()
     has_quantity: Callable[[str, Side, Config, str], bool] = lambda quantity, side, config, method: True
     methods: bool = True

@@ -1,38 +1,29 @@
-"""How an evaluation is cut: in shards, each a job of its own, and in pieces, after each of which its job can resume.
+"""How an evaluation is divided: in shards, each a job of its own, and in portions, after each of which a job can resume.
 
-No result depends on it: noise is keyed by image, and cuts lie between batches, so that every batch holds what it would
-hold anyway; with adaptive sampling it has the same shape, at least. Imports no torch.
+No result depends on it. Noise is keyed by image, and portions end between batches, so that every batch holds what it
+would hold anyway; with adaptive sampling it has the same shape, at least. Imports no torch.
 """
 
+from __future__ import annotations
+
+from collections.abc import Sequence
 from itertools import chain
-from math import gcd, lcm
 from typing import NamedTuple
 
-from oodcert.config.method_specs import computed_with, is_randomised
+from oodcert.config.method_specs import computed_with
+from oodcert.config.models import Config
+from oodcert.evaluations.registry import EVALUATIONS
+from oodcert.evaluations.spec import EvaluationSpec, Side
 from oodcert.execution.cost import BACKWARD, evaluation_job
 
-SETS = {  # of every evaluation that can be cut: the ID set, the OOD sets, or both
-    "certify_l2": ("id", "ood"),
-    "attack_linf": ("ood",),
-    "sanity": ("ood",),
-    "attack_l2": ("ood",),
-    "certify_id": ("id",),
-    "attack_id": ("id",),
-    "published": ("id", "ood"),
-}
-QUANTITIES = {  # of published: what is computed by itself, and of which sets
-    "scores": ("id", "ood"),
-    "bounds": ("id", "ood"),
-    "attacks": ("ood",),
-    "votes": ("id", "ood"),
-    "labels": ("id",),
-}
+Spans = dict[str, tuple[int, int]]  # image set -> its images start to stop - 1
+Portion = dict[str | None, Spans]  # quantity -> Spans
 
 
 class Cell(NamedTuple):
-    """What is never cut: images start to stop - 1 of a set, which fill batches.
+    """What is never divided: images start to stop - 1 of a set, which fill batches.
 
-    quantity: one of the QUANTITIES, or None where the evaluation has a single one.
+    quantity: one of those of the evaluation, or None if there is a single one.
     """
 
     quantity: str | None
@@ -41,108 +32,93 @@ class Cell(NamedTuple):
     stop: int
 
 
-def cells(config, evaluation, method):
-    """Stage -> its cells, in order; "all", or "id" before "ood", where sampling on OOD images needs all ID bounds."""
-    settings, names = config["evaluation"], {"id": ["id"], "ood": config["data"]["ood"]}
-    if evaluation == "published":
-        images = settings["published"]["images"]
-        found = [
-            Cell(quantity, name, 0, images)
-            for quantity, sides in QUANTITIES.items()
-            for side in sides
-            if not _is_empty(quantity, side, config["methods"][method])
-            for name in names[side]
-        ]
-        return {"all": found}
-    images = settings["sanity"]["images"] if evaluation == "sanity" else config["data"]["test_images"]
-    size = _whole_batches(evaluation, settings, config["methods"][method])
-    found = {
-        side: [
-            Cell(None, name, start, min(start + size, images))
-            for name in names[side]
-            for start in range(0, images, size)
-        ]
-        for side in SETS[evaluation]
-    }
-    if evaluation == "certify_l2" and settings["certify_l2"]["sampling"] == "adaptive":
-        return found
-    return {"all": [*chain(*found.values())]}
+def cells(config: Config, evaluation: str, method: str) -> dict[str, list[Cell]]:
+    """Phase -> its cells, in order: "all", or "id" before "ood" if sampling on OOD images needs all ID bounds."""
+    spec = EVALUATIONS[evaluation]
+    by_side: dict[str, list[Cell]] = {side: _cells_of_side(config, spec, method, side) for side in spec.sides}
+    if spec.needs_id_rows(config):
+        return by_side
+    if not spec.quantities:
+        return {"all": [*chain(*by_side.values())]}
+    every = [cell for cells in by_side.values() for cell in cells]
+    return {"all": [cell for quantity in spec.quantities for cell in every if cell.quantity == quantity.name]}
 
 
-def _is_empty(quantity, side, method_spec):
-    """Whether a quantity of published is not computed: interval bounds of ID images are those of joint models alone."""
-    if quantity == "labels":
-        return not is_randomised(method_spec)
-    return quantity == "bounds" and side == "id" and not method_spec["discriminator"]
+def _cells_of_side(config: Config, spec: EvaluationSpec, method: str, side: Side) -> list[Cell]:
+    assert spec.whole_batches is not None
+    names = ["id"] if side == "id" else list(config.data.ood)
+    size, images = spec.whole_batches(config, method), spec.images(config)
+    quantities: list[str | None] = [
+        quantity.name
+        for quantity in spec.quantities
+        if side in quantity.sides and spec.has_quantity(quantity.name, side, config, method)
+    ]
+    return [
+        Cell(quantity, name, start, min(start + size, images))
+        for quantity in (quantities if spec.quantities else [None])
+        for name in names
+        for start in range(0, images, size)
+    ]
 
 
-def _whole_batches(evaluation, settings, method_spec):
-    """The least number of a set's images that fill batches, all that an evaluation makes of them."""
-    size, randomised = settings["batch_size"], is_randomised(method_spec)
-    deployed = max(1, size // (settings["draws"] if randomised else 1))
-    if evaluation == "attack_linf":
-        return lcm(deployed, max(1, size // (settings["attack_linf"]["draws"] if randomised else 1)))
-    if evaluation == "attack_id":
-        return lcm(deployed, size)
-    if evaluation == "sanity":
-        return settings["sanity"]["images"]
-    own = settings[evaluation]
-    if own.get("sampling") == "adaptive":
-        return 1  # how many draws an image takes is not known
-    drawn = size // gcd(size, own.get("n0", 0) + own["n"])
-    return lcm(drawn, max(1, size // own["draws"])) if evaluation == "attack_l2" else drawn
+def shards(config: Config, evaluation: str, method: str) -> dict[str, list[str]]:
+    """Phase -> names of its shards, "<phase>-<i>-of-<k>": as many as config.shards, but no empty one."""
+    names = {}
+    for phase, all_cells in cells(config, evaluation, method).items():
+        count = min(config.shards, len(all_cells))
+        names[phase] = [f"{phase}-{index + 1}-of-{count}" for index in range(count)]
+    return names
 
 
-def shards(config, evaluation, method):
-    """Stage -> names of its shards, "<stage>-<i>-of-<k>": as many as config shards, but no empty one."""
-    found = {}
-    for stage, all_cells in cells(config, evaluation, method).items():
-        count = min(config["shards"], len(all_cells))
-        found[stage] = [f"{stage}-{index + 1}-of-{count}" for index in range(count)]
-    return found
+def portions(config: Config, evaluation: str, method: str, shard: str | None = None) -> dict[str, list[Portion]]:
+    """Phase -> its portions, in order, of about config.chunk passes each.
 
+    Methods that are computed together have the same portions, by the passes of all of them.
 
-def pieces(config, evaluation, method, shard=None):
-    """Stage -> its pieces, in order: dicts quantity -> set -> (start, stop), of about config chunk passes each.
-
-    Methods that are computed together have the same pieces, by the passes of all of them. shard: the name of one, whose
-    pieces alone are given.
+    Args:
+        config: the config.
+        evaluation: its name.
+        method: its name.
+        shard: the name of one, whose portions alone are given.
     """
     whole = cells(config, evaluation, method)
     if shard is not None:
         whole = {shard.split("-")[0]: _cells_of(shard, whole)}
-    found, per_cell = {}, _passes_of_a_cell(config, evaluation, method)
-    for stage, own in whole.items():
-        count = min(len(own), max(1, round(len(own) * per_cell / config["chunk"])))
-        found[stage] = [_joined(piece) for piece in _cut(own, count)]
-    return found
+    per_cell, divided = _passes_of_a_cell(config, evaluation, method), {}
+    for phase, phase_cells in whole.items():
+        count = min(len(phase_cells), max(1, round(len(phase_cells) * per_cell / config.chunk)))
+        divided[phase] = [_joined(few) for few in _divided(phase_cells, count)]
+    return divided
 
 
-def content(config, evaluation, method, shard):
+def content(config: Config, evaluation: str, method: str, shard: str) -> dict[str, dict[str, list[int]]]:
     """What a shard holds, as JSON has it: quantity -> set -> [start, stop]."""
     joined = _joined(_cells_of(shard, cells(config, evaluation, method)))
     return {str(quantity): {name: [*span] for name, span in spans.items()} for quantity, spans in joined.items()}
 
 
-def _cells_of(shard, whole):
-    stage, index, _, count = shard.split("-")
-    return _cut(whole[stage], int(count))[int(index) - 1]
+def _cells_of(shard: str, whole: dict[str, list[Cell]]) -> list[Cell]:
+    phase, index, _, count = shard.split("-")
+    return _divided(whole[phase], int(count))[int(index) - 1]
 
 
-def _passes_of_a_cell(config, evaluation, method):
-    jobs = (evaluation_job(config, evaluation, one) for one in computed_with(evaluation, method, config["methods"]))
+def _passes_of_a_cell(config: Config, evaluation: str, method: str) -> float:
+    together = computed_with(evaluation, method, config.methods)
+    planned = [evaluation_job(config, evaluation, one) for one in together]
     count = sum(map(len, cells(config, evaluation, method).values()))
-    return sum(forward + BACKWARD * backward for job in jobs for forward, backward in job.passes.values()) / count
+    return sum(forward + BACKWARD * backward for job in planned for forward, backward in job.passes.values()) / count
 
 
-def _cut(items, count):
-    return [items[len(items) * index // count : len(items) * (index + 1) // count] for index in range(count)]
+def _divided(items: Sequence[Cell], count: int) -> list[list[Cell]]:
+    return [
+        list(items[len(items) * index // count : len(items) * (index + 1) // count]) for index in range(count)
+    ]
 
 
-def _joined(piece):
-    """quantity -> name -> (start, stop), from neighbouring cells."""
-    found = {}
-    for quantity, name, start, stop in piece:
-        spans = found.setdefault(quantity, {})
+def _joined(few: Sequence[Cell]) -> Portion:
+    """Quantity -> set -> (start, stop), from neighbouring cells."""
+    portion: Portion = {}
+    for quantity, name, start, stop in few:
+        spans = portion.setdefault(quantity, {})
         spans[name] = (spans.get(name, (start,))[0], stop)
-    return found
+    return portion

@@ -86,7 +86,7 @@ def settings(config: Config, method: str) -> AuthorsCodeJob:
 
 def cost(config: Config, method: str) -> Cost:
     """All quantities, with every flag that acts."""
-    images, rows, passes = passes_of(config, method)
+    images, rows, passes = passes_of(config, config.methods[method])
     return Cost(images, rows, EXACT, passes)
 
 
