@@ -138,7 +138,7 @@ def set_sizes(config):
     """Images of the sets on disk: dict of "id_train", "outliers", "id_test" and the OOD sets."""
     data = config["data"]
     return {
-        **{key: image_count(*of, config) or UNKNOWN_SIZE for key, of in _whole_sets(data).items()},
+        **{key: image_count(*of, data, config["data_mirror"]) or UNKNOWN_SIZE for key, of in _whole_sets(data).items()},
         **dict.fromkeys(data["ood"], data["test_images"]),
     }
 
@@ -146,7 +146,11 @@ def set_sizes(config):
 def uncounted(config):
     """Names of the sets whose size nobody knows here; UNKNOWN_SIZE stands for it."""
     sets = _whole_sets(config["data"]).values()
-    return [f"{name} ({split})" for name, split in sets if image_count(name, split, config) is None]
+    return [
+        f"{name} ({split})"
+        for name, split in sets
+        if image_count(name, split, config["data"], config["data_mirror"]) is None
+    ]
 
 
 def _whole_sets(data):
