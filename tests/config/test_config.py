@@ -3,18 +3,18 @@ import re
 from itertools import cycle
 
 import pytest
-import yaml
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from conftest import ROOT, read_config, shrink
+from conftest import read_config, shrink
 from oodcert.audit.layout import KEYS, settings_of
 from oodcert.config.components import Component
-from oodcert.config.load import check_config, schema
+from oodcert.config.load import check_config
+from oodcert.config.models import config_model
 from oodcert.errors import InputError
 from oodcert.models.architectures.denoiser import DiffusionDenoiser, cosine_schedule
 
-DIGITS = read_config()
+DIGITS = read_config().as_json()
 UNET = {"channels": [16], "patch": 2, "timesteps": 1000}
 
 
@@ -32,7 +32,7 @@ def changed(path, value, config=DIGITS):
 
 
 def test_the_committed_configs_are_valid():
-    assert check_config(shrink(copy.deepcopy(DIGITS)))["profile"] == "tiny"
+    assert check_config(shrink(read_config())).profile == "tiny"
 
 
 @pytest.mark.parametrize(
@@ -49,8 +49,8 @@ def test_keys_that_may_be_absent_are_accepted(path, value):
 
 
 def test_precision_reaches_the_settings_of_what_it_changes_and_no_others():
-    config = changed("evaluation.certify_l2.precision", "bfloat16")
-    differ = {key for key in KEYS if settings_of(config, key, "plain") != settings_of(DIGITS, key, "plain")}
+    config = check_config(changed("evaluation.certify_l2.precision", "bfloat16"))
+    differ = {key for key in KEYS if settings_of(config, key, "plain") != settings_of(read_config(), key, "plain")}
     assert differ == {"certify_l2", "attack_l2"}
     assert settings_of(config, "attack_l2", "plain")["precision"] == "bfloat16"
 
@@ -89,8 +89,12 @@ def test_precision_reaches_the_settings_of_what_it_changes_and_no_others():
         ("methods.atom.score", "msp", "methods.atom: the score 'msp' does not suit the classifier 'atom'.* has 1"),
         ("methods.atom.discriminator", True, "methods.atom: with a discriminator the score is msp, not 'atom'"),
         ("methods.prood.score", "energy", "methods.prood: with a discriminator the score is msp, not 'energy'"),
-        ("training.oe", None, "methods.oe needs the part 'oe': add training.oe"),
-        ("training.discriminator", None, "methods.prood needs the part 'discriminator': add training.discriminator"),
+        ("training.oe", None, "methods.oe needs the component 'oe': add training.oe"),
+        (
+            "training.discriminator",
+            None,
+            "methods.prood needs the component 'discriminator': add training",
+        ),
         ("training.denoiser", None, "lacks denoiser at training"),
         ("training.plane", {}, "Unknown config key at training: 'plane' \\(did you mean 'plain'\\?\\)"),
         ("training.plain.outlier_weight", 1.0, "Unknown config key at training.plain: 'outlier_weight'"),
@@ -103,9 +107,13 @@ def test_precision_reaches_the_settings_of_what_it_changes_and_no_others():
         ("training.discriminator.bias_shift", "3", "training.discriminator.bias_shift = '3'.*a finite number"),
         ("networks.plane", {}, "Unknown config key at networks: 'plane' \\(did you mean 'plain'\\?\\)"),
         ("networks.vos", {"name": "resnet", "width": 4}, "lacks depth at networks.vos"),
-        ("networks.vos", {"name": "cnn", "width": 4, "growth": 4}, "networks.vos: the name 'growth'.*name and width"),
-        ("networks.classifier.depth", 8, "networks.classifier: the name 'depth'.*expects: name and width"),
-        ("networks.classifier.dropout", 0.3, "networks.classifier: the name 'dropout'.*expects: name and width"),
+        (
+            "networks.vos",
+            {"name": "cnn", "width": 4, "growth": 4},
+            "at networks.vos: 'growth' \\(known: name, width",
+        ),
+        ("networks.classifier.depth", 8, "at networks.classifier: 'depth' \\(did you mean 'width'\\?\\)"),
+        ("networks.classifier.dropout", 0.3, "at networks.classifier: 'dropout' \\(known: name, width\\)"),
         ("networks.good.name", "ibp_cnn", "networks.good.name = 'ibp_cnn'.*ibp_cnn_s or ibp_cnn_xl"),
         ("evaluation.sanity.epsilons", [0.1, 0.05, 1.0], "sanity.epsilons = .*let them rise"),
         ("evaluation.sanity.epsilons", [0.025, 1.0], "sanity.epsilons = .*evaluation.epsilon = 0.05 among them"),
@@ -126,12 +134,12 @@ def test_precision_reaches_the_settings_of_what_it_changes_and_no_others():
             {**UNET, "channels": [8] * 4},
             "networks.denoiser.channels = .* 4 levels.*4 x 4 patches 3 times.*fewer",
         ),
-        ("networks.denoiser.patch", 2, "networks.denoiser: the name 'patch' .*expects: name, width and timesteps"),
-        ("networks.denoiser", {**UNET, "width": 16}, "the name 'width' .*expects: channels, patch and timesteps"),
+        ("networks.denoiser.patch", 2, "at networks.denoiser: 'patch' \\(known: name, timesteps, width\\)"),
+        ("networks.denoiser", {**UNET, "width": 16}, "at networks.denoiser: 'width' \\(known: channels, patch, t"),
         ("networks.denoiser.width", None, "lacks width at networks.denoiser"),
         ("networks.denoiser.name", "unet", "networks.denoiser.name = 'unet'.*expects: mlp, or no name"),
         ("networks.denoiser.timesteps", 199, "networks.denoiser.timesteps = 199.*at least 200"),
-        ("networks.classifier.name", "cnn5", "networks.classifier.name = 'cnn5'.*the name of a network"),
+        ("networks.classifier.name", "cnn5", "networks.classifier.name = 'cnn5'.*name of a network, one of 'cnn', 'r"),
         ("networks.discriminator.name", "cnn", "networks.discriminator.name = 'cnn'.*expects: ibp_cnn_s.*batch norm"),
         ("networks.classifier.width", 16.0, "networks.classifier.width = 16.0.*an integer"),
         ("data.image_shape", [1, 6, 8], "data.image_shape.1 = 6.*a multiple of 4"),
@@ -155,17 +163,17 @@ def test_precision_reaches_the_settings_of_what_it_changes_and_no_others():
         (
             "networks.good",
             None,
-            "methods.good needs the part 'good', which is trained on interval.*: add networks",
+            "methods.good needs the component 'good', which is trained on interval.*: add networks",
         ),
         ("networks.good.name", "cnn", "networks.good.name = 'cnn'.*without batch norm"),
         ("figures.palette", "viridis", "figures.palette = 'viridis'.*qualitative"),
-        ("protocol", "unsound", "protocol = 'unsound'.*sound, or published"),
-        ("evaluation.published", {}, "lacks images, n, n0 at evaluation.published"),
-        ("evaluation.published.images", 101, "published.images = 101: there are 100 of every set"),
+        ("protocol", "unsound", "protocol = 'unsound'.*sound, or authors_code"),
+        ("evaluation.authors_code", {}, "lacks images, n, n0 at evaluation.authors_code"),
+        ("evaluation.authors_code.images", 101, "authors_code.images = 101: there are 100 of every set"),
         (
             "evaluation.certify_id.sigmas",
             [0.25],
-            "certify_id.sigmas lacks evaluation.sigma = 0.12.*or set evaluation.pub",
+            "certify_id.sigmas lacks evaluation.sigma = 0.12.*or set evaluation.auth",
         ),
     ],
 )
@@ -195,16 +203,16 @@ def test_other_settings_and_methods_are_valid(path, value):
     check_config(changed(path, value))
 
 
-def test_the_published_protocol_needs_its_evidence():
-    config = changed("protocol", "published")
+def test_the_protocol_of_the_authors_code_needs_its_evidence():
+    config = changed("protocol", "authors_code")
     check_config(config)
-    config["evaluation"]["published"] = None
-    with pytest.raises(InputError, match=r"protocol = 'published' needs.*evaluation\.published its settings"):
+    config["evaluation"]["authors_code"] = None
+    with pytest.raises(InputError, match=r"protocol = 'authors_code' needs.*evaluation\.authors_code its settings"):
         check_config(config)
     check_config(config | {"protocol": "sound"})
 
 
-def test_a_part_is_needed_by_its_methods_alone():
+def test_a_component_is_needed_by_its_methods_alone():
     config = changed("training.atom", None)
     with pytest.raises(InputError, match=r"add training\.atom"):
         check_config(config)
@@ -212,9 +220,9 @@ def test_a_part_is_needed_by_its_methods_alone():
 
 
 def test_a_setting_of_an_undeclared_type_names_the_file_and_the_types(monkeypatch):
-    monkeypatch.setattr("oodcert.config.load.known_components", lambda: {"mixup": Component({"share": "shares"})})
+    monkeypatch.setattr("oodcert.config.models.known_components", lambda: {"mixup": Component({"share": "shares"})})
     with pytest.raises(InputError, match=r"training/mixup.py declares 'share' of type 'shares'.*did you mean 'share'"):
-        schema.__wrapped__()
+        config_model.__wrapped__()
 
 
 def test_unknown_keys_of_mixed_type_are_named():
@@ -254,17 +262,28 @@ def test_every_number_must_be_finite():
 
 
 def test_the_shortest_schedule_covers_every_sigma():
-    schema = yaml.safe_load((ROOT / "workflow/schemas/config.schema.yaml").read_text())
-    sigma = schema["$defs"]["sigma"]
-    timesteps = schema["properties"]["networks"]["properties"]["denoiser"]["properties"]["timesteps"]["minimum"]
+    sections = config_model().model_json_schema()["$defs"]
+    sigma = sections["CertifyL2Settings"]["properties"]["sigmas"]["items"]
+    timesteps = sections["UNetDenoiser"]["properties"]["timesteps"]["minimum"]
     denoiser = DiffusionDenoiser(None, cosine_schedule(timesteps))
     assert 0 <= denoiser.timestep(sigma["minimum"]) < denoiser.timestep(sigma["maximum"]) <= timesteps - 1
 
 
-def test_every_setting_is_documented_in_the_schema():
-    schema = yaml.safe_load((ROOT / "workflow/schemas/config.schema.yaml").read_text())
-    assert schema["additionalProperties"] is False
-    assert sorted(schema["required"]) == sorted(schema["properties"].keys() - {"profile_trace"}) == sorted(DIGITS)
+@pytest.mark.parametrize(
+    ("path", "old", "new"), [("protocol", "published", "authors_code"), ("weights", "published", "released")]
+)
+def test_a_value_of_an_earlier_version_is_refused_with_the_present_one(path, old, new):
+    with pytest.raises(InputError, match=f"^Config key {path} = '{old}' is now '{new}': change it"):
+        check_config(changed(path, old))
+
+
+def test_a_key_of_an_earlier_version_is_refused_with_the_present_one():
+    config = changed("evaluation.published", DIGITS["evaluation"]["authors_code"])
+    del config["evaluation"]["authors_code"]
+    for also_the_present_one in ({}, {"authors_code": None}):
+        config["evaluation"].update(also_the_present_one)
+        with pytest.raises(InputError, match=r"^Config key evaluation\.published is now called .*authors_code: rename"):
+            check_config(config)
 
 
 leaves = st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=5) | st.lists(st.integers())

@@ -12,15 +12,16 @@ from hypothesis import strategies as st
 
 from conftest import ROOT
 from oodcert.audit.layout import KEYS, files_of, inputs_of, names_of, rows_of, settings_of
+from oodcert.config.availability import available
 from oodcert.config.external_weights import imported, networks_of, trained
-from oodcert.config.load import check_config, read_configs
+from oodcert.config.load import check_config, merged_files, read_configs
 from oodcert.data.sizes import check_counts
-from oodcert.data.sources import available, id_files, ood_files, outlier_files
+from oodcert.data.sources import id_files, ood_files, outlier_files
 from oodcert.errors import InputError
 from oodcert.execution import cost
 from oodcert.execution.shards import SETS, pieces, shards
 
-CONFIGS = [read_configs([ROOT / "config" / f"{name}.yaml"]) for name in ("config", "cifar-lite", "paper")]
+CONFIGS = [merged_files([ROOT / "config" / f"{name}.yaml"]) for name in ("config", "cifar-lite", "paper")]
 STRINGS = [
     "",
     " ",
@@ -68,7 +69,7 @@ def places(node, path=()):
             yield from places(child, (*path, key))
 
 
-def found(config, path):
+def value_at(config, path):
     for key in path:
         config = config[key]
     return config
@@ -99,7 +100,7 @@ def configs(draw):
         every = sorted(places(config), key=str)
         *parents, key = draw(st.sampled_from(every))
         section, change = (
-            found(config, parents),
+            value_at(config, parents),
             draw(st.sampled_from(CHANGES)),
         )
         if change == "similar":
@@ -111,7 +112,7 @@ def configs(draw):
         elif change == "add" and isinstance(section, dict):
             section[draw(keys)] = draw(values)
         elif change == "swap":
-            section[key] = copy.deepcopy(found(config, draw(st.sampled_from(every))))
+            section[key] = copy.deepcopy(value_at(config, draw(st.sampled_from(every))))
         elif change == "copy" and isinstance(section, dict):
             section[f"{key}_2"] = copy.deepcopy(section[key])
         elif isinstance(section, list):
@@ -121,14 +122,15 @@ def configs(draw):
     return config
 
 
-def use(config):
+def use(values):
     """What the Snakefile, `oodcert cost` and the audit do with a config, short of networks."""
-    check_config(config)
-    imports, parts = imported(config), trained(config)
-    config = available(config, trains=bool(parts))
-    check_counts(config)
-    assert not {*imports} & {*parts}
-    id_files(config), outlier_files(config), ood_files(config), networks_of(parts, config)
+    config = check_config(values)
+    imports, components = imported(config), trained(config)
+    config = available(config, trains=bool(components))
+    data, mirror = config.data, config.data_mirror
+    check_counts(data, mirror)
+    assert not {*imports} & {*components}
+    id_files(data, mirror), outlier_files(data, mirror), ood_files(data, mirror), networks_of(components, config)
     work = cost.jobs(config)
     cost.passes(work), cost.evidence(work), cost.uncounted(config)
     cost.hours(cost.passes(work), dict.fromkeys(("classifier", "discriminator", "denoiser"), 1000.0))
@@ -136,11 +138,11 @@ def use(config):
     for evaluation in (*KEYS, "training"):
         for name in names_of(config, evaluation):
             settings_of(config, evaluation, name), inputs_of(config, evaluation, name)
-            if evaluation not in ("training", "published"):
+            if evaluation not in ("training", "authors_code"):
                 rows_of(config, evaluation, name)
             if evaluation in SETS:
                 stages = pieces(config, evaluation, name)
-                assert all(1 <= len(names) <= config["shards"] for names in shards(config, evaluation, name).values())
+                assert all(1 <= len(names) <= config.shards for names in shards(config, evaluation, name).values())
                 assert all(piece for several in stages.values() for piece in several)
 
 

@@ -1,4 +1,4 @@
-"""The parts: what training files declare, read without importing them."""
+"""The components: what training files declare, read without importing them."""
 
 import subprocess
 import sys
@@ -6,8 +6,8 @@ import sys
 import pytest
 import torch
 
-import oodcert.config.components
 from conftest import ROOT
+from oodcert import paths
 from oodcert.config.components import Component, declared_component, known_components
 from oodcert.errors import InputError
 from oodcert.models.components import build_component
@@ -23,21 +23,21 @@ NETWORKS = {
 @pytest.fixture
 def folder(tmp_path, monkeypatch):
     """An empty folder in the place of the training files."""
-    monkeypatch.setattr(oodcert.config.components, "FOLDER", tmp_path)
+    monkeypatch.setattr(paths, "TRAINING", tmp_path)
     known_components.cache_clear()
     yield tmp_path
     known_components.cache_clear()
 
 
-def test_the_parts_of_the_ten_methods():
-    parts = known_components()
-    assert set(parts) == {
+def test_the_components_of_the_ten_methods():
+    components = known_components()
+    assert set(components) == {
         *("plain", "oe", "logitnorm", "vos", "acet", "atom", "good", "prood", "discriminator", "denoiser"),
     }
-    assert parts["atom"].extra_outputs == 1 and sum(part.extra_outputs for part in parts.values()) == 1
-    assert {name: part.needs for name, part in parts.items() if part.needs} == {"prood": ("discriminator",)}
-    assert [name for name, part in parts.items() if part.bounded] == ["good"]
-    assert parts["logitnorm"].settings == {"temperature": "positive"} and parts["plain"].settings == {}
+    assert components["atom"].extra_outputs == 1 and sum(one.extra_outputs for one in components.values()) == 1
+    assert {name: one.needs for name, one in components.items() if one.needs} == {"prood": ("discriminator",)}
+    assert [name for name, one in components.items() if one.bounded] == ["good"]
+    assert components["logitnorm"].settings == {"temperature": "positive"} and components["plain"].settings == {}
 
 
 def test_files_are_read_and_not_imported(folder):
@@ -67,9 +67,9 @@ def test_without_needs_and_outputs_there_are_none(folder):
     assert declared_component("bare") == Component({}, (), 0)
 
 
-def test_an_unknown_part_names_those_there_are(folder):
+def test_an_unknown_component_names_the_known_ones(folder):
     (folder / "bare.py").write_text("SETTINGS = {}\n")
-    with pytest.raises(InputError, match=r"no part 'plain': workflow/oodcert/training holds bare\. .*add a file"):
+    with pytest.raises(InputError, match=r"no component 'plain': workflow/oodcert/training holds bare\. .*add a file"):
         declared_component("plain")
 
 
@@ -80,7 +80,7 @@ def test_the_config_is_checked_without_torch():
 
 
 @pytest.mark.parametrize("name", known_components())
-def test_every_part_is_built_with_the_outputs_it_declares(name):
+def test_every_component_is_built_with_the_outputs_it_declares(name):
     module = build_component(name, NETWORKS, (1, 8, 8), 3).eval()
     images = torch.rand(2, 1, 8, 8)
     if name == "denoiser":
@@ -89,7 +89,7 @@ def test_every_part_is_built_with_the_outputs_it_declares(name):
         assert module(images).shape == (2, {"discriminator": 1, "atom": 4}.get(name, 3))
 
 
-def test_a_part_has_its_own_network_or_that_of_classifier():
+def test_a_component_has_a_network_to_itself_or_that_of_classifier():
     def tensors(networks):
         return [tensor.shape for tensor in build_component("good", networks, (1, 8, 8), 3).state_dict().values()]
 

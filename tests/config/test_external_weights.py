@@ -1,4 +1,4 @@
-"""Parts that are imported: which ones, and a published file on its way from a server to a part of a method."""
+"""Components that are imported: which ones, and a released file on its way from a server to a method's component."""
 
 import json
 import os
@@ -13,8 +13,8 @@ import pytest
 import torch
 
 from conftest import ROOT, read_config
-from oodcert.config import external_weights as imports
-from oodcert.config.external_weights import imported, published, remote_files
+from oodcert.config import external_weights
+from oodcert.config.external_weights import imported, released_weights, remote_files
 from oodcert.config.load import check_config, read_configs
 from oodcert.errors import InputError
 from oodcert.models.components import build_component, load_component
@@ -23,52 +23,50 @@ from oodcert.runtime.files import sha256
 
 PAPER = [ROOT / "config" / "paper.yaml"]
 CIFAR100 = [*PAPER, ROOT / "config" / "paper-cifar100.yaml"]
-PARTS = {"plain", "oe", "logitnorm", "vos", "acet", "atom", "good", "prood", "discriminator", "denoiser"}
-OWN = {"network": "my_nets:small", "weights": "small.safetensors"}
+COMPONENTS = {"plain", "oe", "logitnorm", "vos", "acet", "atom", "good", "prood", "discriminator", "denoiser"}
+MINE = {"network": "my_nets:small", "weights": "small.safetensors"}
 
 
 @pytest.mark.parametrize(
     ("files", "trained"), [(PAPER, set()), (CIFAR100, {"good", "logitnorm", "vos", "denoiser"})], ids=["10", "100"]
 )
-def test_what_is_published_is_not_trained(files, trained):
+def test_what_is_released_is_not_trained(files, trained):
     config = read_configs(files)
     assert not imported(config)
-    found = imported({**config, "weights": "published"})
-    assert found.keys() == PARTS - trained
-    assert all(one.network["format"] in FORMATS for one in found.values())
-    assert len({one.file for one in found.values()}) == len(found) - 1, "a joint file holds two parts"
+    imports = imported(config.changed(weights="released"))
+    assert imports.keys() == COMPONENTS - trained
+    assert all(one.network["format"] in FORMATS for one in imports.values())
+    assert len({one.file for one in imports.values()}) == len(imports) - 1, "a joint file holds two components"
 
 
-def test_every_published_file_can_be_told_from_the_others():
-    assert {row.format for row in published().values()} <= FORMATS.keys()
+def test_every_released_file_can_be_told_from_the_others():
+    assert {row.format for row in released_weights().values()} <= FORMATS.keys()
     files = remote_files()
-    assert {row.file for row in published().values()} <= files.keys() and "cifar-10-python.tar.gz" in files
+    assert {row.file for row in released_weights().values()} <= files.keys() and "cifar-10-python.tar.gz" in files
     assert all(Path(name).name == name and all("://" in url for url in row.urls) for name, row in files.items())
 
 
-def test_ones_own_part_takes_the_place_of_a_trained_one():
-    config = read_config()
-    config["imports"] = {"plain": OWN}
-    found = imported(check_config(config))
-    assert found["plain"].network == {"name": "own", "network": "my_nets:small"}
-    assert str(found["plain"].file) == "small.safetensors" and len(found) == 1
+def test_a_user_supplied_component_takes_the_place_of_a_trained_one():
+    imports = imported(check_config(read_config().as_json() | {"imports": {"plain": MINE}}))
+    assert imports["plain"].network == {"name": "own", "network": "my_nets:small"}
+    assert str(imports["plain"].file) == "small.safetensors" and len(imports) == 1
 
 
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"imports": {"mine": OWN}}, "imports.mine is no part of any method"),
+        ({"imports": {"mine": MINE}}, "imports.mine is no component of any method"),
         (
             {"imports": {"plain": {"network": "my_nets", "weights": "x"}}},
             "imports.plain.network = 'my_nets'.*MODULE:NAME",
         ),
         ({"imports": {"plain": {"network": "a:b"}}}, "lacks weights at imports.plain"),
-        ({"weights": "trained"}, "weights = 'trained'.*train, or published"),
+        ({"weights": "trained"}, "weights = 'trained'.*train, or released"),
     ],
 )
 def test_imports_that_mean_nothing_are_refused(changes, message):
     with pytest.raises(InputError, match=message):
-        check_config(read_config() | changes)
+        check_config(read_config().as_json() | changes)
 
 
 HEADER = (ROOT / "data" / "weights.csv").read_text().split("\n", 1)[0]
@@ -84,14 +82,14 @@ HEADER = (ROOT / "data" / "weights.csv").read_text().split("\n", 1)[0]
     ],
 )
 def test_a_broken_table_of_weights_is_named(tmp_path, monkeypatch, text, message):
-    monkeypatch.setattr(imports, "WEIGHTS", tmp_path / "weights.csv")
+    monkeypatch.setattr(external_weights, "WEIGHTS", tmp_path / "weights.csv")
     (tmp_path / "weights.csv").write_text(text)
-    published.cache_clear()
+    released_weights.cache_clear()
     try:
         with pytest.raises(InputError, match=rf"weights.csv, {message}"):
-            published()
+            released_weights()
     finally:
-        published.cache_clear()
+        released_weights.cache_clear()
 
 
 @pytest.fixture
@@ -106,7 +104,7 @@ def server(tmp_path):
         running.shutdown()
 
 
-def test_a_published_file_becomes_a_part(server, clone):
+def test_a_released_file_becomes_a_component(server, clone):
     """Downloaded, verified and imported by the workflow; a file with another checksum is not."""
     folder, url = server
     torch.manual_seed(0)
@@ -119,7 +117,7 @@ def test_a_published_file_becomes_a_part(server, clone):
     def run(checksum):
         (clone / "data" / "weights.csv").write_text(f"{HEADER}\n{row.format(checksum)}")
         command = [sys.executable, "-m", "snakemake", target, "--cores", "1", "--configfile", "config/paper.yaml"]
-        command += ["--config", "weights=published", "device=cpu"]
+        command += ["--config", "weights=released", "device=cpu"]
         return subprocess.run(command, cwd=clone, capture_output=True, text=True)
 
     refused = run("0" * 64)
@@ -128,10 +126,10 @@ def test_a_published_file_becomes_a_part(server, clone):
 
     done = run(sha256(folder / "disc.pt"))
     assert done.returncode == 0 and "download" in done.stderr, done.stdout + done.stderr
-    part = build_component(
-        "discriminator", {"discriminator": {"name": "published", "format": "prood-discriminator"}}, (3, 32, 32), 10
+    component = build_component(
+        "discriminator", {"discriminator": {"name": "released", "format": "prood-discriminator"}}, (3, 32, 32), 10
     )
-    for key, tensor in load_component(part, clone / target).state_dict().items():
+    for key, tensor in load_component(component, clone / target).state_dict().items():
         assert torch.equal(tensor, state[key])
     (clone / target).unlink()
     os.utime(clone / "data" / "downloads" / "disc.pt", (0, 0))

@@ -1,4 +1,4 @@
-"""The methods as the config composes them: their parts, their networks, and a class of outliers beside the labels."""
+"""The methods as the config composes them: components, networks, and a class of outliers beside the labels."""
 
 from itertools import product
 
@@ -8,7 +8,7 @@ import torch
 from torch import nn
 
 from oodcert.config.components import known_components
-from oodcert.config.method_specs import bounds_of, components_of, is_randomised, trained_components
+from oodcert.config.method_specs import MethodSpec, Score, trained_components
 from oodcert.evaluations.base import Evaluation
 from oodcert.evaluations.clean import clean
 from oodcert.evaluations.labels import attack_id, certify_id
@@ -22,28 +22,30 @@ CLASSIFIERS = sorted(known_components().keys() - {"discriminator", "denoiser"})
 BOUNDS = ["percentile", "cdf", "gaussian", "lipschitz"]
 
 
-def composed(classifier="oe", discriminator=False, denoiser=False, score="msp"):
-    return {"classifier": classifier, "discriminator": discriminator, "denoiser": denoiser, "score": score}
+def composed(
+    classifier: str = "oe", discriminator: bool = False, denoiser: bool = False, score: Score = "msp"
+) -> MethodSpec:
+    return MethodSpec(classifier, discriminator, denoiser, score)
 
 
-def test_a_method_is_made_of_its_parts_and_needs_those_they_need():
-    assert components_of(composed()) == ["oe"]
-    assert components_of(composed("prood", True, True)) == ["prood", "discriminator", "denoiser"]
-    assert trained_components({"a": composed("prood", denoiser=True)}, CONFIG["training"]) == [
+def test_a_method_is_made_of_its_components_and_needs_those_they_need():
+    assert composed().components == ["oe"]
+    assert composed("prood", True, True).components == ["prood", "discriminator", "denoiser"]
+    assert trained_components({"a": composed("prood", denoiser=True)}, CONFIG.training) == [
         "discriminator",
         "prood",
         "denoiser",
     ]
-    ten = trained_components(CONFIG["methods"], CONFIG["training"])
+    ten = trained_components(CONFIG.methods, CONFIG.training)
     assert set(ten) == set(known_components()) and len(ten) == 10 and ten.index("discriminator") < ten.index("prood")
 
 
 def test_the_denoiser_randomises_and_the_score_decides_on_the_bounds():
-    assert [name for name, method in CONFIG["methods"].items() if is_randomised(method)] == ["diffusion", "distro"]
-    assert bounds_of(composed(), BOUNDS) == BOUNDS
+    assert [name for name, spec in CONFIG.methods.items() if spec.is_randomised] == ["diffusion", "distro"]
+    assert composed().admitted_bounds(BOUNDS) == BOUNDS
     for score in ("energy", "max_logit", "atom"):
-        assert bounds_of(composed(score=score), BOUNDS) == ["percentile"]
-        assert bounds_of(composed(score=score), ["gaussian"]) == []
+        assert composed(score=score).admitted_bounds(BOUNDS) == ["percentile"]
+        assert composed(score=score).admitted_bounds(["gaussian"]) == []
 
 
 @pytest.mark.parametrize(  # a class of outliers has no place in the joint model
@@ -52,7 +54,7 @@ def test_the_denoiser_randomises_and_the_score_decides_on_the_bounds():
 def test_any_classifier_goes_behind_the_denoiser(classifier, discriminator):
     method = composed(classifier, discriminator, True, "atom" if classifier == "atom" else "msp")
     parts = evaluation(method).parts
-    classes, outputs = CONFIG["data"]["num_classes"], CONFIG["data"]["num_classes"] + (classifier == "atom")
+    classes, outputs = CONFIG.data.num_classes, CONFIG.data.num_classes + (classifier == "atom")
     smoothed = smoothed_network(method, parts, 0.25, classes)
     deployed = deployed_network(method, parts, 0.25, classes)
     noise = torch.randn(3, *IMAGES.shape, generator=torch.Generator().manual_seed(1))
@@ -65,7 +67,7 @@ def test_any_classifier_goes_behind_the_denoiser(classifier, discriminator):
             assert torch.allclose(drawn, expected, atol=1e-5)
             denoised = parts["denoiser"](IMAGES + 0.25 * noise[0], 0.25)
             assert torch.allclose(drawn[0], parts[classifier](denoised), atol=1e-5)
-        assert Detector(deployed, method["score"]).score(IMAGES).isfinite().all()
+        assert Detector(deployed, method.score).score(IMAGES).isfinite().all()
 
 
 def test_without_a_denoiser_both_networks_are_the_same():
@@ -100,7 +102,7 @@ def outlier():
         one = image_sets()["id"]
         sets = {"id": type(one)("id", one.images, np.full(len(one), labels), one.ids)}
         common = {"seed": 0, "num_classes": 8, "test_images": 12, "batch_size": 32, "sigma": 0.12, "draws": 4}
-        method_spec = CONFIG["methods"]["atom"]
+        method_spec = CONFIG.methods["atom"]
         return function(Evaluation("atom", {"atom": Outlier()}, sets, common | {"method_spec": method_spec} | settings))
 
     return evaluate

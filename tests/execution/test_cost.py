@@ -19,12 +19,12 @@ from torch import nn
 from conftest import ROOT, read_config, shrink
 from oodcert.certification.interval_propagation import Interval
 from oodcert.cli.main import main
+from oodcert.config.availability import available
 from oodcert.config.components import known_components
 from oodcert.config.load import check_config, read_configs
 from oodcert.config.method_specs import TOGETHER, computed_with
 from oodcert.data.sets import id_sets, outlier_sets
 from oodcert.data.sizes import image_count
-from oodcert.data.sources import available
 from oodcert.errors import InputError
 from oodcert.evaluations import authors_code, clean, l2, labels, linf, sanity
 from oodcert.execution.cost import (
@@ -123,7 +123,7 @@ def test_training_passes_as_many_images_as_predicted(part, monkeypatch):
     config, passed = shrink(read_config()), Passed(monkeypatch)
     config["training"]["atom"]["pool"] = 20
     config["training"]["acet"]["attack_iterations"] = 3
-    sets = id_sets(config) | outlier_sets(config)
+    sets = id_sets(config.data, None) | outlier_sets(config.data, None)
     inside, outside = sets["id_train"].first(100), sets["outliers"].first(50)
     monkeypatch.setattr("oodcert.execution.cost.set_sizes", lambda _: {"id_train": 100, "outliers": 50, "id_test": 1})
 
@@ -340,13 +340,13 @@ def test_sets_are_counted_where_they_are(config, tmp_path):
         "id_test": 400,
         **dict.fromkeys(config["data"]["ood"], 100),
     }
-    sets = id_sets(config) | outlier_sets(config)
+    sets = id_sets(config.data, None) | outlier_sets(config.data, None)
     assert [len(sets[name]) for name in ("id_train", "outliers", "id_test")] == [1043, 2000, 400]
     config["data"].update(id="mine", outliers="tiny_imagenet", own={"mine": str(tmp_path)})
     for split, n in (("train", 6), ("test", 4)):
         sets["id_train"].first(n).save(tmp_path / f"{split}.npz")
-    assert image_count("mine", "train", config) == 6 and image_count("mine", "test", config) == 4
-    assert image_count("tiny_imagenet", "train", config) == 100_000 and not uncounted(config)
+    assert image_count("mine", "train", config.data, None) == 6 and image_count("mine", "test", config.data, None) == 4
+    assert image_count("tiny_imagenet", "train", config.data, None) == 100_000 and not uncounted(config)
 
 
 def test_sets_that_nobody_counted_are_named(config, monkeypatch, capsys):

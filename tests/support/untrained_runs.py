@@ -22,7 +22,7 @@ SETTINGS = {
 @cache
 def image_sets():
     """Twelve ID images and twelve of each of two OOD sets."""
-    inside, outside = id_sets(CONFIG)["id_test"], ood_sets(CONFIG)
+    inside, outside = id_sets(CONFIG.data, None)["id_test"], ood_sets(CONFIG.data, None)
     few = inside.first(CONFIG["data"]["test_images"])
     return {"id": few, **{name: outside[name] for name in ("held_out_digits", "photo_crops")}}
 

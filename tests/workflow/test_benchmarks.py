@@ -90,7 +90,9 @@ def tiny(tmp_path_factory):
     """Arguments for a folder with the data and the models, untrained, of a tiny run."""
     folder, config = tmp_path_factory.mktemp("run"), shrink(read_config())
     (folder / "config.yaml").write_text(yaml.safe_dump(config))
-    for name, image_set in (id_sets(config) | outlier_sets(config) | ood_sets(config)).items():
+    for name, image_set in (
+        id_sets(config.data, None) | outlier_sets(config.data, None) | ood_sets(config.data, None)
+    ).items():
         image_set.save(folder / "data" / "tiny" / f"{name}.npz")
     torch.manual_seed(0)
     for part in trained_components(config["methods"], config["training"]):

@@ -162,9 +162,8 @@ def test_a_header_of_safetensors_that_lies_is_refused(watched, header, length):
 def test_an_array_that_only_claims_its_size_is_refused(watched, shape):
     path = npz(watched / "given" / "some.npz", images=npy(shape))
     assert_refused(lambda: ImageSet.load(path), "some.npz", "not a readable npz")
-    config = read_config()
-    config["data"]["own"] = {"mine": str(path)}
-    assert_refused(lambda: image_count("mine", "test", config), "some.npz", "not a readable npz")
+    config = read_config().changed(data={"own": {"mine": str(path)}})
+    assert_refused(lambda: image_count("mine", "test", config.data, None), "some.npz", "not a readable npz")
 
 
 def test_an_image_set_that_unpacks_to_a_thousand_times_its_size_is_refused(watched):

@@ -15,13 +15,13 @@ from snakemake.exceptions import WorkflowError
 from snakemake.logging import logger
 
 from oodcert.audit.layout import inputs_of, settings_of
+from oodcert.config.availability import available
 from oodcert.config.load import check_config
 from oodcert.execution.shards import SETS, shards
 from oodcert.data.overlaps import OVERLAPS
 from oodcert.data.sizes import check_counts
 from oodcert.data.sources import (
     DOWNLOADS,
-    available,
     id_files,
     ood_files,
     outlier_files,
@@ -41,7 +41,7 @@ try:
     TRAINED = trained(config)
     config = available(config, trains=bool(TRAINED))
     if workflow.is_main_process:
-        check_counts(config)
+        check_counts(config.data, config.data_mirror)
         check_writable(".", "results", "figures", "logs")
 except InputError as error:
     raise WorkflowError(str(error))

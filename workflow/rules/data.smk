@@ -29,7 +29,7 @@ rule download:
 
 rule id_sets:
     input:
-        id_files(config),
+        id_files(config.data, config.data_mirror),
     output:
         f"{DATA}/id_train.npz",
         ID_TEST,
@@ -54,7 +54,7 @@ rule id_sets:
 
 rule outlier_sets:
     input:
-        outlier_files(config),
+        outlier_files(config.data, config.data_mirror),
         OVERLAPS,
     output:
         f"{DATA}/outliers.npz",
@@ -79,7 +79,7 @@ rule outlier_sets:
 
 rule ood_sets:
     input:
-        ood_files(config),
+        ood_files(config.data, config.data_mirror),
     output:
         OOD_TESTS,
     log:

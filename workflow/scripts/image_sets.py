@@ -5,9 +5,11 @@ hand_over(snakemake, __file__)
 from pathlib import Path
 
 from oodcert.data import sets
+from oodcert.data.settings import DataSettings
 from oodcert.execution.jobs import job
 
 with job(snakemake):
-    found = getattr(sets, snakemake.rule)(dict(snakemake.params.items()))
+    settings = DataSettings.model_construct(**snakemake.params.data)  # those that the rule's sets depend on
+    image_sets = getattr(sets, snakemake.rule)(settings, snakemake.params.data_mirror)
     for path in map(Path, snakemake.output):
-        found[path.stem].save(path)
+        image_sets[path.stem].save(path)

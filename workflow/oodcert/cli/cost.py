@@ -4,9 +4,9 @@ import platform
 
 import pandas as pd
 
+from oodcert.config.availability import available
 from oodcert.config.load import read_configs
 from oodcert.config.method_specs import computed_with
-from oodcert.data.sources import available
 from oodcert.errors import InputError
 from oodcert.execution.cost import COUNTS, UNKNOWN_SIZE, evidence, hours, jobs, passes, uncounted
 from oodcert.runtime.files import atomic

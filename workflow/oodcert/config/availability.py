@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from oodcert.config.models import Config
 from oodcert.data.settings import DataSettings
-from oodcert.data.sources import encoding, missing, own_path, path_exists, training_sets
+from oodcert.data.sources import encoding, missing, path_exists, training_sets, user_path
 from oodcert.errors import InputError
 
 
@@ -44,7 +44,7 @@ def _check_own(data: DataSettings) -> None:
     for name, path in data.own.items():
         if not path_exists(path):
             raise InputError(f"Config key data.own.{name} = {path!r} does not exist: correct the path.")
-    if data.id in data.own and own_path(data.own[data.id], "train") == own_path(data.own[data.id], "test"):
+    if data.id in data.own and user_path(data.own[data.id], "train") == user_path(data.own[data.id], "test"):
         raise InputError(
             f"Config key data.own.{data.id}: as the ID set it needs images for training and others for testing. "
             "Name a folder that holds a train.npz and a test.npz."

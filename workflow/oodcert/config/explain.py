@@ -14,6 +14,7 @@ from pydantic_core import ErrorDetails
 from oodcert.runtime.settings import Expects
 
 LONGEST = 500  # characters of a value in a message
+UNKNOWN = ("extra_forbidden", "unexpected_keyword_argument", "invalid_key")  # pydantic's errors on unknown keys
 RENAMED = {  # keys of earlier versions
     "evaluation.published": "evaluation.authors_code",
 }
@@ -31,12 +32,13 @@ def explain(error: ValidationError, model: type[BaseModel], config: Any) -> str:
         model: the model that was to be built.
         config: the values that it was to be built from.
     """
-    details = min(error.errors(include_url=False), key=lambda one: len(_keys(one, config)))
+    errors = _causes(error.errors(include_url=False))
+    details = min(errors, key=lambda one: (len(_keys(one, config)), one["type"] not in UNKNOWN))
     kind, keys = details["type"], _keys(details, config)
-    siblings = [one for one in error.errors(include_url=False) if _keys(one, config)[:-1] == keys[:-1]]
+    siblings = [one for one in errors if _keys(one, config)[:-1] == keys[:-1]]
     where = _path(keys[:-1])
-    if kind in ("extra_forbidden", "unexpected_keyword_argument"):
-        unknown = [_keys(one, config)[-1] for one in siblings if one["type"] == kind]
+    if kind in UNKNOWN:
+        unknown = [_keys(one, config)[-1] for one in siblings if one["type"] in UNKNOWN]
         renamed = [(old, RENAMED[old]) for old in (_path([*keys[:-1], key]) for key in unknown) if old in RENAMED]
         if renamed:
             return f"Config key {renamed[0][0]} is now called {renamed[0][1]}: rename it."
@@ -62,6 +64,16 @@ def hint(name: object, allowed: Collection[str]) -> str:
     return f" (did you mean {close[0]!r}?)" if close else f" (known: {', '.join(sorted(allowed))})"
 
 
+def _causes(errors: list[ErrorDetails]) -> list[ErrorDetails]:
+    """The errors without those on the length of a list that others follow from: invalid items do not count in it."""
+    places = [one["loc"] for one in errors]
+    return [
+        one
+        for one in errors
+        if one["type"] != "too_short" or not any(place[:-1] == one["loc"] for place in places if place)
+    ]
+
+
 def _invalid(details: ErrorDetails, keys: list[Any], model: type[BaseModel]) -> str:
     """The sentence on a value that is not valid."""
     value, annotation = details["input"], _step_all(model, details["loc"])
@@ -74,10 +86,13 @@ def _invalid(details: ErrorDetails, keys: list[Any], model: type[BaseModel]) -> 
         subject, shown = f"{_path(keys[:-1])}: the name", repr(keys[-1])
     else:
         subject, shown = f"{_path(keys)} =", repr(value)
-    message = details["msg"].removeprefix("Value error, ")
+    expected = _expected(annotation) or "see config/README.md"
+    if details["type"] == "union_tag_invalid":
+        expected += f", one of {details['ctx']['expected_tags']}"
+    why = details["msg"].removeprefix("Value error, ") if details["type"] == "value_error" else ""
     return (
-        f"Config key {subject} {shorten(shown, LONGEST)} is not valid: {shorten(message, LONGEST)}. "
-        f"It expects: {_expected(annotation) or 'see config/README.md'}."
+        f"Config key {subject} {shorten(shown, LONGEST)} is not valid{': ' if why else ''}{shorten(why, LONGEST)}. "
+        f"It expects: {expected}."
     )
 
 
@@ -114,10 +129,7 @@ def _plain(key: object) -> str:
 def _step_all(annotation: Any, keys: Iterable[Any]) -> Any:
     """The annotation of what lies at these keys."""
     for key in keys:
-        if key != "[key]":
-            annotation = _step(annotation, key)
-        else:
-            annotation = _key_type
+        annotation = _step(annotation, key) if key != "[key]" else _key_type
     return annotation
 
 
@@ -175,7 +187,7 @@ def _expected(annotation: Any) -> str:
     for member in get_args(bare) if get_origin(bare) in (Union, types.UnionType) else ():
         if text := _expected(member):
             return text
-    return " and ".join(_fields(bare))
+    return f"the keys {', '.join(_fields(bare))}" if _fields(bare) else ""
 
 
 class _key_type:

@@ -1,4 +1,4 @@
-"""How the configuration composes a method: a classifier, with or without a discriminator and a denoiser, and a score."""
+"""How the configuration composes a method: a classifier, with or without discriminator and denoiser, and a score."""
 
 from __future__ import annotations
 

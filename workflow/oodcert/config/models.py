@@ -9,6 +9,7 @@ from typing import Annotated, Any, Literal, cast
 from pydantic import AfterValidator, Discriminator, Field, Tag, create_model
 
 from oodcert.config.components import known_components
+from oodcert.config.explain import hint
 from oodcert.config.method_specs import MethodSpec
 from oodcert.data.settings import DataSettings
 from oodcert.errors import InputError
@@ -500,8 +501,8 @@ def config_model() -> type[Config]:
         for setting, kind in component.settings.items():
             if kind not in SETTING_TYPES:
                 raise InputError(
-                    f"workflow/oodcert/training/{name}.py declares {setting!r} of type {kind!r}, which is none of the "
-                    f"types of settings: use {', '.join(SETTING_TYPES)}."
+                    f"workflow/oodcert/training/{name}.py declares {setting!r} of type {kind!r}, which is no type of a "
+                    f"setting{hint(kind, SETTING_TYPES)}. Correct SETTINGS there."
                 )
         if name not in Networks.model_fields:
             spec = BoundedNetwork if component.bounded else NetworkSpec

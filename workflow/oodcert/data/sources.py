@@ -1,10 +1,14 @@
-"""Which image sets a config names, whether they can be had, and which files they are made of. Imports no torch."""
+"""Which image sets a config names, whether they are available, and which files they are read from. Imports no torch."""
 
+from __future__ import annotations
+
+from collections.abc import Iterable
 from pathlib import Path
 
 from oodcert import paths
 from oodcert.data.noise_sets import NOISE
-from oodcert.data.registry import entry_of
+from oodcert.data.registry import Entry, entry_of
+from oodcert.data.settings import DataSettings
 
 BUNDLED = {  # name and split -> set of oodcert.data.bundled
     ("digits", "train"): "id_train",
@@ -17,79 +21,90 @@ DOWNLOADS = Path("data/downloads")
 RESERVED = ("id", "id_train", "id_test", "id_more", "outliers", "average")  # names that mean something else in results
 
 
-def id_files(config):
-    """Files that the ID sets are read from, in the mirror or among the downloads."""
-    return _files(training_sets(config["data"])[:2], config)
+def id_files(data: DataSettings, mirror: str | None) -> list[str]:
+    """Paths of the files that the ID sets are read from, in the mirror or among the downloads."""
+    return _files(training_sets(data)[:2], data, mirror)
 
 
-def outlier_files(config):
-    """The same of the outliers."""
-    return _files(training_sets(config["data"])[2:], config)
+def outlier_files(data: DataSettings, mirror: str | None) -> list[str]:
+    """Paths of the files that the outliers are read from."""
+    return _files(training_sets(data)[2:], data, mirror)
 
 
-def ood_files(config):
-    """The same of the OOD sets."""
-    return _files([(name, "test") for name in config["data"]["ood"]], config)
+def ood_files(data: DataSettings, mirror: str | None) -> list[str]:
+    """Paths of the files that the OOD sets are read from."""
+    return _files([(name, "test") for name in data.ood], data, mirror)
 
 
-def in_mirror(entry, mirror):
-    """Whether an Entry's images are read from the mirror: a path, or None for none."""
+def in_mirror(entry: Entry, mirror: str | Path | None) -> bool:
+    """Whether the images of a registry entry are read from the mirror.
+
+    Args:
+        entry: the set and split.
+        mirror: folder of the mirror; None: there is none.
+    """
     return bool(mirror and entry.mirror) and (Path(mirror) / entry.mirror).is_file()
 
 
-def source_file(entry, mirror):
-    """The file an Entry's images are read from: the mirror's if it is there, else the download."""
-    return Path(mirror) / entry.mirror if in_mirror(entry, mirror) else DOWNLOADS / entry.file
+def source_file(entry: Entry, mirror: str | Path | None) -> Path:
+    """The file that an entry's images are read from: the mirror's if it is there, else the download."""
+    return Path(mirror) / entry.mirror if mirror and in_mirror(entry, mirror) else DOWNLOADS / entry.file
 
 
-def own_path(path, split):
-    """One's own images: a folder of images or an npz file, or a folder with a train.npz and a test.npz."""
+def user_path(path: str | Path, split: str) -> Path:
+    """The folder or npz file of one split of a user-supplied set.
+
+    A folder that holds a SPLIT.npz (train.npz, test.npz) stands for that file. Any other path stands for itself.
+    """
     divided = Path(path) / f"{split}.npz"
     return divided if divided.exists() else Path(path)
 
 
-def encoding(name, split, config):
+def encoding(name: str, split: str, data: DataSettings, mirror: str | None) -> str:
     """How the pixels of a set were stored before they came here: "lossless", or "jpeg75"."""
-    if name in config["data"]["own"] or bundled(name, split):
+    if name in data.own or bundled(name, split):
         return "lossless"
-    entry, mirror = entry_of(name, split), config["data_mirror"]
+    entry = entry_of(name, split)
     return entry.mirror_encoding if in_mirror(entry, mirror) else "lossless"
 
 
-def bundled(name, split):
+def bundled(name: str, split: str) -> bool:
     """Whether a set needs no file: digits, photographs and noise."""
     return (name, split) in BUNDLED or (name in NOISE and split == "test")
 
 
-def named(data):
+def named(data: DataSettings) -> list[tuple[str, str]]:
     """(name, split) of all sets that a config's `data` names."""
-    return [*training_sets(data), *((name, "test") for name in data["ood"])]
+    return [*training_sets(data), *((name, "test") for name in data.ood)]
 
 
-def training_sets(data):
-    return [(data["id"], "train"), (data["id"], "test"), (data["outliers"], "train")]
+def training_sets(data: DataSettings) -> list[tuple[str, str]]:
+    """(name, split) of the ID training set, the ID test set and the outliers."""
+    return [(data.id, "train"), (data.id, "test"), (data.outliers, "train")]
 
 
-def _files(sets, config):
-    own, files = config["data"]["own"], []
+def _files(sets: Iterable[tuple[str, str]], data: DataSettings, mirror: str | None) -> list[str]:
+    """Each file once, in the order of the sets."""
+    files: list[Path] = []
     for name, split in sets:
-        if name in own:
-            files.append(own_path(own[name], split))
+        if name in data.own:
+            files.append(user_path(data.own[name], split))
         elif not bundled(name, split):
-            files.append(source_file(entry_of(name, split), config["data_mirror"]))
+            files.append(source_file(entry_of(name, split), mirror))
     return [*dict.fromkeys(map(str, files))]
 
 
-def path_exists(path):
+def path_exists(path: str | Path) -> bool:
+    """Whether a file or folder is there; False also for a name that is too long."""
     try:
         return Path(path).exists()
-    except OSError:  # a name that is too long
+    except OSError:
         return False
 
 
-def missing(name, split, data, mirror):
-    """Why a set can't be had, or None."""
-    if name in data["own"] or bundled(name, split):
+def missing(name: str, split: str, data: DataSettings, mirror: str | None) -> str | None:
+    """Why a set is unavailable, in a few words; None if it is available."""
+    if name in data.own or bundled(name, split):
         return None
     entry = entry_of(name, split)
     if in_mirror(entry, mirror) or (entry.file and (DOWNLOADS / entry.file).is_file()):

@@ -6,7 +6,7 @@ from pathlib import Path
 import pandas as pd
 import typst
 
-from oodcert.data.sources import available
+from oodcert.config.availability import available
 from oodcert.errors import InputError
 from oodcert.evidence.manifest import read_manifest
 from oodcert.evidence.store import write_json
