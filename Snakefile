@@ -15,9 +15,7 @@ report: "workflow/report/workflow.rst"
 include: "workflow/rules/common.smk"
 include: "workflow/rules/data.smk"
 include: "workflow/rules/train.smk"
-include: "workflow/rules/score.smk"
-include: "workflow/rules/certify.smk"
-include: "workflow/rules/attack.smk"
+include: "workflow/rules/evaluations.smk"
 
 
 if SHARDS > 1:
@@ -29,11 +27,6 @@ include: "workflow/rules/tables.smk"
 include: "workflow/rules/figures.smk"
 include: "workflow/rules/audit.smk"
 include: "workflow/rules/paper.smk"
-
-
-if EVALUATION["published"]:
-
-    include: "workflow/rules/published.smk"
 
 
 localrules:

@@ -1,16 +1,6 @@
 # The manifest of all files of the run, and the audit that recomputes everything from them.
 EVIDENCE = [
-    *evidence(
-        "clean",
-        "guarantee_linf",
-        "attack_linf",
-        "sanity",
-        "certify_l2",
-        "attack_l2",
-        "certify_id",
-        "attack_id",
-        *PUBLISHED,
-    ),
+    *evidence(*of_methods(CONFIG)),
     *rules.draw_figures.input.training,
     LINEAR,
 ]

@@ -29,7 +29,7 @@ rule download:
 
 rule id_sets:
     input:
-        id_files(config.data, config.data_mirror),
+        id_files(CONFIG.data, CONFIG.data_mirror),
     output:
         f"{DATA}/id_train.npz",
         ID_TEST,
@@ -44,17 +44,17 @@ rule id_sets:
         mem_mb=growing(4000),
         runtime=growing(60),
     params:
-        data=image_settings([config["data"]["id"]], "num_classes"),
-        data_mirror=config["data_mirror"],
+        data=image_settings([CONFIG.data.id], "num_classes"),
+        data_mirror=CONFIG.data_mirror,
     message:
         "Building the ID sets of {config[profile]}"
     script:
         "../scripts/image_sets.py"
 
 
-rule outlier_sets:
+use rule id_sets as outlier_sets with:
     input:
-        outlier_files(config.data, config.data_mirror),
+        outlier_files(CONFIG.data, CONFIG.data_mirror),
         OVERLAPS,
     output:
         f"{DATA}/outliers.npz",
@@ -62,40 +62,24 @@ rule outlier_sets:
         f"{LOGS}/outlier_sets.log",
     benchmark:
         f"{LOGS}/benchmarks/outlier_sets.tsv"
-    conda:
-        ENVIRONMENT
-    threads: 1
-    resources:
-        mem_mb=growing(4000),
-        runtime=growing(60),
     params:
-        data=image_settings([config["data"]["outliers"]]),
-        data_mirror=config["data_mirror"],
+        data=image_settings([CONFIG.data.outliers]),
+        data_mirror=CONFIG.data_mirror,
     message:
         "Building the outliers of {config[profile]}"
-    script:
-        "../scripts/image_sets.py"
 
 
-rule ood_sets:
+use rule id_sets as ood_sets with:
     input:
-        ood_files(config.data, config.data_mirror),
+        ood_files(CONFIG.data, CONFIG.data_mirror),
     output:
         OOD_TESTS,
     log:
         f"{LOGS}/ood_sets.log",
     benchmark:
         f"{LOGS}/benchmarks/ood_sets.tsv"
-    conda:
-        ENVIRONMENT
-    threads: 1
-    resources:
-        mem_mb=growing(4000),
-        runtime=growing(60),
     params:
-        data=image_settings(config["data"]["ood"], "ood", "test_images"),
-        data_mirror=config["data_mirror"],
+        data=image_settings(CONFIG.data.ood, "ood", "test_images"),
+        data_mirror=CONFIG.data_mirror,
     message:
         "Building the OOD sets of {config[profile]}"
-    script:
-        "../scripts/image_sets.py"

@@ -6,14 +6,14 @@ FIGURE_NAMES = [
     "id_certified",
     "denoised",
     "headline",
-    *(["ablation"] if PUBLISHED else []),
+    *(["ablation"] if CONFIG.evaluation.authors_code else []),
 ]
 
 
 rule denoised_examples:
     input:
         sets=[ID_TEST, *OOD_TESTS],
-        parts=weights(["denoiser"]),
+        components=weights(["denoiser"]),
     output:
         f"{RESULTS}/evidence/denoised.npz",
     log:
@@ -22,15 +22,15 @@ rule denoised_examples:
         f"{LOGS}/benchmarks/denoised_examples.tsv"
     conda:
         ENVIRONMENT
-    threads: config["threads"]
+    threads: CONFIG.threads
     resources:
         mem_mb=growing(2000 + CUDA_MB),
         runtime=growing(30),
         gpu=GPU,
     params:
         **NETWORK_JOB,
-        networks=networks(["denoiser"]),
-        sigmas=EVALUATION["certify_l2"]["sigmas"],
+        networks=networks_of(["denoiser"], CONFIG),
+        sigmas=list(CONFIG.evaluation.certify_l2.sigmas),
     message:
         "Denoising examples of each image set"
     script:
@@ -39,18 +39,8 @@ rule denoised_examples:
 
 rule draw_figures:
     input:
-        evidence=evidence(
-            "clean",
-            "guarantee_linf",
-            "attack_linf",
-            "sanity",
-            "certify_l2",
-            "attack_l2",
-            "certify_id",
-            "attack_id",
-            *PUBLISHED,
-        ),
-        training=expand(f"{RESULTS}/evidence/training/{{part}}.parquet", part=TRAINED),
+        evidence=evidence(*of_methods(CONFIG)),
+        training=expand(f"{RESULTS}/evidence/training/{{component}}.parquet", component=TRAINED),
         denoised=rules.denoised_examples.output,
         checks=rules.check.output,
     output:

@@ -58,9 +58,9 @@ rule notebook:
         runtime=growing(30),
     params:
         parameters=dict(
-            bound=EVALUATION["certify_l2"]["bounds"][0],
-            sigma=EVALUATION["attack_l2"]["sigmas"][0],
-            radius=EVALUATION["attack_l2"]["sigmas"][0],
+            bound=CONFIG.evaluation.certify_l2.bounds[0],
+            sigma=CONFIG.evaluation.attack_l2.sigmas[0],
+            radius=CONFIG.evaluation.attack_l2.sigmas[0],
         ),
     message:
         "Running the analysis notebook on {config[profile]}"

@@ -8,7 +8,7 @@ localrules:
 rule gather:
     input:
         lambda wildcards: sorted(
-            inputs_of(config, wildcards.evaluation, wildcards.method)
+            inputs_of(CONFIG, wildcards.evaluation, wildcards.method)
         ),
         rows=lambda wildcards: shard_files(
             wildcards.evaluation, wildcards.method, "parquet"
@@ -32,7 +32,7 @@ rule gather:
     params:
         # a shard is no more when its evidence is written: its settings must be known here
         settings=lambda wildcards: settings_of(
-            config, wildcards.evaluation, wildcards.method
+            CONFIG, wildcards.evaluation, wildcards.method
         ),
     message:
         "Gathering the shards of {wildcards.evaluation} of {wildcards.method}"

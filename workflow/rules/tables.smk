@@ -1,5 +1,4 @@
 # The order check that everything waits for, and the tables.
-PUBLISHED = ["published"] if EVALUATION["published"] else []
 TABLES = [
     "id",
     "autoattack",
@@ -7,7 +6,7 @@ TABLES = [
     "l2",
     "sanity",
     "headline",
-    *(["ablation"] if PUBLISHED else []),
+    *(["ablation"] if CONFIG.evaluation.authors_code else []),
     "claims",
     "reported",
 ]
@@ -42,20 +41,10 @@ rule check:
 
 rule write_tables:
     input:
-        evidence=evidence(
-            "clean",
-            "guarantee_linf",
-            "attack_linf",
-            "sanity",
-            "certify_l2",
-            "attack_l2",
-            "certify_id",
-            "attack_id",
-            *PUBLISHED,
-        ),
+        evidence=evidence(*of_methods(CONFIG)),
         linear=LINEAR,
         checks=rules.check.output,
-        published=[PAPER / "claims.yaml", PAPER / "reported.csv"],
+        paper=[PAPER / "claims.yaml", PAPER / "reported.csv"],
     output:
         expand(f"{RESULTS}/tables/{{table}}.tex", table=TABLES),
         [

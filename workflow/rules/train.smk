@@ -1,55 +1,59 @@
-# The parts that the methods are made of: trained, or imported.
+# The components that the methods are made of: trained, or imported.
 
 
 rule train:
     input:
         sets=[f"{DATA}/id_train.npz", f"{DATA}/outliers.npz"],
-        parts=lambda wildcards: weights(
-            needed_components(wildcards.part, config["training"])
+        components=lambda wildcards: weights(
+            needed_components(wildcards.component, CONFIG.training)
         ),
     output:
-        weights=f"{RESULTS}/models/{{part}}.safetensors",
-        record=f"{RESULTS}/models/{{part}}.json",
-        curve=f"{RESULTS}/evidence/training/{{part}}.parquet",
-        curve_record=f"{RESULTS}/evidence/training/{{part}}.json",
+        weights=f"{RESULTS}/models/{{component}}.safetensors",
+        record=f"{RESULTS}/models/{{component}}.json",
+        curve=f"{RESULTS}/evidence/training/{{component}}.parquet",
+        curve_record=f"{RESULTS}/evidence/training/{{component}}.json",
     log:
-        f"{LOGS}/train/{{part}}.log",
+        f"{LOGS}/train/{{component}}.log",
     benchmark:
-        f"{LOGS}/benchmarks/train/{{part}}.tsv"
+        f"{LOGS}/benchmarks/train/{{component}}.tsv"
     wildcard_constraints:
-        part="|".join(TRAINED) or "none",
+        component="|".join(TRAINED) or "none",
     priority: 2  # everything waits for training
     conda:
         ENVIRONMENT
-    threads: config["threads"]
+    threads: CONFIG.threads
     resources:
         mem_mb=growing(6000 + CUDA_MB),
         runtime=growing(1440),
         gpu=GPU,
     params:
         **NETWORK_JOB,
-        networks=lambda wildcards: networks(
-            [wildcards.part, *needed_components(wildcards.part, config["training"])]
+        networks=lambda wildcards: networks_of(
+            [
+                wildcards.component,
+                *needed_components(wildcards.component, CONFIG.training),
+            ],
+            CONFIG,
         ),
-        settings=lambda wildcards: config["training"][wildcards.part],
+        settings=lambda wildcards: CONFIG.training[wildcards.component].as_json(),
     message:
-        "Training {wildcards.part}"
+        "Training {wildcards.component}"
     script:
         "../scripts/train.py"
 
 
 rule import_component:
     input:
-        lambda wildcards: str(IMPORTS[wildcards.part].file),
+        lambda wildcards: str(IMPORTS[wildcards.component].file),
     output:
-        weights=f"{RESULTS}/models/{{part}}.safetensors",
-        record=f"{RESULTS}/models/{{part}}.json",
+        weights=f"{RESULTS}/models/{{component}}.safetensors",
+        record=f"{RESULTS}/models/{{component}}.json",
     log:
-        f"{LOGS}/import/{{part}}.log",
+        f"{LOGS}/import/{{component}}.log",
     benchmark:
-        f"{LOGS}/benchmarks/import/{{part}}.tsv"
+        f"{LOGS}/benchmarks/import/{{component}}.tsv"
     wildcard_constraints:
-        part="|".join(IMPORTS) or "none",
+        component="|".join(IMPORTS) or "none",
     conda:
         ENVIRONMENT
     threads: 1
@@ -57,10 +61,10 @@ rule import_component:
         mem_mb=growing(2000),
         runtime=growing(30),
     params:
-        network=lambda wildcards: IMPORTS[wildcards.part].network,
-        image_shape=config["data"]["image_shape"],
-        num_classes=config["data"]["num_classes"],
+        network=lambda wildcards: IMPORTS[wildcards.component].network,
+        image_shape=NETWORK_JOB["image_shape"],
+        num_classes=NETWORK_JOB["num_classes"],
     message:
-        "Importing {wildcards.part}"
+        "Importing {wildcards.component}"
     script:
         "../scripts/import_component.py"

@@ -4,19 +4,21 @@ hand_over(snakemake, __file__)
 
 import numpy as np
 
-from oodcert.execution.jobs import job, load_components, load_sets, prepare_torch
+from oodcert.evaluations.settings import NetworkJob, network_job
+from oodcert.execution.cost import EXAMPLES
+from oodcert.execution.jobs import config_of, job, load_components, load_sets, prepare_job
 from oodcert.runtime.files import atomic
 
-EXAMPLES = 2  # of each set
-
 with job(snakemake):
-    params = dict(snakemake.params.items())
-    device = prepare_torch(params, snakemake.config["jobs_per_gpu"])
+    config = config_of(snakemake)
+    settings = NetworkJob(**network_job(config))
+    device = prepare_job(settings, config.jobs_per_gpu)
     from oodcert.evaluations.denoised_examples import denoised_examples
 
-    denoiser = load_components(snakemake.input.parts, params)["denoiser"].to(device)
-    sets = load_sets(snakemake.input.sets, params)
+    components = load_components(snakemake.input.components, snakemake.params.networks, settings)
+    sets = load_sets(snakemake.input.sets, settings)
     first = {name: image_set.first(EXAMPLES) for name, image_set in sets.items()}
-    arrays = denoised_examples(denoiser, first, params["sigmas"], params["seed"], device)
+    sigmas = config.evaluation.certify_l2.sigmas
+    arrays = denoised_examples(components["denoiser"].to(device), first, sigmas, settings.seed, device)
     with atomic(snakemake.output[0]) as temporary:
         np.savez_compressed(temporary, **arrays)

@@ -4,28 +4,32 @@ hand_over(snakemake, __file__)
 
 from pathlib import Path
 
+from oodcert.evaluations.settings import NetworkJob, network_job
 from oodcert.evidence.store import Provenance, sidecar, write_evidence, write_json
-from oodcert.execution.jobs import job, load_components, load_sets, prepare_torch
+from oodcert.execution.jobs import config_of, job, load_components, load_sets, prepare_job
 from oodcert.runtime.files import sha256
 
 with job(snakemake):
-    params = dict(snakemake.params.items())
-    device = prepare_torch(params, snakemake.config["jobs_per_gpu"])
+    config, component = config_of(snakemake), snakemake.wildcards.component
+    settings, networks = NetworkJob(**network_job(config)), snakemake.params.networks
+    device = prepare_job(settings, config.jobs_per_gpu)
     from oodcert.models.components import save_component
     from oodcert.training import train_component
 
-    provenance = Provenance(params, [*snakemake.input.sets, *snakemake.input.parts])
-    sets = load_sets(snakemake.input.sets, params)
-    weights = Path(snakemake.output.weights)
+    provenance = Provenance(dict(snakemake.params.items()), [*snakemake.input.sets, *snakemake.input.components])
+    sets, weights = load_sets(snakemake.input.sets, settings), Path(snakemake.output.weights)
     module, curve = train_component(
-        snakemake.wildcards.part,
-        load_components(snakemake.input.parts, params),
+        component,
+        load_components(snakemake.input.components, networks, settings),
         sets["id_train"],
         sets["outliers"],
+        networks=networks,
+        num_classes=settings.num_classes,
+        settings=snakemake.params.settings,
+        seed=settings.seed,
         device=device,
         checkpoint=weights.with_suffix(".checkpoint"),
-        **{key: params[key] for key in ("networks", "num_classes", "settings", "seed")},
     )
     save_component(module, weights)
     write_json(provenance.record(device=device, sha256=sha256(weights)), sidecar(weights))
-    write_evidence(curve.assign(part=snakemake.wildcards.part), snakemake.output.curve, provenance, device=device)
+    write_evidence(curve.assign(component=component), snakemake.output.curve, provenance, device=device)

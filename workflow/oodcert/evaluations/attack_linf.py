@@ -136,4 +136,5 @@ SPEC = EvaluationSpec(
     settings=settings,
     cost=cost,
     whole_batches=whole_batches,
+    priority=1,
 )

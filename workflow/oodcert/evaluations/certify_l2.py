@@ -181,5 +181,6 @@ SPEC = EvaluationSpec(
     settings=settings,
     cost=cost,
     whole_batches=whole_batches,
+    priority=1,
     needs_id_rows=lambda config: config.evaluation.certify_l2.sampling == "adaptive",
 )

@@ -47,6 +47,7 @@ class EvaluationSpec:
         quantities: those that are computed by themselves; () if there is a single one.
         has_quantity: whether a quantity is computed of a side's sets, for the method of that name.
         methods: whether it is of each method, or of none.
+        priority: of its jobs; the longest ones start first.
         minutes: that a cluster grants its job at first.
         megabytes: of memory that its job asks for at first.
     """
@@ -66,6 +67,7 @@ class EvaluationSpec:
     quantities: tuple[Quantity, ...] = ()
     has_quantity: Callable[[str, Side, Config, str], bool] = lambda quantity, side, config, method: True
     methods: bool = True
+    priority: int = 0
     minutes: int = 1440
     megabytes: int = 2000
 

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from oodcert.config.method_specs import MethodSpec
+import pandas as pd
+import pyarrow as pa
+
 from oodcert.evaluations.base import Evaluation
 from oodcert.evaluations.registry import EVALUATIONS
 from oodcert.evaluations.settings import MethodJob, NetworkJob
@@ -22,7 +25,7 @@ from oodcert.execution.jobs import (
     prepare_job,
 )
 from oodcert.execution.partial_results import cache_key, code_fingerprint, folder_of
-from oodcert.execution.portions import Resumable, compute_portions
+from oodcert.execution.portions import Result, Resumable, compute_portions
 from oodcert.execution.shards import content, portions
 
 
@@ -38,38 +41,74 @@ class Target:
 def run_evaluation(snakemake: Snakemake) -> None:
     """Computes an evaluation of one method, or of several in one job, whose outputs are those of a job of each alone.
 
-    params: `evaluation`, its name, and `settings`, method -> its settings. Evaluations that can be divided are computed
-    in portions, which an interrupted job does not compute again, and which stay until the run is finished. The output
-    of a job for one shard is that of its images.
+    params: `evaluation`, its name, and `settings`, method -> its settings, for which a change computes it again.
+    Evaluations that can be divided are computed in portions, which an interrupted job does not compute again, and which
+    stay until the run is finished. The output of a job for one shard is that of its images.
     """
     with job(snakemake):
         config, spec = config_of(snakemake), EVALUATIONS[snakemake.params.evaluation]
-        given = snakemake.params.settings
-        settings = {method: settings_type(spec, config, method).model_validate(given[method]) for method in given}
+        settings = {method: spec.settings(config, method) for method in snakemake.params.settings}
         device = prepare_job(next(iter(settings.values())), config.jobs_per_gpu)
-        targets = _targets(snakemake, settings, device)
-        if spec.whole_batches is None:
-            results: list[Any] = [
-                (spec.load()(one.evaluation), {"network_calls": one.evaluation.calls}) for one in targets.values()
-            ]
-            results = [(rows, {"network_calls": one.evaluation.calls}) for (rows, _), one in zip(results, targets.values(), strict=True)]
-        else:
-            shard, id_rows = snakemake.wildcards.get("shard"), snakemake.input.get("id_rows")
-            resumables = [
-                Resumable(
-                    one.evaluation,
-                    folder_of(one.path),
-                    cache_key(one.provenance, device, evaluation=spec.name, method=method),
-                )
-                for method, one in targets.items()
-            ]
-            phases = portions(config, spec.name, next(iter(targets)), shard)
-            results = compute_portions(spec, resumables, phases, read_evidence(id_rows) if id_rows else None)
-            if shard:
-                results = [
-                    (rows, facts | _of_shard(config, spec, method, one, shard))
-                    for (rows, facts), (method, one) in zip(results, targets.items(), strict=True)
-                ]
-        for one, (rows, facts) in zip(targets.values(), results, strict=True):
+        targets = _targets(snakemake, spec, settings, device)
+        results = _whole(spec, targets) if spec.whole_batches is None else _divided(snakemake, spec, targets, device)
+        for one, (rows, facts) in zip(targets, results, strict=True):
             check_columns(rows, spec)
             write_evidence(rows, one.path, one.provenance, device=device, **facts)
+
+
+def check_columns(rows: pd.DataFrame, spec: EvaluationSpec) -> None:
+    """Checks that rows have the columns and types of the evaluation's schema, in order.
+
+    Raises:
+        TypeError: naming the columns that differ.
+    """
+    columns = pa.Schema.from_pandas(rows, preserve_index=False).remove_metadata()
+    if columns != spec.schema:
+        raise TypeError(f"The rows of {spec.name} have the columns {columns}, but its schema says {spec.schema}.")
+
+
+def _whole(spec: EvaluationSpec, targets: Sequence[Target]) -> list[Result]:
+    """Rows and facts of every target, each computed at once."""
+    function = spec.load()
+    return [(function(one.evaluation), {"network_calls": one.evaluation.calls}) for one in targets]
+
+
+def _divided(snakemake: Snakemake, spec: EvaluationSpec, targets: Sequence[Target], device: str) -> list[Result]:
+    """The same, portion by portion. Facts of a shard say what it holds, and by which code."""
+    config = config_of(snakemake)
+    shard, id_rows = snakemake.wildcards.get("shard"), snakemake.input.get("id_rows")
+    resumables = []
+    for one in targets:
+        key = cache_key(one.provenance, device, evaluation=spec.name, method=one.evaluation.method)
+        resumables.append(Resumable(one.evaluation, folder_of(one.path), key))
+    phases = portions(config, spec.name, targets[0].evaluation.method, shard)
+    results = compute_portions(spec, resumables, phases, read_evidence(id_rows) if id_rows else None)
+    if not shard:
+        return results
+    of_shards = []
+    for one, (rows, facts) in zip(targets, results, strict=True):
+        held = content(config, spec.name, one.evaluation.method, shard)
+        code = code_fingerprint(one.evaluation.settings.networks)
+        of_shards.append((rows, {**facts, "content": held, "code": code}))
+    return of_shards
+
+
+def _targets(
+    snakemake: Snakemake, spec: EvaluationSpec, settings: dict[str, NetworkJob], device: str
+) -> list[Target]:
+    """A Target for each method. Methods that are computed together share their components."""
+    first = next(iter(settings.values()))
+    files = {Path(path).stem: path for path in snakemake.input.get("components", [])}
+    networks = {
+        name: entry for one in settings.values() if isinstance(one, MethodJob) for name, entry in one.networks.items()
+    }
+    components = components_to_evaluate(files.values(), networks, first, device)
+    sets = evaluated_images(load_sets(snakemake.input.sets, first), first)
+    outputs = [snakemake.output.rows] if isinstance(snakemake.output.rows, str) else snakemake.output.rows
+    targets = []
+    for (method, own), path in zip(settings.items(), outputs, strict=True):
+        names = own.method_spec.components if isinstance(own, MethodJob) else []
+        provenance = Provenance(own.as_json(), [*(files[name] for name in names), *snakemake.input.sets])
+        evaluation = Evaluation(method, {name: components[name] for name in names}, sets, own, device)
+        targets.append(Target(evaluation, provenance, path))
+    return targets

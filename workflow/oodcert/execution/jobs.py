@@ -114,11 +114,16 @@ def load_components(
 def components_to_evaluate(
     paths: Iterable[str | Path], networks: Mapping[str, Mapping[str, Any]], settings: NetworkJob, device: str
 ) -> dict[str, nn.Module]:
-    """The same in the form in which a device evaluates them fastest. They cannot be trained further."""
-    from oodcert.models.inference_form import inference_form
+    """The same in the form that is evaluated fastest: batch norms folded and, on a CPU, the faster memory layout.
 
-    loaded = load_components(paths, networks, settings)
-    return {name: inference_form(one, settings.image_shape, device) for name, one in loaded.items()}
+    They cannot be trained further.
+    """
+    from oodcert.models.inference_form import folded, laid_out
+
+    loaded = {name: folded(one) for name, one in load_components(paths, networks, settings).items()}
+    if device != "cpu":
+        return loaded
+    return {name: laid_out(one, settings.image_shape) for name, one in loaded.items()}
 
 
 def load_sets(paths: Iterable[str | Path], settings: NetworkJob) -> dict[str, ImageSet]:
