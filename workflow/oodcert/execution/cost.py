@@ -86,9 +86,7 @@ def jobs(config: Config) -> list[Job]:
         config: with data.ood as it is available.
     """
     imports, sizes = imported(config), set_sizes(config)
-    components = dict.fromkeys(
-        [*trained_components(config.methods, config.training, imports.keys()), "denoiser"]
-    )
+    components = dict.fromkeys([*trained_components(config.methods, config.training, imports.keys()), "denoiser"])
     planned = [_training_job(config, sizes, component) for component in components if component not in imports]
     for name, spec in evaluations_of(config).items():
         if spec.methods:
@@ -126,7 +124,9 @@ def passes(planned: Iterable[Job]) -> pd.DataFrame:
 def evidence(planned: Iterable[Job]) -> pd.DataFrame:
     """A row per evidence file: rule, job, rows, bytes; the rows are exact, the bytes an estimate (BYTES_PER_ROW)."""
     rows = [
-        (job.rule, job.job, job.rows, job.rows * BYTES_PER_ROW.get(job.rule, LARGEST_ROW)) for job in planned if job.rows
+        (job.rule, job.job, job.rows, job.rows * BYTES_PER_ROW.get(job.rule, LARGEST_ROW))
+        for job in planned
+        if job.rows
     ]
     return pd.DataFrame(rows, columns=["rule", "job", "rows", "bytes"])
 
@@ -150,9 +150,7 @@ def hours(table: pd.DataFrame, rates: Mapping[str, float]) -> pd.Series:
             f"{', '.join(used)}; classifier stands for all classifiers."
         )
     default = rates.get("classifier")
-    by_component = {
-        name: rates.get(name, None if name in ("discriminator", "denoiser") else default) for name in used
-    }
+    by_component = {name: rates.get(name, None if name in ("discriminator", "denoiser") else default) for name in used}
     missing = [name for name, rate in by_component.items() if rate is None]
     if missing:
         raise InputError(
@@ -172,9 +170,7 @@ def uncounted(config: Config) -> list[str]:
     """Names of the sets of unknown size; UNKNOWN_SIZE stands for it."""
     sets = _whole_sets(config.data).values()
     return [
-        f"{name} ({split})"
-        for name, split in sets
-        if image_count(name, split, config.data, config.data_mirror) is None
+        f"{name} ({split})" for name, split in sets if image_count(name, split, config.data, config.data_mirror) is None
     ]
 
 

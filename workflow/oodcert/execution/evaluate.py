@@ -93,9 +93,7 @@ def _divided(snakemake: Snakemake, spec: EvaluationSpec, targets: Sequence[Targe
     return of_shards
 
 
-def _targets(
-    snakemake: Snakemake, spec: EvaluationSpec, settings: dict[str, NetworkJob], device: str
-) -> list[Target]:
+def _targets(snakemake: Snakemake, spec: EvaluationSpec, settings: dict[str, NetworkJob], device: str) -> list[Target]:
     """A Target for each method. Methods that are computed together share their components."""
     first = next(iter(settings.values()))
     files = {Path(path).stem: path for path in snakemake.input.get("components", [])}

@@ -7,6 +7,8 @@ standard streams are those of the script it stands for, and it ends with it. Whe
 another environment, on a system without pidfd), or it is gone, the script runs its job itself.
 """
 
+from __future__ import annotations
+
 import os
 import pickle
 import runpy
@@ -21,6 +23,7 @@ import traceback
 from contextlib import suppress
 from importlib import import_module
 from pathlib import Path
+from typing import Any, NoReturn
 
 ADDRESS = "OODCERT_FORK_SERVER"  # of the environment: the server's socket, and the Python that it runs
 PRELOADED = (
@@ -28,23 +31,25 @@ PRELOADED = (
     "oodcert.audit",
     "oodcert.models.components",
     "oodcert.cli.audit",
-    "oodcert.evaluations.clean",
-    "oodcert.evaluations.l2",
-    "oodcert.evaluations.labels",
-    "oodcert.evaluations.linf",
-    "oodcert.execution.partial_runs",
-    "oodcert.evaluations.authors_code",
-    "oodcert.evaluations.sanity",
+    "oodcert.attacks.autoattack",
+    "oodcert.certification.certify",
+    "oodcert.certification.certify_labels",
+    "oodcert.certification.linf_bounds",
+    "oodcert.evaluations.authors_code.protocol",
+    "oodcert.execution.evaluate",
+    "oodcert.execution.gather",
+    "oodcert.models.composition",
     "oodcert.reporting.figures",
-    "oodcert.execution.jobs",
     "oodcert.reporting.tables",
     "oodcert.training",
     "snakemake.script",
 )
-_servers = []  # held open: a server ends when its standard input does, with the process that started it
+_servers: list[
+    subprocess.Popen[bytes]
+] = []  # held open: a server ends when its standard input does, with the process that started it
 
 
-def start():
+def start() -> None:
     """Starts a server for the scripts of this process's children; it ends with this process, however that ends."""
     if not hasattr(os, "pidfd_open") or ADDRESS in os.environ:
         return
@@ -57,7 +62,7 @@ def start():
     os.environ[ADDRESS] = f"{address}:{sys.executable}"
 
 
-def hand_over(snakemake, script):
+def hand_over(snakemake: Any, script: str) -> None:
     """Has the server run this script, and ends the process as the job ended; returns where there is no server.
 
     Called first in a script, before the imports that take long.
@@ -84,7 +89,7 @@ def hand_over(snakemake, script):
     os._exit(code)
 
 
-def serve(listening):
+def serve(listening: socket.socket) -> None:
     """Imports what jobs need, then forks for every connection, until standard input ends."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Snakemake ends on it, and this with Snakemake
     signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # nobody waits for those who stand by a job
@@ -101,7 +106,7 @@ def serve(listening):
         connection.close()
 
 
-def _stand_by(connection):
+def _stand_by(connection: socket.socket) -> NoReturn:
     """Runs the job of a connection in a fork, answers with its exit code, and ends it if the script is gone."""
     signal.signal(signal.SIGCHLD, signal.SIG_DFL)
     try:
@@ -126,7 +131,9 @@ def _stand_by(connection):
         os._exit(0)
 
 
-def _run(streams, script, snakemake, folder, path, environment):
+def _run(
+    streams: list[int], script: str, snakemake: Any, folder: str, path: list[str], environment: dict[str, str]
+) -> NoReturn:
     """The job itself: the script as Python runs it. Does not return."""
     code = 1
     try:

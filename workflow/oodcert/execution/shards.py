@@ -110,9 +110,7 @@ def _passes_of_a_cell(config: Config, evaluation: str, method: str) -> float:
 
 
 def _divided(items: Sequence[Cell], count: int) -> list[list[Cell]]:
-    return [
-        list(items[len(items) * index // count : len(items) * (index + 1) // count]) for index in range(count)
-    ]
+    return [list(items[len(items) * index // count : len(items) * (index + 1) // count]) for index in range(count)]
 
 
 def _joined(few: Sequence[Cell]) -> Portion:
