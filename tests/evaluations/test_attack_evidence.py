@@ -3,20 +3,15 @@
 import numpy as np
 import pytest
 
-from oodcert.evaluations.clean import clean
-from oodcert.evaluations.l2 import attack_l2
-from oodcert.evaluations.labels import attack_id
-from oodcert.evaluations.linf import attack_linf
-from untrained_runs import CONFIG, evaluation, image_sets
+from untrained_runs import computed, image_sets
 
 METHODS = pytest.mark.parametrize("method", ["plain", "vos", "atom", "prood", "distro"])
 RANDOMISED = ("diffusion", "distro")
-LINF = CONFIG["evaluation"]["attack_linf"]
 
 
 @METHODS
 def test_attack_linf_keeps_the_best_candidate_of_every_image(method):
-    frame = attack_linf(evaluation(method, budget=LINF))
+    frame = computed("attack_linf", method)
     assert list(frame) == [
         *("method", "set", "sample", "epsilon", "clean", "attacked", "attack", "white_box", "square"),
         *("standard_error", "apgd_iterations", "apgd_restarts", "pgd_iterations", "pgd_restarts", "queries", "draws"),
@@ -28,7 +23,7 @@ def test_attack_linf_keeps_the_best_candidate_of_every_image(method):
     by_square = frame["attack"] == "square"
     assert (frame["square"] > frame["white_box"])[by_square].all()
     assert (frame["square"] <= frame["white_box"])[~by_square].all()
-    before = clean(evaluation(method)).query("set != 'id'")["score"].to_numpy()
+    before = computed("clean", method).query("set != 'id'")["score"].to_numpy()
     assert np.array_equal(frame["clean"], before)
     assert (frame["draws"] == (2 if method in RANDOMISED else 1)).all() and (frame["queries"] == 5).all()
     assert (frame["standard_error"] > 0).any() == (method in RANDOMISED)
@@ -42,7 +37,7 @@ def test_attack_linf_does_not_depend_on_the_order_of_the_images(method):
     }
     columns = ["attacked", "white_box", "square"]
     frame, other = (
-        attack_linf(evaluation(method, some, budget=LINF)).set_index(["set", "sample"])[columns].sort_index()
+        computed("attack_linf", method, some).set_index(["set", "sample"])[columns].sort_index()
         for some in (image_sets(), reversed_sets)
     )
     assert (frame.index == other.index).all() and np.allclose(frame, other, atol=1e-5)
@@ -50,9 +45,7 @@ def test_attack_linf_does_not_depend_on_the_order_of_the_images(method):
 
 @METHODS
 def test_attack_id_has_a_row_per_attack_and_one_of_the_worst_case(method):
-    kind = "randomised" if method in RANDOMISED else "deterministic"
-    budget = CONFIG["evaluation"]["attack_id"][kind]
-    frame = attack_id(evaluation(method, epsilons=[0.01, 0.1], budget=budget))
+    frame = computed("attack_id", method, epsilons=[0.01, 0.1])
     assert list(frame) == [
         *("method", "set", "sample", "label", "epsilon", "attack", "version", "iterations", "queries", "eot"),
         *("clean_correct", "correct"),
@@ -66,8 +59,7 @@ def test_attack_id_has_a_row_per_attack_and_one_of_the_worst_case(method):
 
 
 def test_attack_l2_never_falls_with_the_radius():
-    settings = {**CONFIG["evaluation"]["attack_l2"], "radii": [0.0, 0.25, 0.5]}
-    frame = attack_l2(evaluation("distro", **settings))
+    frame = computed("attack_l2", "distro", radii=[0.0, 0.25, 0.5])
     for column in ("median", "mean_lower", "mean"):
         wide = frame.pivot(index=["set", "sample"], columns="radius", values=column)
         assert (wide.diff(axis=1).iloc[:, 1:] >= 0).all(axis=None)

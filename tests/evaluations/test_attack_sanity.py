@@ -5,10 +5,11 @@ import pytest
 import torch
 
 from oodcert.attacks import REDUCED
-from oodcert.evaluations.linf import attack_linf
-from oodcert.evaluations.sanity import _reduced, attack_linear, linear_detector, sanity
+from oodcert.config.models import LinfAttackBudget
+from oodcert.evaluations.attack_linear import linear_detector
+from oodcert.evaluations.sanity import reduced, sanity
 from oodcert.runtime.keyed_noise import keyed_noise
-from untrained_runs import CONFIG, evaluation, image_sets
+from untrained_runs import CONFIG, computed, evaluation, image_sets
 
 BUDGET = {
     "apgd": {"iterations": 8, "restarts": 1},
@@ -29,20 +30,20 @@ def few(images):
 
 
 def test_a_reduced_budget_has_a_quarter_of_the_iterations_and_queries():
-    assert _reduced(BUDGET, REDUCED) == QUARTER
-    assert _reduced(BUDGET, 1.0) == BUDGET
-    assert _reduced(QUARTER, 0.01)["pgd"] == {"iterations": 1, "restarts": 2}
-    assert BUDGET["apgd"]["iterations"] == 8
+    budget = LinfAttackBudget(**BUDGET)
+    assert reduced(budget, REDUCED).as_json() == QUARTER
+    assert reduced(budget, 1.0) == budget
+    assert reduced(LinfAttackBudget(**QUARTER), 0.01).pgd.as_json() == {"iterations": 1, "restarts": 2}
 
 
 @pytest.mark.parametrize(("method", "batch_size"), [("atom", 3), ("distro", 6)])  # three images, at two draws each
 def test_every_run_is_the_attack_at_its_radius_and_budget(method, batch_size):
-    epsilon = CONFIG["evaluation"]["epsilon"]
-    one = evaluation(method, budget=BUDGET, images=3, epsilons=[epsilon, 1.0])
+    epsilon = CONFIG.evaluation.epsilon
+    one = evaluation("sanity", method, budget=BUDGET, images=3, epsilons=[epsilon, 1.0])
     found = sanity(one)
     runs = [(epsilon, BUDGET, 1.0), (1.0, BUDGET, 1.0), (epsilon, QUARTER, 0.25)]
     expected = [
-        attack_linf(evaluation(method, few(3), budget=budget, epsilon=at, batch_size=batch_size)).assign(share=share)
+        computed("attack_linf", method, few(3), budget=budget, epsilon=at, batch_size=batch_size).assign(share=share)
         for at, budget, share in runs
     ]
     pd.testing.assert_frame_equal(found, pd.concat(expected, ignore_index=True), check_exact=True)
@@ -53,8 +54,8 @@ def test_every_run_is_the_attack_at_its_radius_and_budget(method, batch_size):
 
 
 def linear(**budget):
-    settings = {"seed": 3, "epsilon": 0.05, "budget": CONFIG["evaluation"]["attack_linf"] | budget}
-    return attack_linear(evaluation("plain", **settings))
+    whole = CONFIG.evaluation.attack_linf.as_json() | budget
+    return computed("attack_linear", "linear", seed=3, epsilon=0.05, budget=whole)
 
 
 def test_the_linear_score_has_its_maximum_in_closed_form():
@@ -83,7 +84,7 @@ def test_the_committed_budget_reaches_the_linear_maximum(config):
 
 
 def test_an_attack_that_does_nothing_gains_nothing(monkeypatch):
-    monkeypatch.setattr("oodcert.evaluations.sanity.linf_ensemble", lambda detector, images, *_, **__: {"no": images})
+    monkeypatch.setattr("oodcert.attacks.ood.linf_ensemble", lambda detector, images, *_, **__: {"no": images})
     found = linear()
     assert (found["attacked"] == found["clean"]).all() and (found["maximum"] > found["clean"] + 1).all()
 

@@ -1,4 +1,4 @@
-"""What `oodcert cost` predicts is what runs count: on the reference run, and on tiny networks part by part."""
+"""What `oodcert cost` predicts is what runs count: on the reference run, and on tiny networks component by component."""
 
 import copy
 import json
@@ -22,42 +22,30 @@ from oodcert.cli.main import main
 from oodcert.config.availability import available
 from oodcert.config.components import known_components
 from oodcert.config.load import check_config, read_configs
-from oodcert.config.method_specs import TOGETHER, computed_with
+from oodcert.config.method_specs import JOINT_EVALUATIONS, computed_with
 from oodcert.data.sets import id_sets, outlier_sets
 from oodcert.data.sizes import image_count
 from oodcert.errors import InputError
-from oodcert.evaluations import authors_code, clean, l2, labels, linf, sanity
-from oodcert.execution.cost import (
-    AT_MOST,
-    EVALUATIONS,
-    EXACT,
-    UNKNOWN_SIZE,
-    evidence,
-    hours,
-    jobs,
-    passes,
-    set_sizes,
-    uncounted,
-)
-from oodcert.execution.footprint import PROGRAM, best_batches, disk, memory, parts, weight_bytes
+from oodcert.evaluations.cost import AT_MOST, EXACT
+from oodcert.evaluations.registry import EVALUATIONS
+from oodcert.execution import cost
+from oodcert.execution.cost import UNKNOWN_SIZE, evidence, hours, passes
+from oodcert.execution.footprint import PROGRAM, components, disk, memory, weight_bytes
+from oodcert.execution.throughput import best_batches
 from oodcert.models.components import build_component, save_component
 from oodcert.training import train_component
-from untrained_runs import SETTINGS, evaluations, published_settings
+from untrained_runs import evaluations
 
+OF_METHODS = [name for name, spec in EVALUATIONS.items() if spec.methods]
 CONFIGS = {path.stem: [path] for path in sorted((ROOT / "config").glob("*.yaml"))}
 CONFIGS["paper-cifar100"] = [*CONFIGS["paper"], *CONFIGS["paper-cifar100"]]  # which changes the other
 EVIDENCE = ROOT / "results" / "reference" / "digits" / "evidence"
-RECORDS = sorted(path for rule in EVALUATIONS for path in EVIDENCE.glob(f"{rule}/*.json"))
-FUNCTIONS = {
-    "clean": clean.clean,
-    "attack_linf": linf.attack_linf,
-    "sanity": sanity.sanity,
-    "certify_l2": l2.certify_l2,
-    "attack_l2": l2.attack_l2,
-    "certify_id": labels.certify_id,
-    "attack_id": labels.attack_id,
-    "published": authors_code.published,
-}
+RECORDS = sorted(path for rule in OF_METHODS for path in EVIDENCE.glob(f"{rule}/*.json"))
+
+
+def jobs(config):
+    """The jobs of a config, a dict or a Config."""
+    return cost.jobs(check_config(config))
 
 
 @pytest.fixture(scope="module")
@@ -70,13 +58,13 @@ def test_predictions_are_what_the_reference_run_recorded(path, digits):
     record, job = json.loads(path.read_text()), digits[path.parent.name, path.stem]
     predicted, recorded = next(iter(job.passes.values()))[0], record["network_calls"]
     assert job.rows == record["rows"]
-    if job.count == AT_MOST:
+    if job.certainty == AT_MOST:
         assert path.parent.name == "attack_id" and recorded <= predicted <= 1.05 * recorded
     else:
         assert predicted == recorded
 
 
-@pytest.mark.parametrize("rule", [*EVALUATIONS, "attack_linear", "train"])
+@pytest.mark.parametrize("rule", [*EVALUATIONS, "train"])
 def test_the_bytes_of_evidence_are_not_far_from_the_reference_runs(rule, digits):
     files = (EVIDENCE / ("training" if rule == "train" else rule)).glob("*.parquet")
     predicted = evidence([job for job in digits.values() if job.rule == rule])["bytes"].sum()
@@ -118,13 +106,14 @@ class Passed:
         return {name: (self.forward[name], self.backward[name]) for name in self.forward}
 
 
-@pytest.mark.parametrize("part", sorted(known_components()))
-def test_training_passes_as_many_images_as_predicted(part, monkeypatch):
+@pytest.mark.parametrize("component", sorted(known_components()))
+def test_training_passes_as_many_images_as_predicted(component, monkeypatch):
     config, passed = shrink(read_config()), Passed(monkeypatch)
     config["training"]["atom"]["pool"] = 20
     config["training"]["acet"]["attack_iterations"] = 3
+    config = check_config(config)
     sets = id_sets(config.data, None) | outlier_sets(config.data, None)
-    inside, outside = sets["id_train"].first(100), sets["outliers"].first(50)
+    id_set, outliers = sets["id_train"].first(100), sets["outliers"].first(50)
     monkeypatch.setattr("oodcert.execution.cost.set_sizes", lambda _: {"id_train": 100, "outliers": 50, "id_test": 1})
 
     def build(name, *settings):
@@ -133,56 +122,47 @@ def test_training_passes_as_many_images_as_predicted(part, monkeypatch):
         return module
 
     monkeypatch.setattr("oodcert.training.build_component", build)
-    shape, classes, settings = config["data"]["image_shape"], config["data"]["num_classes"], config["training"][part]
-    needed = {name: build(name, config["networks"], shape, classes) for name in known_components()[part].needs}
-    options = {"networks": config["networks"], "num_classes": classes, "settings": settings, "seed": 0}
-    train_component(part, needed, inside, outside, **options)
-    predicted = {job.job: job for job in jobs(config) if job.rule == "train"}[part].passes
-    assert passed.through() == predicted and passed.forward[part] >= 200
+    shape, classes, networks = config.data.image_shape, config.data.num_classes, config.networks.as_json()
+    needed = {name: build(name, networks, shape, classes) for name in known_components()[component].needs}
+    recipe = config.training[component].as_json()
+    options = {"networks": networks, "num_classes": classes, "settings": recipe, "seed": 0}
+    train_component(component, needed, id_set, outliers, **options)
+    predicted = {job.job: job for job in jobs(config) if job.rule == "train"}[component].passes
+    assert passed.through() == predicted and passed.forward[component] >= 200
 
 
 CASES = [
-    *(("distro", rule, "fixed") for rule in FUNCTIONS),
+    *(("distro", rule, "fixed") for rule in OF_METHODS if rule != "guarantee_linf"),
     *((method, rule, "fixed") for method in ("atom", "prood") for rule in ("attack_linf", "sanity", "attack_id")),
-    *((method, "published", "fixed") for method in ("atom", "vos", "good", "prood", "diffusion")),
+    *((method, "authors_code", "fixed") for method in ("atom", "vos", "good", "prood", "diffusion")),
     *(("distro", rule, "adaptive") for rule in ("certify_l2", "certify_id")),
 ]
 
 
 @pytest.mark.parametrize(("method", "rule", "sampling"), CASES)
-def test_evaluations_pass_as_many_images_through_every_part_as_predicted(method, rule, sampling, monkeypatch):
+def test_evaluations_pass_as_many_images_through_every_component_as_predicted(method, rule, sampling, monkeypatch):
     config = shrink(read_config())
     config["data"].update(ood=["held_out_digits", "photo_crops"], accuracy_images=12)
-    settings = config["evaluation"]
     for key in ("certify_l2", "certify_id"):
-        settings[key].update(sampling=sampling, n=200)
-    own = dict(settings.get(rule, {})) if rule != "attack_linf" else {}
-    if rule in ("attack_linf", "sanity"):
-        own["budget"] = settings["attack_linf"]
-    if rule == "attack_l2":
-        own["radii"] = settings["certify_l2"]["radii"]
-    if rule == "attack_id":
-        kind = "randomised" if config["methods"][method]["denoiser"] else "deterministic"
-        own = {"epsilons": own["epsilons"], "budget": own[kind]}
-    if rule == "published":
-        own = published_settings(config, method)
-    methods, passed = computed_with(rule, method, config["methods"]), Passed(monkeypatch)
-    works = evaluations(methods, **{**SETTINGS, **own})
-    for work in works:
-        for name, module in work.parts.items():
+        config["evaluation"][key].update(sampling=sampling, n=200)
+    config, passed = check_config(config), Passed(monkeypatch)
+    methods = computed_with(rule, method, config.methods)
+    several = evaluations(rule, methods, config=config)
+    for one in several:
+        for name, module in one.components.items():
             passed.watch(name, module)
-    rows = FUNCTIONS[rule](*works)
-    found = passed.through()
+    rows = EVALUATIONS[rule].load()(*several)
+    counted = passed.through()
     shares = [job for job in jobs(config) if job.rule == rule and job.job in methods]
-    for job, work in zip(shares, works, strict=True):
-        assert job.rows == (rows["method"] == job.job).sum() and next(iter(job.passes.values()))[0] >= work.calls
-    predicted = [(part, counts) for job in shares for part, counts in job.passes.items()]
-    assert found.keys() == dict(predicted).keys() and len(found) == len(predicted)
-    for part, counts in predicted:
-        if shares[0].count == EXACT:
-            assert found[part] == counts
+    for job, one in zip(shares, several, strict=True):
+        assert job.rows == (rows["method"] == job.job).sum() and next(iter(job.passes.values()))[0] >= one.calls
+    predicted = [(name, counts) for job in shares for name, counts in job.passes.items()]
+    assert counted.keys() == dict(predicted).keys() and len(counted) == len(predicted)
+    for name, counts in predicted:
+        if shares[0].certainty == EXACT:
+            assert counted[name] == counts
         else:
-            assert all(done <= most for done, most in zip(found[part], counts, strict=True))
+            assert all(done <= most for done, most in zip(counted[name], counts, strict=True))
 
 
 def test_every_job_of_the_digits_run_is_there(digits):
@@ -198,7 +178,7 @@ def test_profiles_of_the_repository_can_be_costed(name, capsys):
     config = available(read_configs(CONFIGS[name]))
     table = passes(jobs(config))
     assert (table[["images", "forward"]] > 0).all(axis=None) and (table["backward"] >= 0).all()
-    assert f"{table.loc[table['part'] == 'denoiser', 'forward'].sum():,}" in shown
+    assert f"{table.loc[table['component'] == 'denoiser', 'forward'].sum():,}" in shown
     assert all(size > 0 for size in disk(config, jobs(config)).values())
 
 
@@ -214,7 +194,7 @@ def test_twice_the_draws_are_twice_the_passes(config):
 
 
 def test_twice_the_images_are_twice_the_passes_and_rows(config):
-    data, rules = config["data"], [rule for rule in EVALUATIONS if rule not in ("sanity", "published")]
+    data, rules = config["data"], [rule for rule in OF_METHODS if rule not in ("sanity", "authors_code")]
     data.update(test_images=200, accuracy_images=200)
     small = evidence(jobs(config)).set_index(["rule", "job"])["rows"]
     before = {rule: forward(config, rule) for rule in rules}
@@ -227,22 +207,24 @@ def test_twice_the_images_are_twice_the_passes_and_rows(config):
 
 def test_the_papers_ninety_million_denoiser_passes_a_sigma(config):
     """Nine sets of 1000 images and 10 000 draws are 90 million; 100 more draws each, as its labels take, nearly 91."""
-    config["data"].update(test_images=1000, accuracy_images=1000, ood=[f"set{index}" for index in range(8)])
     settings = config["evaluation"]
     settings["batch_size"] = 500
-    settings["certify_l2"].update(sigmas=[0.12], n=10_000)
-    settings["certify_id"].update(sigmas=[0.12], n0=100, n=10_000)
-    table = passes(jobs(config)).set_index(["rule", "job", "part"])["forward"]
+    settings["certify_l2"].update(n=10_000)
+    settings["certify_id"].update(n0=100, n=10_000)
+    sizes = {"test_images": 1000, "accuracy_images": 1000, "ood": tuple(f"set{index}" for index in range(8))}
+    one_sigma = {key: {"sigmas": (0.12,)} for key in ("certify_l2", "certify_id")}
+    paper = check_config(config).changed(data=sizes, evaluation=one_sigma)
+    table = passes(cost.jobs(paper)).set_index(["rule", "job", "component"])["forward"]
     assert table["certify_l2", "diffusion", "denoiser"] == 90_000_000
     assert table["certify_id", "diffusion", "denoiser"] == 10_100_000
     assert 9 * table["certify_id", "diffusion", "denoiser"] == pytest.approx(91e6, rel=0.002)
 
 
 def test_the_denoiser_of_methods_that_are_certified_together_is_counted_once(config):
-    together = passes(jobs(config)).set_index(["rule", "job", "part"])["forward"].sort_index()
+    together = passes(jobs(config)).set_index(["rule", "job", "component"])["forward"].sort_index()
     found = [passes(jobs(config | {"methods": {one: config["methods"][one]}})) for one in ("diffusion", "distro")]
-    for rule in TOGETHER:
-        alone = [one[one["rule"] == rule].set_index("part")["forward"] for one in found]
+    for rule in JOINT_EVALUATIONS:
+        alone = [one[one["rule"] == rule].set_index("component")["forward"] for one in found]
         assert alone[0]["denoiser"] == alone[1]["denoiser"] == together[rule, "diffusion", "denoiser"]
         assert together[rule, "distro"].to_dict() == alone[1].drop("denoiser").to_dict()
     assert together["attack_l2", "distro", "denoiser"] > 0
@@ -251,7 +233,7 @@ def test_the_denoiser_of_methods_that_are_certified_together_is_counted_once(con
 def test_hours_are_passes_over_rates(config):
     table = passes(jobs(config))
     rates = {"classifier": 100.0, "good": 50.0, "discriminator": 25.0, "denoiser": 10.0}
-    found = table.assign(hours=hours(table, rates)).set_index(["rule", "job", "part"])
+    found = table.assign(hours=hours(table, rates)).set_index(["rule", "job", "component"])
     for key, rate in (("plain", 100), ("good", 50), ("denoiser", 10), ("discriminator", 25)):
         row = found.loc["train", key, key]
         assert row["hours"] == pytest.approx((row["forward"] + 2 * row["backward"]) / rate / 3600)
@@ -274,7 +256,7 @@ def test_the_command_divides_hours_by_devices_and_writes_the_table(tiny, tmp_pat
     assert main(["cost", "--config", tiny, "--throughput", *rates, "--gpus", "4", "--csv", str(csv)]) == 0
     table, shown = pd.read_csv(csv), capsys.readouterr().out
     work = table["forward"] + 2 * table["backward"]
-    total = (work / table["part"].map(lambda part: 0.5 if part == "denoiser" else 2)).sum() / 3600
+    total = (work / table["component"].map(lambda name: 0.5 if name == "denoiser" else 2)).sum() / 3600
     assert table["hours"].sum() == pytest.approx(total)
     assert f"{total:,.2f} hours of one device; on 4 of them {total / 4:,.2f} hours at best" in shown
     assert len(table) == len(passes(jobs(read_configs([tiny])))) and "counted as two forward" in shown
@@ -283,7 +265,7 @@ def test_the_command_divides_hours_by_devices_and_writes_the_table(tiny, tmp_pat
 def test_more_devices_do_not_help_the_longest_job(tiny, capsys):
     rates = ["classifier=1e9", "discriminator=1e9", "denoiser=1"]
     assert main(["cost", "--config", tiny, "--throughput", *rates, "--gpus", "1000"]) == 0
-    table = passes(jobs(read_configs([tiny]))).query("part == 'denoiser'").set_index(["rule", "job"])
+    table = passes(jobs(read_configs([tiny]))).query("component == 'denoiser'").set_index(["rule", "job"])
     longest = (table["forward"] + 2 * table["backward"]).max() / 3600
     assert f"on 1000 of them {longest:,.2f} hours at best" in capsys.readouterr().out
 
@@ -298,7 +280,7 @@ def test_later_files_override_earlier_ones_as_in_snakemake(tmp_path, config):
         paths.append(tmp_path / f"{number}.yaml")
         paths[-1].write_text(yaml.safe_dump(change))
         update_config(expected, change)
-    assert read_configs(paths) == expected and expected["data"]["test_images"] == 50
+    assert read_configs(paths).as_json() == expected and expected["data"]["test_images"] == 50
 
 
 def test_a_config_that_is_not_valid_is_refused_as_the_workflow_does(tmp_path, config, capsys):
@@ -334,43 +316,49 @@ def test_rates_are_given_or_measured(tiny):
 
 
 def test_sets_are_counted_where_they_are(config, tmp_path):
-    assert set_sizes(config) == {
+    assert cost.set_sizes(check_config(config)) == {
         "id_train": 1043,
         "outliers": 2000,
         "id_test": 400,
         **dict.fromkeys(config["data"]["ood"], 100),
     }
-    sets = id_sets(config.data, None) | outlier_sets(config.data, None)
+    data = check_config(config).data
+    sets = id_sets(data, None) | outlier_sets(data, None)
     assert [len(sets[name]) for name in ("id_train", "outliers", "id_test")] == [1043, 2000, 400]
     config["data"].update(id="mine", outliers="tiny_imagenet", own={"mine": str(tmp_path)})
     for split, n in (("train", 6), ("test", 4)):
         sets["id_train"].first(n).save(tmp_path / f"{split}.npz")
-    assert image_count("mine", "train", config.data, None) == 6 and image_count("mine", "test", config.data, None) == 4
-    assert image_count("tiny_imagenet", "train", config.data, None) == 100_000 and not uncounted(config)
+    data = check_config(config).data
+    assert image_count("mine", "train", data, None) == 6 and image_count("mine", "test", data, None) == 4
+    assert image_count("tiny_imagenet", "train", data, None) == 100_000 and not cost.uncounted(check_config(config))
 
 
-def test_sets_that_nobody_counted_are_named(config, monkeypatch, capsys):
+def test_sets_of_unknown_size_are_named(config, monkeypatch, capsys):
     config["data"].update(outliers="tiny_imagenet", jpeg_quality=75)
     monkeypatch.setattr("oodcert.data.sizes.IMAGES", {})
-    assert uncounted(config) == ["tiny_imagenet (train)"] and set_sizes(config)["outliers"] == UNKNOWN_SIZE
+    assert (
+        cost.uncounted(check_config(config)) == ["tiny_imagenet (train)"]
+        and cost.set_sizes(check_config(config))["outliers"] == UNKNOWN_SIZE
+    )
 
 
 def test_weights_on_disk_are_predicted(config, tmp_path):
-    shape, classes = config["data"]["image_shape"], config["data"]["num_classes"]
-    for part, module in parts(config).items():
-        save_component(build_component(part, config["networks"], shape, classes), tmp_path / part)
-        header = (tmp_path / part).stat().st_size - weight_bytes(module)
+    config = check_config(config)
+    shape, classes, networks = config.data.image_shape, config.data.num_classes, config.networks.as_json()
+    for name, module in components(config).items():
+        save_component(build_component(name, networks, shape, classes), tmp_path / name)
+        header = (tmp_path / name).stat().st_size - weight_bytes(module)
         assert 0 < header < 200 * (1 + len(module.state_dict()))
 
 
-def test_imported_parts_cost_no_training(tmp_path, capsys):
-    changes = tmp_path / "published.yaml"
-    changes.write_text("weights: published")
+def test_imported_components_cost_no_training(tmp_path, capsys):
+    changes = tmp_path / "released.yaml"
+    changes.write_text("weights: released")
     paths = [str(ROOT / "config" / "cifar-lite.yaml"), str(changes)]
     config = read_configs(paths)
     assert "train" in set(passes(jobs(read_configs(paths[:1])))["rule"])
     assert "train" not in set(passes(jobs(config))["rule"])
-    modules = parts(config)
+    modules = components(config)
     assert weight_bytes(modules["denoiser"]) > 200e6 > weight_bytes(modules["plain"]) > 40e6
     assert main(["cost", "--config", *paths]) == 0
     assert "(plain)" not in capsys.readouterr().out
@@ -380,19 +368,19 @@ def own_network():
     return nn.Sequential(nn.Conv2d(1, 5, 3), nn.Flatten(), nn.Linear(5 * 6 * 6, 8))
 
 
-def test_networks_of_ones_own_are_weighed_and_measured(tiny, tmp_path, capsys):
+def test_user_supplied_networks_are_weighed_and_measured(tiny, tmp_path, capsys):
     changes = tmp_path / "own.yaml"
     imports = {"mine": {"network": f"{__name__}:own_network", "weights": "mine.safetensors"}}
     methods = {"mine": {"classifier": "mine", "discriminator": False, "denoiser": False, "score": "msp"}}
     changes.write_text(yaml.safe_dump({"imports": imports, "methods": methods}))
     config = read_configs([tiny, changes])
-    assert weight_bytes(parts(config)["mine"]) == 4 * (5 * 9 + 5 + 5 * 6 * 6 * 8 + 8)
+    assert weight_bytes(components(config)["mine"]) == 4 * (5 * 9 + 5 + 5 * 6 * 6 * 8 + 8)
     assert ("train", "mine") not in {(job.rule, job.job) for job in jobs(config)}
     assert main(["cost", "--config", tiny, str(changes), "--measure"]) == 0
     shown = capsys.readouterr().out.split("measured here (1 thread(s) of a CPU")[1]
     rates, batches = shown.split("in float32. In float32")
-    for part in ("classifier", "mine", "good", "discriminator", "denoiser"):
-        assert f"{part} " in rates and re.search(rf"{part} (32|64|\d{{3,}}) \([\d,]+ images a second\)", batches)
+    for name in ("classifier", "mine", "good", "discriminator", "denoiser"):
+        assert f"{name} " in rates and re.search(rf"{name} (32|64|\d{{3,}}) \([\d,]+ images a second\)", batches)
 
 
 class Slow(nn.Module):
@@ -424,20 +412,20 @@ class Small(Slow):
 def test_the_best_batch_is_found(name, expected, config):
     config["imports"] = {"mine": {"network": f"{__name__}:{name}", "weights": "mine.safetensors"}}
     config["methods"] = {"mine": {**config["methods"]["plain"], "classifier": "mine"}}
-    found = best_batches(config, ["mine"], "cpu")["mine"]
+    found = best_batches(check_config(config), ["mine"], "cpu")["mine"]
     assert found[0] == expected and found[1] > 5000
 
 
 def test_networks_of_few_values_or_none_are_weighed(config):
-    """One value a group of a group norm; a part of one's own without weights, and a denoiser, which takes a sigma."""
+    """One value a group of a group norm; a user-supplied component without weights, and a denoiser, which takes a sigma."""
     config["networks"]["denoiser"]["channels"] = [8, 8, 8]
-    assert memory(config, jobs(config))["total"].min() > 0
-    for part, name in (("discriminator", "torch.nn:Identity"), ("denoiser", f"{__name__}:own_denoiser")):
-        config["imports"] = {part: {"network": name, "weights": "mine.safetensors"}}
-        assert memory(config, jobs(config))["total"].min() > 0
+    assert memory(check_config(config), jobs(config))["total"].min() > 0
+    for component, name in (("discriminator", "torch.nn:Identity"), ("denoiser", f"{__name__}:own_denoiser")):
+        config["imports"] = {component: {"network": name, "weights": "mine.safetensors"}}
+        assert memory(check_config(config), jobs(config))["total"].min() > 0
     config["imports"] = {"plain": {"network": f"{__name__}:of_colours", "weights": "mine.safetensors"}}
     with pytest.raises(InputError, match=r"Conv2d fails on images of shape \(2, 1, 8, 8\)"):
-        memory(config, jobs(config))
+        memory(check_config(config), jobs(config))
 
 
 class OwnDenoiser(nn.Module):
@@ -454,16 +442,16 @@ def of_colours():
 
 
 def test_memory_grows_with_batches_and_training_sets(config, monkeypatch):
-    found = memory(config, jobs(config)).set_index(["rule", "job"])["total"]
+    found = memory(check_config(config), jobs(config)).set_index(["rule", "job"])["total"]
     assert (found > PROGRAM).all() and len(found) == len(known_components()) + 9 * len(config["methods"])
     config["evaluation"]["batch_size"] *= 2
-    larger = memory(config, jobs(config)).set_index(["rule", "job"])["total"]
+    larger = memory(check_config(config), jobs(config)).set_index(["rule", "job"])["total"]
     assert (larger["attack_linf"] > found["attack_linf"]).all() and (larger["train"] == found["train"]).all()
-    sizes = set_sizes(config)
+    sizes = cost.set_sizes(check_config(config))
     monkeypatch.setattr(
         "oodcert.execution.footprint.set_sizes", lambda _: {**sizes, "outliers": sizes["outliers"] + 1000}
     )
-    more = memory(config, jobs(config)).set_index(["rule", "job"])["total"] - larger
+    more = memory(check_config(config), jobs(config)).set_index(["rule", "job"])["total"] - larger
     assert (more["train"] == 2 * 1000 * prod(config["data"]["image_shape"])).all() and (more["clean"] == 0).all()
 
 

@@ -1,4 +1,4 @@
-"""How an evaluation is divided: in shards, each a job of its own, and in portions, after each of which a job can resume.
+"""How an evaluation is divided: in shards, each a job of its own, and in portions, after which a job can resume.
 
 No result depends on it. Noise is keyed by image, and portions end between batches, so that every batch holds what it
 would hold anyway; with adaptive sampling it has the same shape, at least. Imports no torch.
