@@ -4,7 +4,7 @@ method_spec: an entry of the config's `methods`, {"classifier": part, "discrimin
 "score": name}.
 """
 
-from oodcert.certification import WITHOUT_RANGE
+from oodcert.certification import RANGE_FREE_BOUNDS
 from oodcert.config.components import declared
 from oodcert.models.scores import UNBOUNDED_SCORES
 
@@ -72,4 +72,4 @@ def computed_with(evaluation, method, methods):
 
 def bounds_of(method_spec, bounds):
     """Those of the l2 bounds that the method's score admits: a mean bound needs a score in [0, 1]."""
-    return [bound for bound in bounds if bound in WITHOUT_RANGE or method_spec["score"] not in UNBOUNDED_SCORES]
+    return [bound for bound in bounds if bound in RANGE_FREE_BOUNDS or method_spec["score"] not in UNBOUNDED_SCORES]

@@ -58,9 +58,9 @@ def certify_l2(*evaluations, against=None):
                     sigma,
                     [0.0] if inside else settings["radii"],
                     **common,
-                    against=None if inside else thresholds,
-                    ceiling=ceilings if inside else None,
-                    width=id_widths(detectors),
+                    decision_thresholds=None if inside else thresholds,
+                    lower_bound_cap=ceilings if inside else None,
+                    tolerance=id_widths(detectors),
                     ids=image_set.ids,
                     name=f"certify/{name}",
                     progress=f"{name}, sigma {sigma}",
@@ -74,12 +74,12 @@ def certify_l2(*evaluations, against=None):
 
 
 def id_widths(detectors):
-    """By name, the `width` of certify for ID images, on whose bounds the threshold for the others rests."""
+    """By name, the `tolerance` of certify for ID images, on whose bounds the threshold for the others rests."""
     return {name: ID_WIDTH_UNBOUNDED if one.unbounded else ID_WIDTH for name, one in detectors.items()}
 
 
 def _ceilings(evaluations, sigma, common):
-    """A table that `certify` takes as ceiling: what 90 % of the upper bounds of a pilot reach, and so hardly below what
+    """A table that `certify` takes as lower_bound_cap: what 90 % of the upper bounds of a pilot reach, and so hardly below what
     95 % of the lower bounds of all draws do. Whatever it is, it decides only how many draws are taken.
 
     The pilot is of all ID images, or the first ones, whichever are evaluated here; it is computed once a method, and
@@ -177,7 +177,7 @@ def _smoothed(evaluation, detector, images, name, sigma, alpha):
         evaluation.sets[name].ids,
         f"attack_l2/final/{name}",
         sigma=sigma,
-        stages=[settings["n"]],
+        looks=[settings["n"]],
         refuse=lambda scores: refuse_rows(network, np.isnan(scores)),
         precision=precision,
         seed=settings["seed"],

@@ -78,7 +78,7 @@ def noisy_draws(work, detectors, images, ids, name, flags):
         ids,
         f"published/votes/{name}",
         sigma=settings["sigma"] * (2**0.5 if twice else 1),
-        stages=[settings["n0"] + settings["n"]],
+        looks=[settings["n0"] + settings["n"]],
         seed=settings["seed"],
         batch_size=settings["batch_size"],
         progress=f"votes, {name}",
