@@ -14,7 +14,7 @@ from oodcert.errors import InputError
 from oodcert.models.detector import Detector
 from oodcert.models.wrappers import DenoisedNetwork, NoisyNetwork
 from oodcert.statistics.metrics import certified_rates, guaranteed_metrics, tpr_threshold
-from test_monte_carlo import IMAGES, network
+from smoothed_networks import IMAGES, draws_of, small_network
 
 SHIFTED = IMAGES / 2
 RADII = [0.0, 0.25]
@@ -22,7 +22,7 @@ FAST = {"n": 100, "alpha": 0.01, "batch_size": 32}
 
 
 def detector():
-    return Detector(network())
+    return Detector(small_network())
 
 
 def test_a_row_per_image_bound_and_radius():
@@ -37,9 +37,7 @@ def test_a_row_per_image_bound_and_radius():
 
 
 def test_the_estimates_are_those_of_the_draws():
-    from test_monte_carlo import draws
-
-    scores = torch.from_numpy(np.stack(draws())).double().softmax(2).amax(2).numpy()
+    scores = torch.from_numpy(np.stack(draws_of())).double().softmax(2).amax(2).numpy()
     table = certify(detector(), IMAGES, 0.25, [0.0], **FAST, name="set").set_index("bound")["estimate"]
     assert np.allclose(table["gaussian"], scores.mean(1)) and np.allclose(table["cdf"], scores.mean(1))
     assert np.allclose(table["percentile"], np.sort(scores, 1)[:, 49])
@@ -50,7 +48,7 @@ def test_the_estimates_are_those_of_the_draws():
 @pytest.mark.parametrize("sampling", ["fixed", "adaptive"])
 @pytest.mark.parametrize("shards", [2, 5])
 def test_shards_and_order_do_not_change_a_bit(shards, sampling):
-    settings = {**FAST, "n": 400, "sampling": sampling, "against": 0.4}
+    settings = {**FAST, "n": 400, "sampling": sampling, "decision_thresholds": 0.4}
     whole = certify(detector(), IMAGES, 0.25, RADII, **settings)
     pieces = torch.randperm(7, generator=torch.Generator().manual_seed(1)).tensor_split(shards)
     parts = [certify(detector(), IMAGES[i], 0.25, RADII, ids=i.tolist(), **settings) for i in pieces]
@@ -67,7 +65,7 @@ def test_batch_size_changes_bounds_by_rounding_alone(batch_size):
 @pytest.mark.parametrize("sampling", ["fixed", "adaptive"])
 def test_several_detectors_get_what_each_gets_alone(sampling):
     settings = {**FAST, "n": 400, "sampling": sampling, "bounds": ["percentile", "vote"], "threshold": 0.5}
-    both = {"msp": detector(), "energy": Detector(network(), "energy")}
+    both = {"msp": detector(), "energy": Detector(small_network(), "energy")}
     together = certify(both, IMAGES, 0.25, RADII, **settings)
     assert together.columns[0] == "detector"
     for name, alone in both.items():
@@ -75,7 +73,7 @@ def test_several_detectors_get_what_each_gets_alone(sampling):
         pd.testing.assert_frame_equal(rows, certify(alone, IMAGES, 0.25, RADII, **settings), check_exact=True)
 
 
-def test_a_detector_that_has_settled_is_left_out():
+def test_a_detector_that_has_finished_is_left_out():
     flat = Detector(nn.Sequential(nn.Flatten(), nn.Linear(64, 3)))
     torch.nn.init.zeros_(flat.network[1].weight)
     passes = {"flat": 0, "other": 0}
@@ -85,20 +83,20 @@ def test_a_detector_that_has_settled_is_left_out():
             lambda _, inputs, __, name=name: passes.update({name: passes[name] + len(inputs[0])})
         )
     common = {"radii": [0.0], "n": 2000, "bounds": ["percentile"], "sampling": "adaptive", "batch_size": 128}
-    together = certify(detectors, IMAGES, 0.25, **common, width=1e-6)
+    together = certify(detectors, IMAGES, 0.25, **common, tolerance=1e-6)
     assert passes["other"] >= 2000 * len(IMAGES) > 2 * passes["flat"] > 0
     for name, one in detectors.items():
-        alone = certify(one, IMAGES, 0.25, **common, width=1e-6)
+        alone = certify(one, IMAGES, 0.25, **common, tolerance=1e-6)
         rows = together[together["detector"] == name].drop(columns="detector").reset_index(drop=True)
         pd.testing.assert_frame_equal(rows, alone)
 
 
-def test_the_width_of_a_score_without_a_range_is_in_standard_deviations():
-    net, common = network(), {"radii": [0.0], "n": 5000, "bounds": ["percentile"], "sampling": "adaptive"}
+def test_the_tolerance_of_a_score_without_a_range_is_in_standard_deviations():
+    net, common = small_network(), {"radii": [0.0], "n": 5000, "bounds": ["percentile"], "sampling": "adaptive"}
     scaled = Detector(nn.Sequential(net, Scaled(1000.0)), "max_logit")
-    once, scaled = (certify(one, IMAGES, 0.25, **common, width=0.1) for one in (Detector(net, "max_logit"), scaled))
+    once, scaled = (certify(one, IMAGES, 0.25, **common, tolerance=0.1) for one in (Detector(net, "max_logit"), scaled))
     assert once["n"].tolist() == scaled["n"].tolist() and (once["n"] < 5000).any()
-    narrow = certify(Detector(net, "max_logit"), IMAGES, 0.25, **common, width={"": 0.01})
+    narrow = certify(Detector(net, "max_logit"), IMAGES, 0.25, **common, tolerance={"": 0.01})
     assert (narrow["n"] >= once["n"]).all() and (narrow["n"] > once["n"]).any()
 
 
@@ -114,17 +112,17 @@ class Scaled(nn.Module):
 @pytest.mark.parametrize("score", ["energy", "max_logit", "atom"])
 def test_unbounded_scores_take_percentile_and_vote(score):
     settings = {"bounds": ["percentile", "vote"], "threshold": -1.0, **FAST}
-    table = certify(Detector(network(), score), IMAGES, 0.25, [0.0], **settings)
+    table = certify(Detector(small_network(), score), IMAGES, 0.25, [0.0], **settings)
     assert np.isfinite(table[["lower", "upper"]]).all(axis=None)
     with pytest.raises(InputError, match=r"percentile.*vote"):
-        certify(Detector(network(), score), 0 * IMAGES, 0.25, [0.0], **FAST)
+        certify(Detector(small_network(), score), 0 * IMAGES, 0.25, [0.0], **FAST)
 
 
 def test_a_callable_score_outside_0_1_has_no_mean_bound():
-    larger = Detector(network(), lambda logits: 4 * logits.softmax(1).amax(1))
+    larger = Detector(small_network(), lambda logits: 4 * logits.softmax(1).amax(1))
     with pytest.raises(InputError, match="percentile"):
         certify(larger, IMAGES, 0.25, [0.0], **FAST)
-    halved = Detector(network(), lambda logits: logits.softmax(1).amax(1) / 2)
+    halved = Detector(small_network(), lambda logits: logits.softmax(1).amax(1) / 2)
     assert certify(halved, IMAGES, 0.25, [0.0], **FAST)["upper"].le(1).all()
 
 
@@ -146,7 +144,7 @@ def test_torchvision_models_with_batch_norm_are_certified_in_evaluation_mode():
 
 def test_a_networks_own_randomness_is_part_of_the_smoothing():
     torch.manual_seed(0)
-    randomised = certify(Detector(NoisyNetwork(network(), 0.3)), IMAGES, 0.4, [0.0], n=4000, bounds=["gaussian"])
+    randomised = certify(Detector(NoisyNetwork(small_network(), 0.3)), IMAGES, 0.4, [0.0], n=4000, bounds=["gaussian"])
     expected = certify(detector(), IMAGES, 0.5, [0.0], n=4000, bounds=["gaussian"])
     assert np.allclose(randomised["estimate"], expected["estimate"], atol=0.01)
 
@@ -189,40 +187,40 @@ def test_simultaneous_bounds_hold_together_and_single_ones_need_not():
 
 
 @pytest.mark.parametrize("n", [1, 100, 800, 10_000])
-def test_stages_end_with_n_and_spend_alpha(n):
+def test_looks_end_with_n_and_spend_alpha(n):
     draws, levels = alpha_spending_schedule("adaptive", n, 0.01)
     assert draws[-1] == n and draws == sorted(set(draws)) and sum(levels) == pytest.approx(0.01)
     assert alpha_spending_schedule("fixed", n, 0.01) == ([n], [0.01])
 
 
 def test_adaptive_bounds_cover_at_their_level():
-    """Sampling stops where it looks settled, which must not spoil the level: and is tempted here."""
+    """Sampling stops where further draws seem to change nothing. That must not spoil the level."""
     scorer, images, median = ramp(1)
     images, alpha = images.expand(2000, -1, -1, -1), 0.05
     settings = {"n": 600, "alpha": alpha, "bounds": ["percentile"], "sampling": "adaptive"}
-    for against in (float(median[0]) + 0.3, None):
-        table = certify(scorer, images, 0.25, RADII, against=against, width=0.1, **settings)
+    for thresholds in (float(median[0]) + 0.3, None):
+        table = certify(scorer, images, 0.25, RADII, decision_thresholds=thresholds, tolerance=0.1, **settings)
         upper = table["upper"].to_numpy().reshape(2000, 2)
         assert table["n"].nunique() > 1
         assert ((upper >= median[0] + np.array(RADII)).mean(0) >= binom.ppf(1e-6, 2000, 1 - alpha) / 2000).all()
 
 
-def test_adaptive_lower_bounds_cover_at_their_level_whatever_the_ceiling():
+def test_adaptive_lower_bounds_cover_at_their_level_whatever_the_cap():
     scorer, images, median = ramp(1)
     images, alpha = images.expand(2000, -1, -1, -1), 0.05
     settings = {"n": 600, "alpha": alpha, "bounds": ["percentile"], "sampling": "adaptive"}
-    for ceiling in (float(median[0]) - 0.3, float(median[0]), float(median[0]) + 0.3):
-        table = certify(scorer, images, 0.25, [0.0], ceiling=ceiling, width=0.1, **settings)
+    for cap in (float(median[0]) - 0.3, float(median[0]), float(median[0]) + 0.3):
+        table = certify(scorer, images, 0.25, [0.0], lower_bound_cap=cap, tolerance=0.1, **settings)
         assert (table["lower"] <= median[0]).mean() >= binom.ppf(1e-6, 2000, 1 - alpha) / 2000
 
 
-def test_a_ceiling_leaves_the_threshold_below_it_and_saves_draws():
+def test_a_cap_leaves_the_threshold_below_it_and_saves_draws():
     scorer, images, _ = ramp(60)
-    settings = {"n": 3000, "alpha": 0.01, "bounds": ["percentile"], "sampling": "adaptive", "width": 0.02}
+    settings = {"n": 3000, "alpha": 0.01, "bounds": ["percentile"], "sampling": "adaptive", "tolerance": 0.02}
     sharp = certify(scorer, images, 0.25, [0.0], **settings)
     threshold = tpr_threshold(sharp["lower"].to_numpy())
-    for ceiling in (threshold + 0.2, {"percentile": threshold + 0.2}, sharp[:1].assign(lower=threshold + 0.2)):
-        few = certify(scorer, images, 0.25, [0.0], ceiling=ceiling, **settings)
+    for cap in (threshold + 0.2, {"percentile": threshold + 0.2}, sharp[:1].assign(lower=threshold + 0.2)):
+        few = certify(scorer, images, 0.25, [0.0], lower_bound_cap=cap, **settings)
         assert few["n"].sum() < sharp["n"].sum() / 3 and (few["lower"] <= sharp["lower"] + 0.1).all()
         assert threshold - 0.02 <= tpr_threshold(few["lower"].to_numpy()) <= threshold + 0.02
 
@@ -232,7 +230,7 @@ def test_adaptive_sampling_saves_draws_and_decides_alike():
     settings = {"n": 3000, "alpha": 0.01, "bounds": ["percentile"]}
     threshold = 4.0
     fixed = certify(scorer, images, 0.25, RADII, **settings)
-    adaptive = certify(scorer, images, 0.25, RADII, sampling="adaptive", against=threshold, **settings)
+    adaptive = certify(scorer, images, 0.25, RADII, sampling="adaptive", decision_thresholds=threshold, **settings)
     assert adaptive["n"].sum() < fixed["n"].sum() / 5
     accepted = fixed["upper"] < threshold
     assert not ((adaptive["upper"] < threshold) & ~accepted).any()
@@ -254,19 +252,19 @@ def test_the_vote_certifies_what_the_percentile_bound_does():
 
 def test_two_sided_metrics_let_the_adversary_move_id_images_too():
     settings = {"n": 500, "alpha": 0.01, "bounds": ["percentile"]}
-    inside, outside = (certify(detector(), x, 0.25, RADII, **settings) for x in (IMAGES, SHIFTED))
-    one, two = (guaranteed_metrics(inside, outside, two_sided=flag)["auc"] for flag in (False, True))
+    id_table, ood_table = (certify(detector(), x, 0.25, RADII, **settings) for x in (IMAGES, SHIFTED))
+    one, two = (guaranteed_metrics(id_table, ood_table, two_sided=flag)["auc"] for flag in (False, True))
     assert one[0] == two[0] and two[1] <= one[1]
     with pytest.raises(InputError, match=r"0\.25"):
-        guaranteed_metrics(inside[inside["radius"] == 0], outside, two_sided=True)
+        guaranteed_metrics(id_table[id_table["radius"] == 0], ood_table, two_sided=True)
 
 
-def test_against_a_table_settles_the_part_in_the_guaranteed_auc():
+def test_a_table_of_thresholds_keeps_the_guaranteed_auc():
     settings = {"n": 2000, "alpha": 0.01, "bounds": ["percentile", "gaussian"]}
-    inside = certify(detector(), IMAGES, 0.25, [0.0], **settings)
+    id_table = certify(detector(), IMAGES, 0.25, [0.0], **settings)
     fixed = certify(detector(), SHIFTED, 0.25, RADII, **settings)
-    adaptive = certify(detector(), SHIFTED, 0.25, RADII, sampling="adaptive", against=inside, **settings)
-    before, after = (guaranteed_metrics(inside, outside)["auc"] for outside in (fixed, adaptive))
+    adaptive = certify(detector(), SHIFTED, 0.25, RADII, sampling="adaptive", decision_thresholds=id_table, **settings)
+    before, after = (guaranteed_metrics(id_table, ood_table)["auc"] for ood_table in (fixed, adaptive))
     assert (after <= before + 1e-12).all() and (after >= before - 0.1).all() and adaptive["n"].mean() < 2000
 
 
@@ -290,10 +288,10 @@ def test_against_a_table_settles_the_part_in_the_guaranteed_auc():
         ({"ids": [0] * 7}, "7 ids for 7"),
         ({"n": 10.5}, r"n = 10\.5"),
         ({"batch_size": 0}, "batch_size = 0"),
-        ({"against": {"cdf": 0.5}, "sampling": "adaptive"}, "against.*percentile"),
-        ({"ceiling": {"cdf": 0.5}, "sampling": "adaptive"}, "ceiling.*percentile"),
-        ({"ceiling": {"percentile": [0.4, 0.5]}, "sampling": "adaptive"}, "ceiling.*several"),
-        ({"ceiling": 0.5, "against": 0.5, "sampling": "adaptive"}, "Both"),
+        ({"decision_thresholds": {"cdf": 0.5}, "sampling": "adaptive"}, "decision_thresholds.*percentile"),
+        ({"lower_bound_cap": {"cdf": 0.5}, "sampling": "adaptive"}, "lower_bound_cap.*percentile"),
+        ({"lower_bound_cap": {"percentile": [0.4, 0.5]}, "sampling": "adaptive"}, "lower_bound_cap.*several"),
+        ({"lower_bound_cap": 0.5, "decision_thresholds": 0.5, "sampling": "adaptive"}, "Both"),
     ],
 )
 def test_unusable_settings_are_named(change, message):
@@ -303,7 +301,7 @@ def test_unusable_settings_are_named(change, message):
 
 
 def test_nan_logits_stop_the_certificate():
-    broken = network()
+    broken = small_network()
     broken[-1].bias.data[0] = float("nan")
     with pytest.raises(InputError, match="NaN"):
         certify(Detector(broken), IMAGES, 0.25, [0.0], 10)
@@ -312,7 +310,7 @@ def test_nan_logits_stop_the_certificate():
 @pytest.mark.parametrize("score", [lambda logits: logits[:, 0].sign().log(), lambda logits: logits, torch.mean])
 def test_scores_that_are_nan_or_of_another_shape_are_refused(score):
     with pytest.raises(InputError, match="one number an image"):
-        certify(Detector(network(), score), IMAGES, 0.25, [0.0], 50, bounds=["percentile"])
+        certify(Detector(small_network(), score), IMAGES, 0.25, [0.0], 50, bounds=["percentile"])
 
 
 def test_an_empty_dict_of_detectors_is_refused():
@@ -322,7 +320,7 @@ def test_an_empty_dict_of_detectors_is_refused():
 
 def test_an_error_leaves_gradients_on_and_inference_mode_is_no_obstacle():
     with pytest.raises(InputError) as caught:
-        certify(Detector(network(), lambda logits: logits[:, 0] + 5), IMAGES, 0.25, [0.0], 50, bounds=["cdf"])
+        certify(Detector(small_network(), lambda logits: logits[:, 0] + 5), IMAGES, 0.25, [0.0], 50, bounds=["cdf"])
     assert caught and torch.is_grad_enabled()
     with torch.inference_mode():
         certify(detector(), IMAGES, 0.25, [0.0], 50, bounds=["cdf"])
@@ -372,5 +370,5 @@ def test_a_constant_detector_and_one_that_abstains_guarantee_at_most_one_half():
     nn.init.zeros_(constant.network[1].weight)
     for n in (1, 300):  # one draw certifies nothing
         for sampling in ("fixed", "adaptive"):
-            inside, outside = (certify(constant, x, 0.25, RADII, n=n, sampling=sampling) for x in (IMAGES, SHIFTED))
-            assert (guaranteed_metrics(inside, outside)["auc"] <= 0.5).all()
+            id_table, ood_table = (certify(constant, x, 0.25, RADII, n=n, sampling=sampling) for x in (IMAGES, SHIFTED))
+            assert (guaranteed_metrics(id_table, ood_table)["auc"] <= 0.5).all()

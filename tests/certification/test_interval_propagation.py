@@ -9,35 +9,14 @@ from torch.nn import functional
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from interval_boxes import attacks, corners, random_images, randomised
+from interval_networks import SMALL_ARCHITECTURES, FunctionModule, random_network
 from oodcert.certification.interval_propagation import NoRule, interval_bounds, logit_difference_bounds
 from oodcert.certification.linf_bounds import linf_score_upper_bound
 from oodcert.errors import InputError
 from oodcert.models.architectures import build_network
 from oodcert.models.architectures.ibp_cnn import NegativeLinear
 
-SMALL = {
-    "cnn": {"width": 4},
-    "densenet": {"depth": 10, "growth": 3},
-    "ibp_cnn_s": {"width": 4},
-    "ibp_cnn_xl": {"width": 3},
-    "resnet": {"depth": 8, "width": 3},
-    "resnet18": {"width": 2},
-    "wideresnet": {"depth": 10, "widen": 1},
-}
 CONSTANT = torch.tensor([1.5, -2.0], dtype=torch.float64)[:, None, None]
-
-
-def small(name, outputs=3, shape=(1, 8, 8)):
-    return randomised(build_network({"name": name, **SMALL[name]}, shape, outputs))
-
-
-class Call(nn.Module):
-    def __init__(self, function):
-        super().__init__()
-        self.function = function
-
-    def forward(self, features):
-        return self.function(features)
 
 
 class Residual(nn.Sequential):
@@ -60,10 +39,10 @@ def assert_sound(network, lower, upper, tolerance=1e-9):
     return low, high
 
 
-@pytest.mark.parametrize("name", SMALL)
+@pytest.mark.parametrize("name", SMALL_ARCHITECTURES)
 @pytest.mark.parametrize("epsilon", [0.0, 0.001, 0.1])
 def test_bounds_enclose_the_outputs(name, epsilon):
-    network, images = small(name), random_images(3, 1, 8, 8)
+    network, images = random_network(name), random_images(3, 1, 8, 8)
     lower, upper = assert_sound(network, images - epsilon, images + epsilon)
     assert torch.allclose(lower, upper) == (epsilon == 0)
     if epsilon == 0:
@@ -71,7 +50,7 @@ def test_bounds_enclose_the_outputs(name, epsilon):
 
 
 def test_float32_bounds_enclose_the_outputs_up_to_rounding():
-    network, images = small("wideresnet").float(), random_images(3, 1, 8, 8, dtype=torch.float32)
+    network, images = random_network("wideresnet").float(), random_images(3, 1, 8, 8, dtype=torch.float32)
     single = torch.stack(assert_sound(network, images - 0.01, images + 0.01, tolerance=1e-5))
     double = torch.stack(interval_bounds(network.double(), images.double() - 0.01, images.double() + 0.01))
     assert single.dtype == torch.float32 and torch.allclose(single.double(), double, rtol=1e-4, atol=1e-4)
@@ -93,7 +72,7 @@ def test_a_torchvision_network_behind_its_normalisation():
 LINEAR = {
     "convolution": nn.Conv2d(2, 3, 3, stride=2, padding=1),
     "convolution with padding 'same', dilation and groups": nn.Conv2d(2, 4, 3, padding="same", dilation=2, groups=2),
-    "functional convolution": Call(lambda x: functional.conv2d(x, CONSTANT[None].expand(3, 2, 1, 1))),
+    "functional convolution": FunctionModule(lambda x: functional.conv2d(x, CONSTANT[None].expand(3, 2, 1, 1))),
     "linear layer on the last dimension": nn.Linear(4, 2),
     "negative linear layer": NegativeLinear(4, 2),
     "flattened linear layer": nn.Sequential(nn.Flatten(), nn.Linear(32, 3, bias=False)),
@@ -103,23 +82,27 @@ LINEAR = {
     "average pooling": nn.AvgPool2d(2, stride=1, padding=1),
     "average pooling with a negative divisor": nn.AvgPool2d(2, divisor_override=-3),
     "adaptive average pooling": nn.AdaptiveAvgPool2d((1, 2)),
-    "functional pooling": Call(lambda x: functional.adaptive_avg_pool2d(functional.avg_pool2d(x, 2), 1)),
-    "mean over space": Call(lambda x: x.mean((2, 3))),
-    "mean by function": Call(lambda x: torch.mean(x, dim=[2, 3], keepdim=True)),
-    "sum over space": Call(lambda x: x.sum(3).sum(dim=2)),
-    "normalisation": Call(lambda x: (x - CONSTANT) / -CONSTANT),
-    "normalisation in place": Call(lambda x: x.clone().sub_(CONSTANT).div_(CONSTANT).mul_(-3).add_(1)),
-    "operators in place": Call(lambda x: in_place(x)),
-    "scaling from the right and the left": Call(lambda x: CONSTANT * torch.mul(CONSTANT, 2 * x * CONSTANT)),
-    "torch's arithmetic": Call(lambda x: torch.sub(torch.div(torch.add(1, x), CONSTANT), other=3)),
-    "constant minus features": Call(lambda x: 1 - (CONSTANT - torch.rsub(x, 2))),
-    "negation": Call(lambda x: torch.neg(-x.neg())),
-    "view": Call(lambda x: x.view(x.size(0), -1).reshape(x.shape[0], 4, -1).flatten(1)),
-    "shape by keyword": Call(lambda x: torch.flatten(input=x, start_dim=1).reshape(len(x), x.numel() // len(x))),
-    "transposition": Call(lambda x: x.permute(0, 2, 3, 1).transpose(1, 3).unsqueeze(1).squeeze(1).contiguous()),
-    "selection": Call(lambda x: x[:, 1, torch.tensor([0, 2]), ...]),
-    "padding": Call(lambda x: functional.pad(x, (1, 2, 0, 1), value=-0.5)),
-    "concatenation": Call(lambda x: torch.cat([x, CONSTANT.expand(len(x), 2, 4, 4), 2 * x], dim=1)),
+    "functional pooling": FunctionModule(lambda x: functional.adaptive_avg_pool2d(functional.avg_pool2d(x, 2), 1)),
+    "mean over space": FunctionModule(lambda x: x.mean((2, 3))),
+    "mean by function": FunctionModule(lambda x: torch.mean(x, dim=[2, 3], keepdim=True)),
+    "sum over space": FunctionModule(lambda x: x.sum(3).sum(dim=2)),
+    "normalisation": FunctionModule(lambda x: (x - CONSTANT) / -CONSTANT),
+    "normalisation in place": FunctionModule(lambda x: x.clone().sub_(CONSTANT).div_(CONSTANT).mul_(-3).add_(1)),
+    "operators in place": FunctionModule(lambda x: in_place(x)),
+    "scaling from the right and the left": FunctionModule(lambda x: CONSTANT * torch.mul(CONSTANT, 2 * x * CONSTANT)),
+    "torch's arithmetic": FunctionModule(lambda x: torch.sub(torch.div(torch.add(1, x), CONSTANT), other=3)),
+    "constant minus features": FunctionModule(lambda x: 1 - (CONSTANT - torch.rsub(x, 2))),
+    "negation": FunctionModule(lambda x: torch.neg(-x.neg())),
+    "view": FunctionModule(lambda x: x.view(x.size(0), -1).reshape(x.shape[0], 4, -1).flatten(1)),
+    "shape by keyword": FunctionModule(
+        lambda x: torch.flatten(input=x, start_dim=1).reshape(len(x), x.numel() // len(x))
+    ),
+    "transposition": FunctionModule(
+        lambda x: x.permute(0, 2, 3, 1).transpose(1, 3).unsqueeze(1).squeeze(1).contiguous()
+    ),
+    "selection": FunctionModule(lambda x: x[:, 1, torch.tensor([0, 2]), ...]),
+    "padding": FunctionModule(lambda x: functional.pad(x, (1, 2, 0, 1), value=-0.5)),
+    "concatenation": FunctionModule(lambda x: torch.cat([x, CONSTANT.expand(len(x), 2, 4, 4), 2 * x], dim=1)),
     "dropout": nn.Sequential(nn.Dropout(), nn.Dropout2d(), nn.Identity()),
 }
 
@@ -156,7 +139,7 @@ def test_bounds_of_a_linear_layer_are_its_values_at_the_corners():
 
 def test_bounds_are_those_of_the_positive_and_negative_parts_of_the_weights():
     """The textbook's other form of interval propagation, layer by layer over explicit matrices."""
-    network, images = small("cnn"), random_images(1, 1, 8, 8)
+    network, images = random_network("cnn"), random_images(1, 1, 8, 8)
     lower, upper = images - 0.05, images + 0.05
     expected = interval_bounds(network, lower, upper)
     for layer in network:
@@ -180,7 +163,7 @@ PIECES = {
     "norm": nn.BatchNorm2d,
     "max": lambda _: nn.MaxPool2d(2, stride=1),
     "average": lambda _: nn.AvgPool2d(3, stride=1, padding=1),
-    "scale": lambda _: Call(lambda x: 0.5 - 2 * x),
+    "scale": lambda _: FunctionModule(lambda x: 0.5 - 2 * x),
     "adaptive": lambda _: nn.AdaptiveMaxPool2d(2),
 }
 TREES = st.recursive(
@@ -230,7 +213,7 @@ def test_views_changed_in_place_change_what_they_view():
         functional.relu(features[:, 1:], inplace=True)
         return features
 
-    network, images = Call(aliased), random_images(2, 2, 4, 4)
+    network, images = FunctionModule(aliased), random_images(2, 2, 4, 4)
     low, high = interval_bounds(network, images, images)
     assert torch.equal(low, network(images)) and torch.equal(high, network(images))
     assert_sound(network, images - 0.1, images + 0.1)
@@ -239,11 +222,11 @@ def test_views_changed_in_place_change_what_they_view():
 def test_the_callers_tensors_stay_as_they_are():
     lower = upper = random_images(1, 1, 2, 2)
     before = lower.clone()
-    low, high = interval_bounds(Call(lambda x: x.mul_(-3)), lower, upper)
+    low, high = interval_bounds(FunctionModule(lambda x: x.mul_(-3)), lower, upper)
     assert torch.equal(lower, before) and torch.equal(low, -3 * before) and torch.equal(high, -3 * before)
 
 
-@pytest.mark.parametrize("name", SMALL)
+@pytest.mark.parametrize("name", SMALL_ARCHITECTURES)
 def test_a_call_costs_two_passes(name):
     class Products(TorchDispatchMode):
         count = 0
@@ -252,7 +235,7 @@ def test_a_call_costs_two_passes(name):
             self.count += function.overloadpacket.__name__ in ("convolution", "addmm", "mm")
             return function(*args, **(kwargs or {}))
 
-    network, images = small(name), random_images(2, 1, 8, 8)
+    network, images = random_network(name), random_images(2, 1, 8, 8)
     with Products() as forward:
         network(images)
     with Products() as bounds:
@@ -262,7 +245,7 @@ def test_a_call_costs_two_passes(name):
 
 @pytest.mark.parametrize("name", ["ibp_cnn_s", "ibp_cnn_xl", "densenet"])
 def test_gradients_are_those_of_finite_differences(name):
-    network, images = small(name), random_images(2, 1, 8, 8)
+    network, images = random_network(name), random_images(2, 1, 8, 8)
     weights = list(network.parameters())
     generator = torch.Generator().manual_seed(1)
     steps = [1e-6 * torch.randn(weight.shape, generator=generator, dtype=weight.dtype) for weight in weights]
@@ -295,9 +278,9 @@ def test_elision_is_exact_for_a_linear_network():
     assert (bound < high.T - low - 0.01)[~torch.eye(3, dtype=torch.bool)].all()
 
 
-@pytest.mark.parametrize("name", [name for name in SMALL if name != "ibp_cnn_s"])
+@pytest.mark.parametrize("name", [name for name in SMALL_ARCHITECTURES if name != "ibp_cnn_s"])
 def test_elision_is_tighter_than_the_bounds_of_the_logits(name):
-    network, images = small(name), random_images(3, 1, 8, 8)
+    network, images = random_network(name), random_images(3, 1, 8, 8)
     bound = logit_difference_bounds(nn.Sequential(nn.Identity(), network), images - 0.01, images + 0.01)
     low, high = interval_bounds(network, images - 0.01, images + 0.01)
     apart = ~torch.eye(3, dtype=torch.bool)
@@ -315,7 +298,7 @@ def test_elision_needs_a_linear_head(network):
 
 def test_overflow_is_infinite_and_never_nan():
     network = nn.Sequential(
-        *(Call(lambda x: 1e30 * x) for _ in range(3)), nn.Flatten(), nn.Linear(4, 4), nn.Linear(4, 3)
+        *(FunctionModule(lambda x: 1e30 * x) for _ in range(3)), nn.Flatten(), nn.Linear(4, 4), nn.Linear(4, 3)
     )
     images = torch.rand(2, 1, 2, 2)
     low, high = interval_bounds(network, images - 0.1, images + 0.1)
@@ -340,27 +323,27 @@ REFUSED = {
     "sigmoid": nn.Sigmoid(),
     "softmax": nn.Sequential(nn.Flatten(), nn.Softmax(1)),
     "gelu": nn.GELU(),
-    "product of features": Call(lambda x: x * x),
-    "product in place": Call(lambda x: x.mul_(x + 1)),
-    "weighted sum": Call(lambda x: torch.add(x, x, alpha=-2)),
-    "given output": Call(lambda x: torch.sum(x, 3, out=torch.zeros(1, 1, 2))),
-    "matrix product": Call(lambda x: x @ x),
-    "reciprocal": Call(lambda x: 1 / x),
-    "division of a constant": Call(lambda x: torch.div(torch.ones(2), x)),
-    "weights from features": Call(lambda x: functional.linear(torch.ones(1, 2), x[0, 0])),
-    "filters from features": Call(lambda x: functional.conv2d(x, x)),
-    "statistics from features": Call(lambda x: functional.batch_norm(x, x[0, :, 0, 0], torch.ones(1))),
-    "index from features": Call(lambda x: torch.ones(3)[x]),
-    "written into a constant": Call(lambda x: torch.ones(1, 1, 2, 2).add_(x)),
-    "decision by value": Call(lambda x: x if x.sum() > 0 else -x),
-    "value taken out": Call(lambda x: x + x.sum().item()),
-    "data taken out": Call(lambda x: x + x.detach().data),
-    "numpy": Call(lambda x: torch.from_numpy(x.numpy())),
-    "noise": Call(lambda x: x + torch.randn_like(x)),
-    "scripted": Call(lambda x: SCRIPTED(x)),
-    "past the functions": Call(lambda x: torch.ops.aten.relu(x)),
-    "without input": Call(lambda x: torch.zeros(len(x), 3)),
-    "dropout": Call(lambda x: functional.dropout(x, training=True)),
+    "product of features": FunctionModule(lambda x: x * x),
+    "product in place": FunctionModule(lambda x: x.mul_(x + 1)),
+    "weighted sum": FunctionModule(lambda x: torch.add(x, x, alpha=-2)),
+    "given output": FunctionModule(lambda x: torch.sum(x, 3, out=torch.zeros(1, 1, 2))),
+    "matrix product": FunctionModule(lambda x: x @ x),
+    "reciprocal": FunctionModule(lambda x: 1 / x),
+    "division of a constant": FunctionModule(lambda x: torch.div(torch.ones(2), x)),
+    "weights from features": FunctionModule(lambda x: functional.linear(torch.ones(1, 2), x[0, 0])),
+    "filters from features": FunctionModule(lambda x: functional.conv2d(x, x)),
+    "statistics from features": FunctionModule(lambda x: functional.batch_norm(x, x[0, :, 0, 0], torch.ones(1))),
+    "index from features": FunctionModule(lambda x: torch.ones(3)[x]),
+    "written into a constant": FunctionModule(lambda x: torch.ones(1, 1, 2, 2).add_(x)),
+    "decision by value": FunctionModule(lambda x: x if x.sum() > 0 else -x),
+    "value taken out": FunctionModule(lambda x: x + x.sum().item()),
+    "data taken out": FunctionModule(lambda x: x + x.detach().data),
+    "numpy": FunctionModule(lambda x: torch.from_numpy(x.numpy())),
+    "noise": FunctionModule(lambda x: x + torch.randn_like(x)),
+    "scripted": FunctionModule(lambda x: SCRIPTED(x)),
+    "past the functions": FunctionModule(lambda x: torch.ops.aten.relu(x)),
+    "without input": FunctionModule(lambda x: torch.zeros(len(x), 3)),
+    "dropout": FunctionModule(lambda x: functional.dropout(x, training=True)),
     "batch statistics": nn.BatchNorm2d(1, track_running_stats=False),
 }
 

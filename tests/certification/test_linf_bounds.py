@@ -5,6 +5,7 @@ import torch
 from torch import nn
 
 from interval_boxes import attacks, corners, random_images, randomised
+from interval_networks import SMALL_ARCHITECTURES, FunctionModule, random_network
 from oodcert.certification.interval_propagation import interval_bounds
 from oodcert.certification.linf_bounds import linf_score_upper_bound
 from oodcert.errors import InputError
@@ -16,9 +17,9 @@ WORST = {"msp": 1.0, "energy": torch.inf, "max_logit": torch.inf, "atom": torch.
 
 
 @pytest.mark.parametrize("score", SCORES)
-@pytest.mark.parametrize("name", SMALL)
+@pytest.mark.parametrize("name", SMALL_ARCHITECTURES)
 def test_no_attack_exceeds_the_bound(name, score):
-    network, images = small(name), random_images(4, 1, 8, 8)
+    network, images = random_network(name), random_images(4, 1, 8, 8)
     score_of = lambda points: SCORES[score](network(points))  # noqa: E731
     assert torch.allclose(linf_score_upper_bound(network, score, images, 0.0), score_of(images))
     radii = (1e-4, 0.01, 0.2)
@@ -42,8 +43,8 @@ def test_two_logits_of_a_linear_network_are_bounded_exactly_in_the_unit_cube(sco
 
 
 def test_elision_tightens_the_bound():
-    network, images = small("cnn"), random_images(8, 1, 8, 8)
-    plain = Call(network)  # hides the last layer
+    network, images = random_network("cnn"), random_images(8, 1, 8, 8)
+    plain = FunctionModule(network)  # hides the last layer
     for score in ("msp", "atom"):
         elided, without = (linf_score_upper_bound(net, score, images, 0.005) for net in (network, plain))
         assert (elided < without).all()
@@ -53,12 +54,12 @@ def test_elision_tightens_the_bound():
 
 
 def test_without_a_linear_head_the_bounds_of_the_logits_bound_the_softmax():
-    network, images = small("cnn"), random_images(8, 1, 8, 8).clamp(0.01, 0.99)
+    network, images = random_network("cnn"), random_images(8, 1, 8, 8).clamp(0.01, 0.99)
     low, high = interval_bounds(network, images - 0.005, images + 0.005)
     expected = torch.stack(
         [torch.cat([high[:, [k]], low[:, :k], low[:, k + 1 :]], 1).softmax(1)[:, 0] for k in range(3)]
     )
-    assert torch.allclose(linf_score_upper_bound(Call(network), "msp", images, 0.005), expected.amax(0))
+    assert torch.allclose(linf_score_upper_bound(FunctionModule(network), "msp", images, 0.005), expected.amax(0))
 
 
 def test_the_joint_confidence_bound_holds_for_the_worst_classifier():
@@ -66,7 +67,7 @@ def test_the_joint_confidence_bound_holds_for_the_worst_classifier():
         def forward(self, images):
             return torch.tensor([[50.0, 0.0, 0.0]], dtype=torch.float64).expand(len(images), -1)
 
-    network = JointNetwork(NoisyNetwork(Certain(), 0.1), small("ibp_cnn_s", outputs=1), 3)
+    network = JointNetwork(NoisyNetwork(Certain(), 0.1), random_network("ibp_cnn_s", outputs=1), 3)
     images = random_images(8, 1, 8, 8)
     confidence = lambda points: network(points).exp().amax(1)  # noqa: E731
     bound = linf_score_upper_bound(network, "msp", images, 0.05)
@@ -79,13 +80,17 @@ def test_the_joint_confidence_bound_holds_for_the_worst_classifier():
 
 
 UNBOUNDABLE = {
-    "randomised": lambda: NoisyNetwork(small("cnn"), 0.1),
-    "randomised inside": lambda: nn.Sequential(nn.Identity(), NoisyNetwork(small("cnn"), 0.1)),
-    "denoised": lambda: DenoisedNetwork(small("cnn"), lambda noisy, sigma: noisy, 0.1),
-    "without a rule": lambda: nn.Sequential(small("cnn"), nn.Sigmoid()),
-    "constant": lambda: Call(lambda images: torch.ones(len(images), 3, dtype=images.dtype)),
-    "overflowing": lambda: nn.Sequential(*(Call(lambda x: 1e200 * x) for _ in range(3)), *small("cnn")),
-    "joint without a rule": lambda: JointNetwork(small("cnn"), nn.Sequential(nn.Sigmoid(), small("cnn", 1)), 3),
+    "randomised": lambda: NoisyNetwork(random_network("cnn"), 0.1),
+    "randomised inside": lambda: nn.Sequential(nn.Identity(), NoisyNetwork(random_network("cnn"), 0.1)),
+    "denoised": lambda: DenoisedNetwork(random_network("cnn"), lambda noisy, sigma: noisy, 0.1),
+    "without a rule": lambda: nn.Sequential(random_network("cnn"), nn.Sigmoid()),
+    "constant": lambda: FunctionModule(lambda images: torch.ones(len(images), 3, dtype=images.dtype)),
+    "overflowing": lambda: nn.Sequential(
+        *(FunctionModule(lambda x: 1e200 * x) for _ in range(3)), *random_network("cnn")
+    ),
+    "joint without a rule": lambda: JointNetwork(
+        random_network("cnn"), nn.Sequential(nn.Sigmoid(), random_network("cnn", 1)), 3
+    ),
 }
 
 
@@ -99,7 +104,7 @@ def test_what_cannot_be_bounded_takes_the_worst_value(name, score):
 
 
 def test_a_joint_network_bounds_its_confidence_alone():
-    network = JointNetwork(small("cnn"), small("ibp_cnn_s", 1), 3)
+    network = JointNetwork(random_network("cnn"), random_network("ibp_cnn_s", 1), 3)
     for score in ("energy", "max_logit", "atom"):
         assert linf_score_upper_bound(network, score, random_images(2, 1, 8, 8), 0.01).tolist() == [torch.inf] * 2
 
@@ -118,6 +123,6 @@ def test_other_scores_and_training_mode_are_refused():
     images = random_images(1, 1, 8, 8)
     for score in ("entropy", lambda logits: logits[:, 0]):
         with pytest.raises(InputError, match=r"No bound on the score .*msp"):
-            linf_score_upper_bound(small("cnn"), score, images, 0.01)
+            linf_score_upper_bound(random_network("cnn"), score, images, 0.01)
     with pytest.raises(InputError, match=r"eval\(\)"):
-        linf_score_upper_bound(small("cnn").train(), "msp", images, 0.01)
+        linf_score_upper_bound(random_network("cnn").train(), "msp", images, 0.01)

@@ -19,7 +19,7 @@ from oodcert.models.architectures.denoiser import DiffusionDenoiser, PatchUNet, 
 from oodcert.models.detector import Detector
 from oodcert.models.wrappers import DenoisedNetwork, JointNetwork
 from oodcert.runtime.device_noise import device_noise
-from test_monte_carlo import IMAGES, Counting, network
+from smoothed_networks import IMAGES, CountingDenoiser, small_network
 
 SIGMA, N, ALPHA = 0.25, 400, 0.01
 
@@ -27,7 +27,7 @@ SIGMA, N, ALPHA = 0.25, 400, 0.01
 @pytest.fixture(scope="module")
 def trained():
     """A classifier of digits under noise, and 20 test images."""
-    sets = id_sets(read_config().data, None)
+    sets = id_sets(read_config())
     images, labels = torch.from_numpy(sets["id_train"].floats()), torch.from_numpy(sets["id_train"].labels)
     torch.manual_seed(0)
     classifier = build_network({"name": "cnn", "width": 8}, (1, 8, 8), 8)
@@ -49,7 +49,7 @@ def drawn(detector, images, precision, seed=0):
         range(len(images)),
         "set",
         sigma=SIGMA,
-        stages=[N],
+        looks=[N],
         seed=seed,
         batch_size=500,
         precision="bfloat16",
@@ -121,7 +121,7 @@ def test_the_public_certificates_take_the_precision(trained):
 
 @pytest.mark.parametrize("precision", ["float32", "bfloat16"])
 def test_logits_that_are_not_finite_are_refused_in_every_precision(precision):
-    broken = network()
+    broken = small_network()
     broken[-1].bias.data[0] = float("inf")
     with pytest.raises(InputError, match="NaN or infinite logits for 32 of 32 images"):
         certify(Detector(broken), IMAGES, SIGMA, [0.0], 64, batch_size=32, precision=precision)
@@ -147,7 +147,7 @@ def test_noise_of_bfloat16_is_made_on_the_device_in_channels_last():
             [*range(10, 17)],
             "a",
             sigma=0.5,
-            stages=[20],
+            looks=[20],
             seed=1,
             batch_size=32,
             precision="bfloat16",
@@ -171,9 +171,9 @@ class Backend:
 
 def denoised(denoiser):
     """A plain, a denoised and a joint denoised network, the latter two behind one denoiser."""
-    classifier, discriminator = network(), nn.Sequential(nn.Flatten(), nn.Linear(64, 1))
-    networks = network(), DenoisedNetwork(classifier, denoiser, SIGMA)
-    return *networks, JointNetwork(DenoisedNetwork(network(), denoiser, SIGMA), discriminator, 3)
+    classifier, discriminator = small_network(), nn.Sequential(nn.Flatten(), nn.Linear(64, 1))
+    networks = small_network(), DenoisedNetwork(classifier, denoiser, SIGMA)
+    return *networks, JointNetwork(DenoisedNetwork(small_network(), denoiser, SIGMA), discriminator, 3)
 
 
 def test_parts_are_compiled_once_and_give_what_they_give_uncompiled():
@@ -194,7 +194,7 @@ def test_parts_are_compiled_once_and_give_what_they_give_uncompiled():
 
 
 def test_compiled_networks_still_share_a_denoisers_pass():
-    denoiser, backend = Counting(), Backend()
+    denoiser, backend = CountingDenoiser(), Backend()
     detectors = {str(i): Detector(one) for i, one in enumerate(denoised(denoiser)[1:])}
     with compiled([one.network for one in detectors.values()], {"backend": backend}):
         certify(detectors, IMAGES, SIGMA, [0.0], n=100, batch_size=100)

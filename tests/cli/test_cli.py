@@ -222,7 +222,7 @@ def test_adaptive_sampling_takes_fewer_draws_and_settles_the_ood_sets_against_th
             sigma,
             **options,
             sampling="adaptive",
-            against=inside,
+            decision_thresholds=inside,
             name="certify/near",
         )
         found = pd.read_parquet("certified/near.parquet").query("sigma == @sigma").reset_index(drop=True)
@@ -422,7 +422,7 @@ def test_help_says_defaults_and_imports_no_torch():
     code += "sys.exit('torch' in sys.modules)"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
     assert done.returncode == 0
-    width = signature(oodcert.certify).parameters["width"].default
+    width = signature(oodcert.certify).parameters["tolerance"].default
     for word in (
         "(default: 10000)",
         "(default: 0.001)",

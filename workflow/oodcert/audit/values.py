@@ -6,7 +6,7 @@ import pandas as pd
 from oodcert.audit.findings import Result, rows_where
 from oodcert.audit.layout import KEYS
 from oodcert.audit.rows import columns_wrong
-from oodcert.certification import VACUOUS
+from oodcert.certification import VACUOUS_ABOVE
 from oodcert.config.method_specs import is_randomised
 from oodcert.evidence.order_checks import ROUNDING
 from oodcert.models.scores import UNBOUNDED_SCORES
@@ -92,7 +92,7 @@ def _guaranteed(frame, method_spec):
         frame["vacuous"] != (frame["upper"] >= worst),
     )
     if worst == 1:
-        yield "a bound this close to 1 counts as 1", ["upper"], (frame["upper"] > VACUOUS) & (frame["upper"] != 1)
+        yield "a bound this close to 1 counts as 1", ["upper"], (frame["upper"] > VACUOUS_ABOVE) & (frame["upper"] != 1)
     if method_spec["denoiser"] and not method_spec["discriminator"]:
         yield "a randomised classifier has no interval bound", ["vacuous"], ~frame["vacuous"]
 

@@ -1,4 +1,3 @@
 """Certificates: draws of the smoothed network, bounds from the draws, and interval bounds."""
 
-WITHOUT_RANGE = ("percentile", "vote")  # bounds of any score; the others need one in [0, 1]
-VACUOUS = 1 - 1e-6  # an interval bound on a maximum softmax probability above this says nothing and is reported as 1
+VACUOUS_ABOVE = 1 - 1e-6  # an interval bound on a maximum softmax probability above this says nothing: it counts as 1

@@ -1,49 +1,100 @@
-"""Adaptive sampling: when to look at the draws of an image, at which level, and when to stop."""
+"""Adaptive sampling: when the draws of an image are looked at, at which level, and when they are enough."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from oodcert.errors import InputError
 
-FIRST, RATIO = 128, 1.42  # draws of the first stage at least; growth from stage to stage, before rounding
-PILOT_IMAGES, PILOT_DRAWS = 200, FIRST  # ID images, at most, and draws of each, that foretell a threshold
+if TYPE_CHECKING:
+    from oodcert.certification.smoothing_bounds import ScoreBounds
+
+FIRST_LOOK, GROWTH = 128, 1.42  # draws at the first look, at least; growth from look to look, before rounding
+PILOT_IMAGES, PILOT_DRAWS = 200, FIRST_LOOK  # ID images, at most, and draws of each, that foretell a threshold
 PILOT_SHARE = 0.9  # of their bounds that reach it: three standard errors of 200 images below 95 %
 
 
-def alpha_spending_schedule(sampling, n, alpha):
-    """(numbers of draws [K], levels [K]) at which bounds are computed: one stage of n, or several that end with n.
+def alpha_spending_schedule(sampling: str, n: int, alpha: float) -> tuple[list[int], list[float]]:
+    """When bounds are computed, and at which level.
 
-    Adaptive sampling spends alpha on its stages in proportion to their draws. By the union bound all stages' bounds
-    hold at once with probability ≥ 1 - alpha, so the reported one does, whatever decides where sampling stops. Raises
-    InputError on another `sampling` than "fixed" or "adaptive", on n < 1 and on an alpha outside (0, 1).
+    Fixed sampling looks at an image once, after n draws. Adaptive sampling looks several times and spends alpha on its
+    looks in proportion to their draws. By the union bound the bounds of all looks hold at once with probability
+    ≥ 1 - alpha. So the reported bound does too, whatever decides where sampling stops.
+
+    Args:
+        sampling: "fixed" or "adaptive".
+        n: The largest number of draws, at least 1.
+        alpha: Error probability of the reported bound, in (0, 1).
+
+    Returns:
+        Numbers of draws [K], ascending up to n, and the levels [K] that belong to them.
+
+    Raises:
+        InputError: `sampling`, n or alpha is another one.
     """
     if sampling not in ("fixed", "adaptive"):
         raise InputError(f"sampling = {sampling!r}: use 'fixed' or 'adaptive'.")
     if not (n >= 1 and n == int(n) and 0 < alpha < 1):
         raise InputError(f"n = {n}, alpha = {alpha}: a whole number of draws is needed, and an alpha between 0 and 1.")
     draws = [int(n)]
-    while sampling == "adaptive" and draws[0] / RATIO >= FIRST:
-        draws.insert(0, FIRST * round(draws[0] / RATIO / FIRST))
+    while sampling == "adaptive" and draws[0] / GROWTH >= FIRST_LOOK:
+        draws.insert(0, FIRST_LOOK * round(draws[0] / GROWTH / FIRST_LOOK))
     return draws, [alpha * drawn / sum(draws) for drawn in draws]
 
 
-def is_settled(now, final, width, against=None, ceiling=None):
-    """Whether no bound of one image would change by more than `width` from this stage to the last one.
+@dataclass(frozen=True)
+class StoppingRule:
+    """When the draws of an image are looked at, and when they are enough.
 
-    now, final: kind -> (estimate, lower [R], upper [R]), at this stage and as foreseen for the last one. against:
-    kind -> sorted values [M] that the upper bounds, which alone are asked for, are compared with; a change is then one
-    of the share of these values that a bound reaches. ceiling: kind -> the value up to which the lower bounds, which
-    alone are asked for, matter.
+    Attributes:
+        draws: Numbers of draws [K] at which an image is looked at (see `alpha_spending_schedule`).
+        levels: Error probabilities [K] of a bound computed at each look.
+        tolerance: By how much a bound may still change from the present look to the last one.
+        decision_thresholds: Kind of bound -> sorted values [M]. Only upper bounds matter then, and of them only the
+            share of these values that they reach. `tolerance` is a change of that share.
+        lower_bound_caps: Kind of bound -> one value [1]. Only lower bounds matter then, and only up to this value.
     """
-    for kind in now:
-        before, after = (_asked(bounds[kind], kind, against, ceiling) for bounds in (now, final))
-        with np.errstate(invalid="ignore"):  # both infinite: equal
-            if not ((before == after) | (abs(before - after) <= width)).all():
-                return False
-    return True
+
+    draws: Sequence[int]
+    levels: Sequence[float]
+    tolerance: float = 0.02
+    decision_thresholds: Mapping[str, np.ndarray] | None = None
+    lower_bound_caps: Mapping[str, np.ndarray] | None = None
+
+    def level(self, drawn: int) -> float:
+        """The error probability of a bound that is computed from this many draws, one of `draws`."""
+        return self.levels[self.draws.index(drawn)]
+
+    def forecasts(self, draws: np.ndarray) -> Iterator[np.ndarray]:
+        """What all draws [n] would be if they went on like the first half of these, or like the second half."""
+        return (np.resize(half, self.draws[-1]) for half in np.array_split(draws, 2))
+
+    def is_converged(self, kind: str, now: ScoreBounds, forecasts: Iterable[ScoreBounds], unit: float = 1.0) -> bool:
+        """Whether further draws would change the bounds of one image by no more than the tolerance.
+
+        Args:
+            kind: The kind of bound.
+            now: The bounds at the present look.
+            forecasts: The bounds at the last look, as foreseen.
+            unit: What the tolerance is a multiple of.
+        """
+        present = self._compared(kind, now)
+        return all(_within(present, self._compared(kind, final), self.tolerance * unit) for final in forecasts)
+
+    def _compared(self, kind: str, bounds: ScoreBounds) -> np.ndarray:
+        """What must not change any more of the bounds of one kind."""
+        if self.decision_thresholds is not None:
+            values = self.decision_thresholds[kind]
+            return np.searchsorted(values, bounds.upper, "right") / len(values)
+        if self.lower_bound_caps is not None:
+            return np.minimum(bounds.lower, self.lower_bound_caps[kind])
+        return np.stack([bounds.lower, bounds.upper])
 
 
-def _asked(bounds, kind, against, ceiling):
-    _, lower, upper = bounds
-    if against is not None:
-        return np.searchsorted(against[kind], upper, "right") / len(against[kind])
-    return np.stack([lower, upper]) if ceiling is None else np.minimum(lower, ceiling[kind])
+def _within(before: np.ndarray, after: np.ndarray, tolerance: float) -> bool:
+    with np.errstate(invalid="ignore"):  # both infinite: equal
+        return bool(((before == after) | (abs(before - after) <= tolerance)).all())

@@ -1,245 +1,338 @@
-"""The five-line certificate of a detector's smoothed score."""
+"""The certificate of a detector's smoothed score: bounds that hold for every l2 perturbation within a radius."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, NamedTuple, TypeAlias
 
 import numpy as np
 import pandas as pd
 import torch
+from torch import Tensor, nn
 
-from oodcert.certification import WITHOUT_RANGE
-from oodcert.certification.adaptive import alpha_spending_schedule, is_settled
-from oodcert.certification.monte_carlo import IN_PLACE, default_batch_size, sample, shared_denoising
-from oodcert.certification.precision import check_precision, marked_logits, prepared
-from oodcert.certification.smoothing_bounds import BOUNDS, score_bounds
+from oodcert.config.method_specs import RANGE_FREE_BOUNDS
+from oodcert.certification.adaptive import StoppingRule
+from oodcert.certification.joint_sampling import SmoothingSettings, certify_jointly, network_values, refuse_values
+from oodcert.certification.smoothing_bounds import BOUNDS, ScoreBounds, score_bounds
 from oodcert.errors import InputError
 from oodcert.models.checks import check_images, refuse_rows
+from oodcert.models.detector import Detector
 from oodcert.models.scores import SCORES
+
+# values that bounds are compared with: one for all kinds, one or several a kind, or a table of `certify`
+ReferenceValues: TypeAlias = float | Mapping[str, Any] | pd.DataFrame
 
 
 def certify(
-    detector,
-    images,
-    sigma,
-    radii=(0.0, 0.25, 0.5),
-    n=10_000,
-    alpha=1e-3,
-    bounds=("percentile", "cdf", "gaussian", "lipschitz"),
-    seed=0,
-    batch_size=None,
-    device=None,
-    sampling="fixed",
+    detector: Detector | dict[str, Detector],
+    images: Tensor,
+    sigma: float,
+    radii: Sequence[float] = (0.0, 0.25, 0.5),
+    n: int = 10_000,
+    alpha: float = 1e-3,
+    bounds: Sequence[str] = ("percentile", "cdf", "gaussian", "lipschitz"),
+    seed: int = 0,
+    batch_size: int | None = None,
+    device: torch.device | str | None = None,
+    sampling: str = "fixed",
     *,
-    against=None,
-    ceiling=None,
-    width=0.02,
-    threshold=None,
-    p=0.5,
-    mean="betting",
-    band="berk-jones",
-    simultaneous=False,
-    precision="float32",
-    ids=None,
-    name="",
-    progress=None,
-):
+    decision_thresholds: ReferenceValues | None = None,
+    lower_bound_cap: ReferenceValues | None = None,
+    tolerance: float | Mapping[str, float] = 0.02,
+    threshold: float | None = None,
+    p: float = 0.5,
+    mean: str = "betting",
+    band: str = "berk-jones",
+    simultaneous: bool = False,
+    precision: str = "float32",
+    ids: Sequence[int] | np.ndarray | None = None,
+    name: str = "",
+    progress: str | None = None,
+) -> pd.DataFrame:
     """Bounds on the smoothed score of each image that hold for every l2 perturbation within each radius.
 
-    detector: a Detector, or a dict of them by name, which are computed on the same draws and share the pass through a
-    denoiser that they have in common. images: float tensor [N, C, H, W] in [0, 1]. sigma: noise and radii: l2 radii,
-    both in that pixel scale. n: noise draws an image. batch_size: of every forward pass, by default 500 or fewer.
-    alpha: error probability of each single bound, that is per image, kind, radius and side; with simultaneous=True, of
-    all bounds of one kind and one detector in this result together (union bound over the N images, radii and sides).
-    bounds: what is bounded, and how (see oodcert.certification.smoothing_bounds): "percentile", the p-quantile of s(x + δ), by
-    default the median; "cdf" (from a `band` around the distribution), "gaussian" and "lipschitz" (from a `mean` bound),
-    the expectation of a score in [0, 1], which for a callable score is the caller's promise; "vote", the probability
-    that s(x + δ) ≥ threshold. Unbounded scores take percentile and vote. p and threshold must not depend on the draws.
-    sampling: "fixed", or "adaptive" with at most n draws: an image is finished at the first stage at which n draws like
-    the first half, or like the second half, of those so far would change no bound by more than `width` (a number, or a
-    dict of them by detector; in standard deviations of the image's draws, where the score has no range). `against`
-    asks for less: upper bounds alone, by how many of the values in `against` they reach (a change of the share `width`
-    of these is accepted). It is a number (a decision at that threshold), a dict from kind of bound to numbers, or a
-    table of the ID images, whose lower bounds at radius 0 are then the values: the image's part in the guaranteed AUC.
-    `ceiling`, in the same forms but with one value a kind of bound, asks for lower bounds alone, and of those above it
-    for no more than that: ID images well above the threshold need few draws.
-    A detector that has settled all images of a batch is left out. Every bound keeps its alpha however sampling stops
-    (see oodcert.certification.adaptive).
-    device: where to run, by default where the images are; the networks are moved there. precision: of the networks,
-    "float32", or "bfloat16" (autocast, and on a GPU torch.compile), in which noise is made on the device and is other
-    noise than in float32; scores and bounds are of float64 in both (see oodcert.certification.precision). ids, name:
-    sample ids (different integers) and set name that key the noise, by default the position and none: give two sets two
-    names for independent noise. progress: a label for a progress bar.
+    A network with randomness of its own is smoothed over that too, if every draw has fresh randomness.
 
-    Returns a DataFrame with a row per image x bound x radius: image (id), bound ("percentile p=…" for another p than
-    one half, "vote at …"), sigma, radius, estimate, lower, upper, n (draws used), alpha (of that bound); of a dict of
-    detectors, after a column detector. lower and upper are -inf and +inf where the draws cannot certify the radius. A
-    network with randomness of its own is smoothed over that too, if every draw has fresh randomness.
-    Raises InputError on images outside [0, 1], NaN logits or scores, unknown settings, or a mean bound of an unbounded
-    score.
+    Adaptive sampling looks at the draws of an image several times. It asks what n draws would give if they went on like
+    the first half of those so far, or like the second half. The image is finished once neither would change a bound by
+    more than `tolerance`. A detector that has finished all images of a batch is left out of it. Every bound keeps its
+    alpha however sampling stops (see oodcert.certification.adaptive).
+
+    Args:
+        detector: A Detector, or a dict of them by name. These are computed on the same draws, and share the pass
+            through a denoiser that they have in common.
+        images: Float tensor [N, C, H, W] in [0, 1].
+        sigma: Standard deviation of the noise, in that pixel scale.
+        radii: l2 radii, in that pixel scale, at least 0.
+        n: Noise draws an image.
+        alpha: Error probability of each single bound, that is per image, kind, radius and side.
+        bounds: What is bounded, and how (see oodcert.certification.smoothing_bounds). "percentile": the p-quantile of
+            s(x + δ), by default the median. "cdf" (from a `band` around the distribution), "gaussian" and "lipschitz"
+            (from a `mean` bound): the expectation of a score in [0, 1]; that a callable score lies there is the
+            caller's promise. "vote": the probability that s(x + δ) ≥ threshold. Unbounded scores take percentile and
+            vote.
+        seed: Of the noise.
+        batch_size: Of every forward pass; by default 500, or fewer if images are large or the device is a CPU.
+        device: Where to run, by default where the images are. The networks are moved there.
+        sampling: "fixed", or "adaptive" with at most n draws.
+        decision_thresholds: Of adaptive sampling, for OOD images. Only upper bounds matter then, and of them only how
+            many of these values they reach; `tolerance` is a change of that share. A number is one decision threshold.
+            A dict gives one or several numbers by kind of bound. A table of the ID images gives its lower bounds at
+            radius 0: what an image contributes to the guaranteed AUC.
+        lower_bound_cap: Of adaptive sampling, for ID images. Only lower bounds matter then, and only up to this value:
+            images well above the threshold need few draws. In the same forms, with one value a kind of bound.
+        tolerance: Of adaptive sampling, a number or a dict of them by detector. It is in the unit of the score or,
+            where the score has no range, in standard deviations of the image's draws.
+        threshold: Of the vote bound. It must not depend on the draws.
+        p: Quantile of the percentile bound, in (0, 1). It must not depend on the draws.
+        mean: Kind of mean bound (see oodcert.certification.mean_intervals).
+        band: Kind of band (see oodcert.certification.cdf_bands).
+        simultaneous: alpha is the error probability of all bounds of one kind and one detector in this result together
+            (union bound over the N images, radii and sides).
+        precision: Of the networks, "float32", or "bfloat16" (autocast, and on a GPU torch.compile). In bfloat16, noise
+            is made on the device and is other noise than in float32. Scores and bounds are of float64 in both (see
+            oodcert.certification.precision).
+        ids: Sample ids that key the noise, different integers, by default the positions.
+        name: Of the set; it keys the noise too. Give two sets two names for independent noise.
+        progress: Label of a progress bar.
+
+    Returns:
+        A row per image, bound and radius: image (id), bound ("percentile p=…" for another p than one half, "vote at
+        …"), sigma, radius, estimate, lower, upper, n (draws used), alpha (of that bound). Of a dict of detectors, after
+        a column detector. lower and upper are -inf and +inf where the draws cannot certify the radius.
+
+    Raises:
+        InputError: Images lie outside [0, 1], logits or scores are NaN, a setting is unknown, or an unbounded score is
+            given a mean bound.
     """
     check_images(images)
     detectors = detector if isinstance(detector, dict) else {"": detector}
     ids = list(range(len(images)) if ids is None else ids)
-    check_precision(precision)
-    _check(detectors, images, ids, radii, bounds, threshold, p)
-    device = device or images.device
+    request = _BoundRequest(bounds, radii, p, mean, band, threshold)
+    _check(detectors, len(images), ids, request)
     level = alpha / (2 * len(images) * len(radii)) if simultaneous else alpha
-    stages, levels = alpha_spending_schedule(sampling, n, level)
-    options = {"p": p, "mean": mean, "band": band, "threshold": threshold}
-    labels = {bound: _label(bound, p, threshold) for bound in bounds}
-    if against is not None and ceiling is not None:
-        raise InputError("Both against and ceiling are given: images are either compared or those compared with.")
-    opposite = {one: _values("against", against, one, labels) for one in detectors}
-    highest = {one: _values("ceiling", ceiling, one, labels) for one in detectors}
-    widths = width if isinstance(width, dict) else dict.fromkeys(detectors, width)
-    found = {one: {} for one in detectors}  # position -> (draws used, kind -> (estimate, lower, upper))
-    wanted = set(detectors)  # those that have an image of the batch still to settle
-    doubtful = dict.fromkeys(detectors)  # the kind of bound that last asked for more draws, to be tried first
-
-    def bound(draws, stage, kinds=bounds):
-        return score_bounds(kinds, draws, sigma, radii, levels[stage], **options)
-
-    def suffice(one, stage, draws, kind):
-        now = bound(draws, stage, [kind])
-        foreseen = (bound(np.resize(half, stages[-1]), -1, [kind]) for half in np.array_split(draws, 2))
-        unit = draws.std() if detectors[one].unbounded and against is None else 1
-        return all(is_settled(now, final, widths[one] * unit, opposite[one], highest[one]) for final in foreseen)
-
-    def settled(position, stage, draws):
-        for one, column in zip(detectors, draws.T, strict=True):
-            if position not in found[one]:
-                kinds = sorted(bounds, key=lambda kind: kind != doubtful[one])
-                doubtful[one] = next((kind for kind in kinds if not suffice(one, stage, column, kind)), None)
-                if doubtful[one] is None:
-                    found[one][position] = len(column), bound(column, stage)
-        return all(position in found[one] for one in detectors)
-
-    def coming(positions):
-        wanted.clear()
-        wanted.update(one for one in detectors if not positions <= found[one].keys())
-
-    networks = [one.network.to(device).eval() for one in detectors.values()]
-    sampled = sample(
-        lambda batch: marked_scores(detectors, batch, precision, wanted),
-        images.to(device),
-        ids,
-        name,
-        sigma=sigma,
-        stages=stages,
-        settled=settled,
-        coming=coming,
-        refuse=lambda scores: refuse_scores(detectors, scores),
-        precision=precision,
-        seed=seed,
-        batch_size=default_batch_size(images.shape[1:], device) if batch_size is None else batch_size,
-        progress=progress,
-    )
-    with shared_denoising(networks), prepared(networks, device, precision):
-        for position, draws in sampled:
-            for one, column in zip(detectors, draws.T, strict=True):
-                if position not in found[one]:
-                    found[one][position] = len(column), bound(column, -1)
-    tables = [_table(found[one], ids, labels, sigma, radii, level) for one in detectors]
-    if isinstance(detector, dict):
-        tables = [table.assign(detector=one) for one, table in zip(detectors, tables, strict=True)]
-        tables = [table[["detector", *table.columns[:-1]]] for table in tables]
-    return pd.concat(tables, ignore_index=True)
+    settings = SmoothingSettings(sigma, n, level, sampling, seed, batch_size, precision, name)
+    draws, levels = settings.schedule()
+    references = _references(detectors, request.labels(), tolerance, decision_thresholds, lower_bound_cap)
+    certifiers = {
+        key: _ScoreCertifier(one, request, sigma, StoppingRule(draws, levels, *references[key]))
+        for key, one in detectors.items()
+    }
+    certificates = certify_jointly(certifiers, images, ids, draws, settings, device or images.device, progress)
+    tables = {key: _table(several, ids, request, sigma, level) for key, several in certificates.items()}
+    return _by_detector(tables) if isinstance(detector, dict) else tables[""]
 
 
-def _check(detectors, images, ids, radii, bounds, threshold, p):
+@dataclass(frozen=True)
+class _BoundRequest:
+    """Which bounds are asked for, and how they are computed (see `certify`)."""
+
+    kinds: Sequence[str]
+    radii: Sequence[float]
+    p: float
+    mean: str
+    band: str
+    threshold: float | None
+
+    def labels(self) -> dict[str, str]:
+        """Kind of bound -> its name in the table: values of different p or threshold are not to be compared."""
+        labels = {kind: kind for kind in self.kinds}
+        if "vote" in labels:
+            labels["vote"] = f"vote at {self.threshold:g}"
+        if "percentile" in labels and self.p != 0.5:
+            labels["percentile"] = f"percentile p={self.p:g}"
+        return labels
+
+    def compute(
+        self, draws: np.ndarray, sigma: float, alpha: float, kinds: Sequence[str] | None = None
+    ) -> dict[str, ScoreBounds]:
+        """Bounds from draws [n], of all kinds or of some."""
+        return score_bounds(
+            self.kinds if kinds is None else kinds,
+            draws,
+            sigma,
+            self.radii,
+            alpha,
+            p=self.p,
+            mean=self.mean,
+            band=self.band,
+            threshold=self.threshold,
+        )
+
+    def check(self) -> None:
+        if isinstance(self.kinds, str):
+            raise InputError(f"bounds = {self.kinds!r}: give a list, such as [{self.kinds!r}].")
+        if not self.kinds or not set(self.kinds) <= set(BOUNDS):
+            raise InputError(f"bounds = {list(self.kinds)}: use one or more of {', '.join(BOUNDS)}.")
+        if ("vote" in self.kinds) != (self.threshold is not None):
+            raise InputError(
+                f"bounds = {list(self.kinds)} with threshold = {self.threshold}: the vote bound, and no other, needs "
+                "one."
+            )
+        if self.threshold is not None and not np.isfinite(self.threshold):
+            raise InputError(f"threshold = {self.threshold}: it must be a finite score.")
+        if not len(self.radii) or not all(0 <= radius < np.inf for radius in self.radii):
+            raise InputError(f"radii = {list(self.radii)}: give one or more finite radii of at least 0.")
+        if not 0 < self.p < 1:
+            raise InputError(f"p = {self.p}: a quantile lies between 0 and 1.")
+
+
+def _check(detectors: Mapping[str, Detector], count: int, ids: Sequence[int], request: _BoundRequest) -> None:
     if not detectors:
         raise InputError("No detector was given: pass one, or a dict of them by name.")
-    if len(ids) != len(images) or len({int(one) for one in ids}) != len(ids):
-        raise InputError(f"{len(ids)} ids for {len(images)} images: give every image an integer of its own.")
-    if isinstance(bounds, str):
-        raise InputError(f"bounds = {bounds!r}: give a list, such as [{bounds!r}].")
-    unknown = [bound for bound in bounds if bound not in BOUNDS]
-    if unknown or not bounds:
-        raise InputError(f"bounds = {list(bounds)}: use one or more of {', '.join(BOUNDS)}.")
-    if any(one.unbounded for one in detectors.values()) and not set(bounds) <= set(WITHOUT_RANGE):
+    if len(ids) != count or len({int(one) for one in ids}) != len(ids):
+        raise InputError(f"{len(ids)} ids for {count} images: give every image an integer of its own.")
+    request.check()
+    if any(one.unbounded for one in detectors.values()) and not set(request.kinds) <= set(RANGE_FREE_BOUNDS):
         raise InputError(
-            f"bounds = {list(bounds)}: an unbounded score has no bounded mean, use {list(WITHOUT_RANGE)} for it, or "
-            "the score msp."
+            f"bounds = {list(request.kinds)}: an unbounded score has no bounded mean, use {list(RANGE_FREE_BOUNDS)} "
+            "for it, or the score msp."
         )
-    if ("vote" in bounds) != (threshold is not None):
+
+
+class _References(NamedTuple):
+    """What the bounds of one detector are compared with when sampling may stop (see StoppingRule)."""
+
+    tolerance: float
+    decision_thresholds: Mapping[str, np.ndarray] | None
+    lower_bound_caps: Mapping[str, np.ndarray] | None
+
+
+def _references(
+    detectors: Iterable[str],
+    labels: Mapping[str, str],
+    tolerance: float | Mapping[str, float],
+    thresholds: ReferenceValues | None,
+    cap: ReferenceValues | None,
+) -> dict[str, _References]:
+    """Detector -> what its bounds are compared with, from the arguments of `certify`."""
+    if thresholds is not None and cap is not None:
         raise InputError(
-            f"bounds = {list(bounds)} with threshold = {threshold}: the vote bound, and no other, needs one."
+            "Both decision_thresholds and lower_bound_cap are given: the first is for OOD images, the second for ID "
+            "images."
         )
-    if threshold is not None and not np.isfinite(threshold):
-        raise InputError(f"threshold = {threshold}: it must be a finite score.")
-    if not len(radii) or not all(0 <= radius < np.inf for radius in radii):
-        raise InputError(f"radii = {list(radii)}: give one or more finite radii of at least 0.")
-    if not 0 < p < 1:
-        raise InputError(f"p = {p}: a quantile lies between 0 and 1.")
+    references = {}
+    for name in detectors:
+        caps = None if cap is None else _values_by_kind("lower_bound_cap", cap, name, labels)
+        if caps and any(len(several) > 1 for several in caps.values()):
+            raise InputError("`lower_bound_cap` has several values for one kind of bound: give one.")
+        references[name] = _References(
+            tolerance[name] if isinstance(tolerance, Mapping) else tolerance,
+            None if thresholds is None else _values_by_kind("decision_thresholds", thresholds, name, labels),
+            caps,
+        )
+    return references
 
 
-def _label(bound, p, threshold):
-    """The bound's name in the table: values of different p or threshold are not to be compared."""
-    if bound == "vote":
-        return f"vote at {threshold:g}"
-    return f"percentile p={p:g}" if bound == "percentile" and p != 0.5 else bound
-
-
-def _values(argument, given, one, labels):
-    """kind -> sorted values that this detector's bounds are compared with, or None where nothing is given."""
-    if given is None:
-        return None
+def _values_by_kind(
+    argument: str, given: ReferenceValues, detector: str, labels: Mapping[str, str]
+) -> dict[str, np.ndarray]:
+    """Kind of bound -> sorted values [M] that this detector's bounds are compared with."""
+    values: Mapping[str, Any]
     if isinstance(given, pd.DataFrame):
         rows = given[given["radius"] == 0]
         if "detector" in rows:
-            rows = rows[rows["detector"] == one]
-        rows = {label: group["lower"].to_numpy() for label, group in rows.groupby("bound")}
-        values = {bound: rows[label] for bound, label in labels.items() if label in rows}
+            rows = rows[rows["detector"] == detector]
+        by_label = {label: group["lower"].to_numpy() for label, group in rows.groupby("bound")}
+        values = {kind: by_label[label] for kind, label in labels.items() if label in by_label}
     else:
-        values = given if isinstance(given, dict) else dict.fromkeys(labels, given)
+        values = given if isinstance(given, Mapping) else dict.fromkeys(labels, given)
     missing = set(labels) - set(values)
     if missing:
         raise InputError(
             f"`{argument}` has no values for {', '.join(sorted(missing))} (of a table: at radius 0): add them."
         )
-    found = {bound: np.sort(np.atleast_1d(values[bound])) for bound in labels}
-    if argument == "ceiling" and any(len(several) > 1 for several in found.values()):
-        raise InputError("`ceiling` has several values for one kind of bound: give one.")
-    return found
+    return {kind: np.sort(np.atleast_1d(values[kind])) for kind in labels}
 
 
-def marked_scores(detectors, batch, precision, wanted=None):
-    """Scores [B, D] of every detector, in float64, NaN where there is none; the device need not have computed them.
+@dataclass
+class _ScoredNetwork:
+    """A detector's network, and its score as the value of a draw: in float64, NaN where the logits are not finite."""
 
-    wanted: names of the detectors that are computed, by default all; the others' scores are 0.
-    """
-    version, columns = batch._version, []
-    for name, detector in detectors.items():
-        if wanted is not None and name not in wanted:
-            columns.append(batch.new_zeros(len(batch), dtype=torch.float64))
-            continue
-        logits, finite = marked_logits(detector.network, batch, precision)
-        column = detector.score_of(logits.to(torch.float64))
-        if column.shape != batch.shape[:1]:
-            shape = tuple(column.shape)
-            raise InputError(f"The score gave {shape} for {len(batch)} images: one number an image is needed.")
-        columns.append(column.where(finite, torch.nan))
-        if len(detectors) > 1 and batch._version != version:
-            raise InputError(IN_PLACE)
-    return torch.stack(columns, 1)
+    detector: Detector
 
+    @property
+    def network(self) -> nn.Module:
+        return self.detector.network
 
-def refuse_scores(detectors, scores):
-    """Raises InputError where marked_scores [B, D], on the host, are NaN."""
-    for detector, bad in zip(detectors.values(), np.isnan(scores).T, strict=True):
-        if detector.score_of in SCORES.values():
-            refuse_rows(detector.network, bad)
-        elif bad.any():
+    def values(self, logits: Tensor, finite: Tensor) -> Tensor:
+        scores = self.detector.score_of(logits.to(torch.float64))
+        if scores.shape != finite.shape:
             raise InputError(
-                f"The score of {type(detector.network).__name__} is NaN, or its logits are not finite, for {bad.sum()} "
-                f"of {len(bad)} images: one number an image is needed."
+                f"The score gave {tuple(scores.shape)} for {len(finite)} images: one number an image is needed."
+            )
+        return scores.where(finite, torch.nan)
+
+    def refuse(self, values: np.ndarray) -> None:
+        missing = np.isnan(values)
+        if self.detector.score_of in SCORES.values():
+            refuse_rows(self.network, missing)
+        elif missing.any():
+            raise InputError(
+                f"The score of {type(self.network).__name__} is NaN, or its logits are not finite, for {missing.sum()} "
+                f"of {len(missing)} images: one number an image is needed."
             )
 
 
-def _table(found, ids, labels, sigma, radii, alpha):
-    found = [found[position] for position in range(len(ids))]
-    count, cells = len(ids), len(labels) * len(radii)
+def marked_scores(detectors: Mapping[str, Detector], batch: Tensor, precision: str) -> Tensor:
+    """Scores [B, D] of a batch [B, C, H, W] by every detector, NaN where there is none, without waiting for the device.
 
-    def flat(part):
+    Raises InputError where a score has another shape, or where one of several networks changes the batch in place.
+    """
+    return network_values({name: _ScoredNetwork(one) for name, one in detectors.items()}, batch, precision)
+
+
+def refuse_scores(detectors: Mapping[str, Detector], scores: np.ndarray) -> None:
+    """Raises InputError where marked_scores [B, D], on the host, are NaN."""
+    refuse_values({name: _ScoredNetwork(one) for name, one in detectors.items()}, scores)
+
+
+class _ScoreCertificate(NamedTuple):
+    drawn: int
+    bounds: dict[str, ScoreBounds]  # by kind
+
+
+@dataclass
+class _ScoreCertifier(_ScoredNetwork):
+    """The certificates of one detector: its draws are scores."""
+
+    request: _BoundRequest
+    sigma: float
+    rule: StoppingRule
+    doubtful: str | None = None  # the kind of bound that last asked for more draws, to be tried first
+
+    def is_converged(self, draws: np.ndarray) -> bool:
+        """Whether further draws would change no bound by more than the tolerance."""
+        kinds = sorted(self.request.kinds, key=self._order)
+        self.doubtful = next((kind for kind in kinds if not self._kind_is_converged(kind, draws)), None)
+        return self.doubtful is None
+
+    def certificate(self, draws: np.ndarray) -> _ScoreCertificate:
+        level = self.rule.level(len(draws))
+        return _ScoreCertificate(len(draws), self.request.compute(draws, self.sigma, level))
+
+    def _order(self, kind: str) -> bool:
+        return kind != self.doubtful
+
+    def _kind_is_converged(self, kind: str, draws: np.ndarray) -> bool:
+        now = self._bounds(kind, draws, self.rule.level(len(draws)))
+        forecasts = (self._bounds(kind, one, self.rule.levels[-1]) for one in self.rule.forecasts(draws))
+        in_deviations = self.detector.unbounded and self.rule.decision_thresholds is None
+        return self.rule.is_converged(kind, now, forecasts, draws.std() if in_deviations else 1)
+
+    def _bounds(self, kind: str, draws: np.ndarray, alpha: float) -> ScoreBounds:
+        return self.request.compute(draws, self.sigma, alpha, [kind])[kind]
+
+
+def _table(
+    certificates: Sequence[_ScoreCertificate], ids: Sequence[int], request: _BoundRequest, sigma: float, alpha: float
+) -> pd.DataFrame:
+    """The rows of one detector, a row per image, bound and radius."""
+    labels, radii, count = request.labels(), request.radii, len(ids)
+    cells = len(labels) * len(radii)
+
+    def flat(part: int) -> np.ndarray:
         return np.array(
-            [[np.broadcast_to(now[bound][part], len(radii)) for bound in labels] for _, now in found]
+            [[np.broadcast_to(one.bounds[kind][part], len(radii)) for kind in labels] for one in certificates]
         ).ravel()
 
     return pd.DataFrame(
@@ -251,7 +344,13 @@ def _table(found, ids, labels, sigma, radii, alpha):
             "estimate": flat(0),
             "lower": flat(1),
             "upper": flat(2),
-            "n": np.repeat([draws for draws, _ in found], cells),
+            "n": np.repeat([one.drawn for one in certificates], cells),
             "alpha": alpha,
         }
     )
+
+
+def _by_detector(tables: Mapping[str, pd.DataFrame]) -> pd.DataFrame:
+    """The rows of several detectors, after a column that names them."""
+    named = [table.assign(detector=name) for name, table in tables.items()]
+    return pd.concat([table[["detector", *table.columns[:-1]]] for table in named], ignore_index=True)

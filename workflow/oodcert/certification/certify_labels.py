@@ -1,141 +1,160 @@
-"""Certified classification of ID images by randomized smoothing (Cohen et al. 2019)."""
+"""Certified classification of ID images by randomized smoothing."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
-import torch
+from torch import Tensor, nn
 
-from oodcert.certification.adaptive import alpha_spending_schedule
-from oodcert.certification.monte_carlo import IN_PLACE, default_batch_size, sample, shared_denoising
-from oodcert.certification.precision import check_precision, marked_logits, prepared
+from oodcert.certification.adaptive import StoppingRule
+from oodcert.certification.joint_sampling import SmoothingSettings, certify_jointly
 from oodcert.certification.smoothing_bounds import proportion_bounds, vote_radius
 from oodcert.errors import InputError
 from oodcert.models.checks import check_images, refuse_rows
 
+ABSTAIN = -1
 NO_VOTE = -1  # of a draw whose logits are not finite
 DOUBT = 0.1  # how often sampling may stop although further draws would have shown the next radius
 
 
 def certify_labels(
-    network,
-    images,
-    labels,
-    sigma,
-    n0=100,
-    n=10_000,
-    alpha=1e-3,
-    seed=0,
-    batch_size=None,
-    sampling="fixed",
+    network: nn.Module | dict[str, nn.Module],
+    images: Tensor,
+    labels: Sequence[int] | np.ndarray | Tensor,
+    sigma: float,
+    n0: int = 100,
+    n: int = 10_000,
+    alpha: float = 1e-3,
+    seed: int = 0,
+    batch_size: int | None = None,
+    sampling: str = "fixed",
     *,
-    radii=(0.0, 0.25, 0.5, 0.75, 1.0),
-    precision="float32",
-    ids=None,
-    name="",
-    progress=None,
-):
-    """Predictions of the smoothed classifier and the l2 radius within which each cannot change.
+    radii: Sequence[float] = (0.0, 0.25, 0.5, 0.75, 1.0),
+    precision: str = "float32",
+    ids: Sequence[int] | np.ndarray | None = None,
+    name: str = "",
+    progress: str | None = None,
+) -> pd.DataFrame:
+    """Predictions of the smoothed classifier, and the l2 radius within which each cannot change.
 
-    network: images [N, C, H, W] to logits [N, K], or a dict of such networks by name, which are certified on the same
-    draws and share the pass through a denoiser that they have in common. images: float tensor [N, C, H, W] in [0, 1];
-    labels: N integers. n0 draws choose the class, n fresh ones bound its probability; each image's radius holds with
-    probability ≥ 1 - alpha. sampling: "fixed", or "adaptive" with at most n draws: an image is finished once its radius
-    will not pass another of the `radii`. Returns a DataFrame with a row per image: image (id), prediction (-1:
-    abstains), radius (rounded down, 0 where it abstains), correct, n (draws used, without n0); of a dict of networks,
-    after a column network. Raises InputError on images outside [0, 1], NaN logits or unknown settings.
+    n0 draws choose the class. n fresh draws bound its probability. Each image's radius holds with probability
+    ≥ 1 - alpha.
+
+    Args:
+        network: Images [N, C, H, W] to logits [N, K]. Or a dict of such networks by name: these are certified on the
+            same draws and share the pass through a denoiser that they have in common.
+        images: Float tensor [N, C, H, W] in [0, 1]. The networks are moved to its device.
+        labels: N integers.
+        sigma: Standard deviation of the noise, in the pixel scale [0, 1].
+        n0: Draws an image that choose the class, at least 1.
+        n: Draws an image that bound the probability of the class.
+        alpha: Error probability of each radius.
+        seed: Of the noise.
+        batch_size: Of every forward pass; by default 500, or fewer if images are large or the device is a CPU.
+        sampling: "fixed", or "adaptive" with at most n draws: an image is finished once its radius will not pass
+            another of the `radii`.
+        radii: l2 radii that matter to adaptive sampling.
+        precision: Of the networks, "float32" or "bfloat16" (see oodcert.certification.precision).
+        ids: Sample ids that key the noise, by default the positions.
+        name: Of the set; it keys the noise too.
+        progress: Label of a progress bar.
+
+    Returns:
+        A row per image: image (id), prediction (-1: abstains), radius (rounded down; 0 where it abstains), correct, n
+        (draws used, without n0). Of a dict of networks, after a column network.
+
+    Raises:
+        InputError: Images lie outside [0, 1], logits are not finite, or a setting is unknown.
+
+    Source: Cohen et al. 2019, https://arxiv.org/abs/1902.02918
     """
     check_images(images)
-    check_precision(precision)
     if len(labels) != len(images):
         raise InputError(f"{len(labels)} labels for {len(images)} images: give one an image.")
-    networks = network if isinstance(network, dict) else {"": network}
-    for one in networks.values():
-        one.to(images.device).eval()
-    ids = list(range(len(images)) if ids is None else ids)
     if n0 < 1:
         raise InputError(f"n0 = {n0}: at least one draw is needed to choose the class.")
-    stages, levels = alpha_spending_schedule(sampling, n, alpha)
-    found = {one: {} for one in networks}  # position -> its row
-    wanted = set(networks)  # those that have an image of the batch still to settle
-
-    def count(votes):
-        """The class that the first n0 draws choose, its votes among the others, and their number."""
-        winner = np.bincount(votes[:n0]).argmax()
-        return winner, int((votes[n0:] == winner).sum()), len(votes) - n0
-
-    def row(position, votes):
-        winner, agreeing, drawn = count(votes)
-        radius = float(vote_radius(agreeing, drawn, sigma, levels[stages.index(drawn)]))
-        return {
-            "image": ids[position],
-            "prediction": int(winner) if radius > 0 else -1,
-            "radius": radius,
-            "correct": radius > 0 and winner == int(labels[position]),
-            "n": drawn,
-        }
-
-    def suffice(stage, votes):
-        _, agreeing, drawn = count(votes)
-        certified = vote_radius(agreeing, drawn, sigma, levels[stage])
-        to_come = int(np.ceil(proportion_bounds(agreeing, drawn, DOUBT)[1] * (n - drawn)))
-        hoped = vote_radius(agreeing + to_come, n, sigma, levels[-1])
-        return _passed(certified, radii) >= _passed(hoped, radii)
-
-    def settled(position, stage, votes):
-        for one, column in zip(networks, votes.T, strict=True):
-            if position not in found[one] and suffice(stage, column):
-                found[one][position] = row(position, column)
-        return all(position in rows for rows in found.values())
-
-    def coming(positions):
-        wanted.clear()
-        wanted.update(one for one in networks if not positions <= found[one].keys())
-
-    sampled = sample(
-        lambda batch: _votes(networks, batch, precision, wanted),
-        images,
-        ids,
-        name,
-        sigma=sigma,
-        stages=[n0 + drawn for drawn in stages],
-        settled=settled,
-        coming=coming,
-        refuse=lambda votes: _refuse(networks, votes),
-        precision=precision,
-        seed=seed,
-        batch_size=default_batch_size(images.shape[1:], images.device) if batch_size is None else batch_size,
-        progress=progress,
-    )
-    with shared_denoising(networks.values()), prepared(networks.values(), images.device, precision):
-        for position, votes in sampled:
-            for one, column in zip(networks, votes.T, strict=True):
-                if position not in found[one]:
-                    found[one][position] = row(position, column)
-    table = pd.DataFrame(
-        [{"network": one, **rows[position]} for one, rows in found.items() for position in range(len(ids))]
-    )
+    networks = network if isinstance(network, dict) else {"": network}
+    ids = list(range(len(images)) if ids is None else ids)
+    settings = SmoothingSettings(sigma, n, alpha, sampling, seed, batch_size, precision, name)
+    rule = StoppingRule(*settings.schedule())
+    certifiers = {key: _LabelCertifier(one, sigma, n0, rule, radii) for key, one in networks.items()}
+    looks = [n0 + drawn for drawn in rule.draws]
+    certificates = certify_jointly(certifiers, images, ids, looks, settings, images.device, progress)
+    table = _table(certificates, ids, labels)
     return table if isinstance(network, dict) else table.drop(columns="network")
 
 
-def _votes(networks, batch, precision, wanted):
-    """Classes [B, D] that every network predicts, NO_VOTE where its logits are not finite; 0 of networks that are not
-    wanted."""
-    version, columns = batch._version, []
-    for name, one in networks.items():
-        if name not in wanted:
-            columns.append(torch.zeros(len(batch), dtype=torch.int64, device=batch.device))
-            continue
-        logits, finite = marked_logits(one, batch, precision)
-        columns.append(logits.argmax(1).where(finite, NO_VOTE))
-        if len(networks) > 1 and batch._version != version:
-            raise InputError(IN_PLACE)
-    return torch.stack(columns, 1)
+class _Votes(NamedTuple):
+    """The class that the first n0 draws choose, its votes among the others, and their number."""
+
+    winner: int
+    agreeing: int
+    drawn: int
 
 
-def _refuse(networks, votes):
-    for one, column in zip(networks.values(), votes.T, strict=True):
-        refuse_rows(one, column == NO_VOTE)
+class _LabelCertificate(NamedTuple):
+    prediction: int
+    radius: float
+    drawn: int
 
 
-def _passed(radius, radii):
+@dataclass(frozen=True)
+class _LabelCertifier:
+    """The certificates of one network: its draws are votes for classes."""
+
+    network: nn.Module
+    sigma: float
+    n0: int
+    rule: StoppingRule
+    radii: Sequence[float]
+
+    def values(self, logits: Tensor, finite: Tensor) -> Tensor:
+        return logits.argmax(1).where(finite, NO_VOTE)
+
+    def refuse(self, values: np.ndarray) -> None:
+        refuse_rows(self.network, values == NO_VOTE)
+
+    def is_converged(self, draws: np.ndarray) -> bool:
+        """Whether the radius passes as many of the radii as it would if the vote went on as well as can be hoped."""
+        votes, n = self._count(draws), self.rule.draws[-1]
+        certified = vote_radius(votes.agreeing, votes.drawn, self.sigma, self.rule.level(votes.drawn))
+        still_to_agree = int(np.ceil(proportion_bounds(votes.agreeing, votes.drawn, DOUBT)[1] * (n - votes.drawn)))
+        hoped = vote_radius(votes.agreeing + still_to_agree, n, self.sigma, self.rule.levels[-1])
+        return _passed(certified, self.radii) >= _passed(hoped, self.radii)
+
+    def certificate(self, draws: np.ndarray) -> _LabelCertificate:
+        votes = self._count(draws)
+        radius = float(vote_radius(votes.agreeing, votes.drawn, self.sigma, self.rule.level(votes.drawn)))
+        return _LabelCertificate(votes.winner if radius > 0 else ABSTAIN, radius, votes.drawn)
+
+    def _count(self, draws: np.ndarray) -> _Votes:
+        winner = int(np.bincount(draws[: self.n0]).argmax())
+        return _Votes(winner, int((draws[self.n0 :] == winner).sum()), len(draws) - self.n0)
+
+
+def _passed(radius: np.ndarray, radii: Sequence[float]) -> int:
     """How many of the radii are certified; none where the classifier abstains."""
     return int((np.asarray(radii) <= radius).sum()) if radius > 0 else 0
+
+
+def _table(
+    certificates: Mapping[str, list[_LabelCertificate]],
+    ids: Sequence[int],
+    labels: Sequence[int] | np.ndarray | Tensor,
+) -> pd.DataFrame:
+    return pd.DataFrame(
+        [
+            {
+                "network": name,
+                "image": ids[position],
+                "prediction": one.prediction,
+                "radius": one.radius,
+                "correct": one.radius > 0 and one.prediction == int(labels[position]),
+                "n": one.drawn,
+            }
+            for name, certified in certificates.items()
+            for position, one in enumerate(certified)
+        ]
+    )

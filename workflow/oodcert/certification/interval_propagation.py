@@ -1,37 +1,52 @@
-"""Interval bound propagation (Gowal et al. 2018): sound output bounds over a box of inputs, for any network.
+"""Interval bound propagation: sound output bounds over a box of inputs, for any network.
 
 A network is run once on an Interval, a tensor whose operations have interval rules. So what is bounded is what the
-network's own code computes, subclasses, views and in-place operations included; an operation without a rule is refused.
+network's own code computes, subclasses, views and in-place operations included. An operation without a rule is refused.
+
+Source: Gowal et al. 2018, https://arxiv.org/abs/1810.12715
 """
 
+from collections.abc import Callable, Iterable
+from typing import Any
+
 import torch
-from torch import nn
+from torch import Tensor, nn
 from torch.nn import functional
 from torch.overrides import resolve_name
 
 from oodcert.errors import InputError
 from oodcert.models.checks import hooked
 
-RULES = {}  # function of torch -> what it does when there is an Interval among its arguments
+Operation = Callable[..., Any]  # a function or method of torch, or a rule for it
+RULES: dict[Operation, Operation] = {}  # function of torch -> what it does with an Interval among its arguments
 
 MODAL = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d, nn.Dropout, nn.Dropout2d)  # layers that differ in training
 
 
 class NoRule(InputError):
-    """A network that interval bounds can't follow: whatever depends on its bounds takes the worst value."""
+    """A network that interval bounds cannot follow. Whatever depends on its bounds takes the worst value."""
 
 
 class Interval(torch.Tensor):
     """All tensors between lower and upper, elementwise. It has no storage of its own."""
 
+    lower: Tensor
+    upper: Tensor
+
     @staticmethod
-    def __new__(cls, lower, upper):
+    def __new__(cls: type["Interval"], lower: Tensor, upper: Tensor) -> "Interval":
         self = torch.Tensor._make_wrapper_subclass(cls, lower.shape, dtype=lower.dtype, device=lower.device)
         self.lower, self.upper = lower, upper
         return self
 
     @classmethod
-    def __torch_function__(cls, function, types, args=(), kwargs=None):
+    def __torch_function__(
+        cls,
+        function: Operation,
+        types: Iterable[type],
+        args: tuple[Any, ...] = (),
+        kwargs: dict[str, Any] | None = None,
+    ) -> Any:
         kwargs = kwargs or {}
         if function not in RULES or "out" in kwargs or "alpha" in kwargs:
             name, options = resolve_name(function) or function, f" with {', '.join(kwargs)}" if kwargs else ""
@@ -42,20 +57,37 @@ class Interval(torch.Tensor):
             raise NoRule(f"No interval rule for this way of calling {resolve_name(function)} ({error}).") from error
 
     @classmethod
-    def __torch_dispatch__(cls, function, types, args=(), kwargs=None):
+    def __torch_dispatch__(  # type: ignore[override] # torch declares a plain function
+        cls,
+        function: Operation,
+        types: Iterable[type],
+        args: tuple[Any, ...] = (),
+        kwargs: dict[str, Any] | None = None,
+    ) -> Any:
         raise NoRule(f"No interval rule for {function}, which the network calls past torch's Python functions.")
 
 
-def interval_bounds(network, lower, upper):
+def interval_bounds(network: nn.Module, lower: Tensor, upper: Tensor) -> tuple[Tensor, Tensor]:
     """Bounds on a network's outputs over the box lower ≤ x ≤ upper.
 
-    network: any deterministic nn.Module, in evaluation mode, that computes by convolutions, linear layers, batch norm,
-    ReLU, pooling, sums, differences, constant factors, concatenation, means and changes of shape, be they modules,
-    functions or methods, in any arrangement. lower, upper: [N, C, H, W], lower ≤ upper. Returns (lower, upper), of the
-    output's shape, differentiable in the weights; infinite where the arithmetic overflows. It costs about two passes of
-    the network. Sound in exact arithmetic; evaluate in float64 to make the rounding error negligible.
-    Raises InputError on swapped bounds and on layers in training mode, and NoRule (an InputError) naming the function
-    of torch that has no rule.
+    They cost about two passes of the network. They are sound in exact arithmetic; in float64 the rounding error is
+    negligible.
+
+    Args:
+        network: Any deterministic nn.Module, in evaluation mode. It computes by convolutions, linear layers, batch
+            norm, ReLU, pooling, sums, differences, constant factors, concatenation, means and changes of shape. These
+            may be modules, functions or methods, in any arrangement.
+        lower: Smallest inputs [N, C, H, W].
+        upper: Largest inputs [N, C, H, W].
+
+    Returns:
+        (lower, upper) of the output's shape, differentiable in the weights; infinite where the arithmetic overflows.
+
+    Raises:
+        InputError: The two bounds are swapped, or a layer is in training mode.
+        NoRule: (an InputError) A function of torch has no rule; the message names it.
+
+    Source: Gowal et al. 2018, https://arxiv.org/abs/1810.12715
     """
     if not bool((lower <= upper).all()):
         raise InputError("interval_bounds needs lower ≤ upper everywhere; the two arguments may be swapped.")
@@ -68,13 +100,25 @@ def interval_bounds(network, lower, upper):
     return output.lower.masked_fill(output.lower.isnan(), -torch.inf), _nan_is_vacuous(output.upper)
 
 
-def logit_difference_bounds(network, lower, upper):
-    """Upper bounds D [N, K, K] on the logit differences: f_k(x) - f_l(x) ≤ D[:, k, l] for lower ≤ x ≤ upper.
+def logit_difference_bounds(network: nn.Module, lower: Tensor, upper: Tensor) -> Tensor:
+    """Upper bounds D on the logit differences: f_k(x) - f_l(x) ≤ D[:, k, l] for lower ≤ x ≤ upper.
 
-    The last linear layer is elided (Gowal et al. 2018; GOOD, Bitterwolf et al. 2020): the differences are bounded
-    through the differences of its weights, which is never looser than upper_k - lower_l; the diagonal is 0.
-    network: nn.Sequential (nested allowed) whose last module is nn.Linear, otherwise as for interval_bounds.
-    Differentiable in the weights. Raises InputError as interval_bounds, and where there is no such last module.
+    The last linear layer is elided: the differences are bounded through the differences of its weights. That is never
+    looser than upper_k - lower_l.
+
+    Args:
+        network: nn.Sequential (nested allowed) whose last module is nn.Linear, otherwise as for interval_bounds.
+        lower: Smallest inputs [N, C, H, W].
+        upper: Largest inputs [N, C, H, W].
+
+    Returns:
+        D [N, K, K], differentiable in the weights; the diagonal is 0.
+
+    Raises:
+        InputError: As interval_bounds, and where the last module is no nn.Linear.
+
+    Source: Gowal et al. 2018, https://arxiv.org/abs/1810.12715;
+        Bitterwolf et al. 2020 (GOOD), https://arxiv.org/abs/2007.08473
     """
     *features, head = layers(network)
     if type(head) is not nn.Linear or hooked(head):
@@ -87,27 +131,31 @@ def logit_difference_bounds(network, lower, upper):
     return _nan_is_vacuous(logits[:, :, None] - logits[:, None, :] + torch.stack(spread, 1))
 
 
-def layers(network):
-    """The modules of an nn.Sequential in order, nested ones included; another network is its own only layer, and so is
-    one with hooks, which may change what it computes."""
+def layers(network: nn.Module) -> list[nn.Module]:
+    """The modules of an nn.Sequential in order, nested ones included.
+
+    Another network counts as one layer. So does one with hooks, which may change what it computes.
+    """
     if type(network) is not nn.Sequential or hooked(network):
         return [network]
     return [layer for child in network for layer in layers(child)]
 
 
-def _nan_is_vacuous(upper):
+def _nan_is_vacuous(upper: Tensor) -> Tensor:
     return upper.masked_fill(upper.isnan(), torch.inf)
 
 
-def _rule(*functions):
-    def register(rule):
+def _rule(*functions: Operation) -> Callable[[Operation], Operation]:
+    """A decorator that registers the rule of these functions."""
+
+    def register(rule: Operation) -> Operation:
         RULES.update(dict.fromkeys(functions, rule))
         return rule
 
     return register
 
 
-def _constant(*values):
+def _constant(*values: Any) -> None:
     """Raises NoRule where a value that must not depend on the input does."""
     for value in values:
         if isinstance(value, list | tuple):
@@ -116,17 +164,18 @@ def _constant(*values):
             raise NoRule("No interval rule where weights, factors, divisors or indices depend on the input.")
 
 
-def _ends(value):
+def _ends(value: Any) -> tuple[Any, Any]:
+    """(lower, upper) of an Interval, and of a constant twice itself."""
     return (value.lower, value.upper) if isinstance(value, Interval) else (value, value)
 
 
-def _centre(interval):
+def _centre(interval: Interval) -> tuple[Tensor, Tensor]:
     """(centre, half-width), new tensors."""
     return (interval.lower + interval.upper).div_(2), (interval.upper - interval.lower).div_(2)
 
 
-def _around(centre, half):
-    """The Interval of a centre, which is overwritten, and a half-width: large tensors cost by how many there are."""
+def _around(centre: Tensor, half: Tensor) -> Interval:
+    """The Interval of a centre and a half-width. The centre is overwritten: every large tensor costs."""
     lower = centre - half
     return Interval(lower, centre.add_(half))
 
@@ -139,7 +188,8 @@ def _around(centre, half):
     *(torch.Tensor.size, torch.Tensor.dim, torch.Tensor.numel, torch.Tensor.__len__),
     *(torch.Tensor.is_floating_point, torch.is_floating_point),
 )
-def _description(function, input, *args, **options):
+def _description(function: Operation, input: Interval, *args: Any, **options: Any) -> Any:
+    """What does not depend on the values."""
     return function(input.lower, *args, **options)
 
 
@@ -153,7 +203,7 @@ def _description(function, input, *args, **options):
     *(torch.clone, torch.Tensor.clone, torch.Tensor.contiguous, torch.Tensor.__getitem__, functional.pad),
     *(functional.pixel_unshuffle, functional.pixel_shuffle),
 )
-def _nondecreasing(function, input, *args, **options):
+def _nondecreasing(function: Operation, input: Any, *args: Any, **options: Any) -> Interval:
     """Applied to both ends, as a view or in place where the function is, so that aliases stay aliases."""
     _constant(*args, *options.values())
     return Interval(function(input.lower, *args, **options), function(input.upper, *args, **options))
@@ -164,7 +214,7 @@ def _nondecreasing(function, input, *args, **options):
     *(torch.div, torch.Tensor.div, torch.Tensor.__truediv__),
     *(torch.neg, torch.Tensor.neg, torch.Tensor.__neg__, functional.avg_pool2d),
 )
-def _monotone(function, input, *args, **options):
+def _monotone(function: Operation, input: Any, *args: Any, **options: Any) -> Interval:
     """In each element nondecreasing or nonincreasing, by the sign of a factor (or of avg_pool2d's divisor)."""
     if not isinstance(input, Interval) and function in (torch.mul, torch.Tensor.mul, torch.Tensor.__mul__):
         input, args = args[0], (input,)
@@ -174,7 +224,9 @@ def _monotone(function, input, *args, **options):
 
 
 @_rule(functional.conv2d, functional.linear)
-def _affine(function, input, weight, bias=None, *args, **options):
+def _affine(
+    function: Operation, input: Any, weight: Tensor, bias: Tensor | None = None, *args: Any, **options: Any
+) -> Interval:
     """W applied to the centre, |W| to the half-width; the factor 1/2 of both is put where the fewest numbers are."""
     _constant(weight, bias)
     few = input.lower.numel() < weight.numel()
@@ -186,8 +238,16 @@ def _affine(function, input, weight, bias=None, *args, **options):
 
 @_rule(functional.batch_norm)
 def _batch_norm(
-    function, input, running_mean, running_var, weight=None, bias=None, training=False, momentum=0.1, eps=1e-5
-):
+    function: Operation,
+    input: Any,
+    running_mean: Tensor,
+    running_var: Tensor,
+    weight: Tensor | None = None,
+    bias: Tensor | None = None,
+    training: bool = False,
+    momentum: float = 0.1,
+    eps: float = 1e-5,
+) -> Interval:
     if training:
         raise NoRule("No interval rule for batch norm by the batch's own statistics: bounds need running ones.")
     _constant(running_mean, running_var, weight, bias)
@@ -200,36 +260,38 @@ def _batch_norm(
 
 
 @_rule(functional.dropout, functional.dropout2d)
-def _dropout(function, input, p=0.5, training=True, inplace=False):
+def _dropout(
+    function: Operation, input: Interval, p: float = 0.5, training: bool = True, inplace: bool = False
+) -> Interval:
     if training:
         raise NoRule("No interval rule for dropout in training mode.")
     return input
 
 
 @_rule(torch.add, torch.Tensor.add, torch.Tensor.__add__, torch.Tensor.__radd__)
-def _add(function, input, other):
+def _add(function: Operation, input: Any, other: Any) -> Interval:
     (low, high), (other_low, other_high) = _ends(input), _ends(other)
     return Interval(low + other_low, high + other_high)
 
 
 @_rule(torch.sub, torch.Tensor.sub, torch.Tensor.__sub__)
-def _sub(function, input, other):
+def _sub(function: Operation, input: Any, other: Any) -> Interval:
     (low, high), (other_low, other_high) = _ends(input), _ends(other)
     return Interval(low - other_high, high - other_low)
 
 
 @_rule(torch.rsub, torch.Tensor.__rsub__)
-def _rsub(function, input, other):
+def _rsub(function: Operation, input: Any, other: Any) -> Interval:
     return _sub(torch.sub, other, input)
 
 
 @_rule(torch.cat)
-def _cat(function, tensors, dim=0):
+def _cat(function: Operation, tensors: Iterable[Any], dim: int = 0) -> Interval:
     lower, upper = zip(*map(_ends, tensors), strict=True)
     return Interval(torch.cat(lower, dim), torch.cat(upper, dim))
 
 
-IN_PLACE = {
+IN_PLACE: dict[Operation, Operation] = {
     torch.Tensor.add_: torch.add,
     torch.Tensor.__iadd__: torch.add,
     torch.Tensor.sub_: torch.sub,
@@ -242,7 +304,7 @@ IN_PLACE = {
 
 
 @_rule(*IN_PLACE)
-def _in_place(function, input, other):
+def _in_place(function: Operation, input: Any, other: Any) -> Interval:
     """Written into both ends, so that every view of them changes too."""
     if not isinstance(input, Interval):
         raise NoRule("No interval rule for writing features into a constant.")

@@ -1,11 +1,15 @@
 """Draws of a network under keyed Gaussian noise, in batches of one fixed shape across images."""
 
 from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
 from math import prod
+from typing import NamedTuple, Protocol
 
 import numpy as np
 import torch
+from torch import Tensor, nn
 from tqdm import tqdm
 
 from oodcert.certification.precision import check_precision
@@ -15,7 +19,7 @@ from oodcert.runtime.device_noise import device_noise
 from oodcert.runtime.keyed_noise import keyed_noise
 from oodcert.runtime.memory import with_oom_backoff
 
-IN_PLACE = (
+CHANGES_INPUT = (
     "A network changes its input in place, so that those after it would see other images: certify it on its own, or "
     "let it work on a copy."
 )
@@ -23,186 +27,274 @@ BATCH_SIZE, BATCH_VALUES = 500, 8_000_000  # images, and pixel values, of a batc
 CACHED_VALUES = 128 * 3 * 32 * 32  # the latter on a CPU, whose cache should hold what a layer computes
 
 
-def default_batch_size(shape, device):
-    """How many images of shape (C, H, W) pass through the network together: 500, or fewer if they are large, on a CPU
-    128 of 3 x 32 x 32 pixels."""
+def default_batch_size(shape: Sequence[int], device: torch.device | str) -> int:
+    """How many images of shape (C, H, W) pass through the network together.
+
+    500, or fewer if they are large; on a CPU 128 of 3 x 32 x 32 pixels.
+    """
     values = CACHED_VALUES if torch.device(device).type == "cpu" else BATCH_VALUES
     return min(BATCH_SIZE, max(1, values // prod(shape)))
 
 
-def sample(
-    evaluate,
-    images,
-    ids,
-    name,
-    *,
-    sigma,
-    stages,
-    seed,
-    batch_size,
-    settled=None,
-    coming=None,
-    refuse=None,
-    precision="float32",
-    ahead=None,
-    progress=None,
-):
-    """Yields (position, draws [n_k, ...]) of each image once it is finished: evaluate(x + δ_i), δ_i ~ N(0, sigma² I).
+class Stopping(Protocol):
+    """Decides, image by image, when its draws are enough."""
 
-    evaluate: callable from a batch [batch_size, C, H, W], or less if memory does not suffice, to a tensor with a row
-    per noisy image. images [N, C, H, W] in [0, 1], on the network's device; ids: N stable sample ids. stages: numbers
-    of draws n_1 < … < n_K; after each but the last, settled(position, stage, draws) says whether the image needs no
-    more. With one stage the images come in order. coming: called with the positions of a batch's images before it is
-    evaluated. refuse: called with the rows of every batch once they are on the host, to raise an error about rows that
-    evaluate has marked without waiting for the device. precision: in "float32" noise is numpy's, made on the host; in
-    "bfloat16" it is made on the device (see oodcert.runtime.device_noise), and batches are channels_last. ahead: how many batches the
-    device may be given before the rows of one are looked at, so that it need not wait: by default one on a GPU, else
-    none. progress: a label for a progress bar.
+    def start_batch(self, positions: set[int]) -> None:
+        """Called before a batch is evaluated, with the positions of the images that it has draws of."""
+
+    def is_finished(self, position: int, draws: np.ndarray) -> bool:
+        """Whether an image needs no more draws. Called at every look but the last, with the draws so far."""
+
+
+class _NeverEarly:
+    """Every image has all its draws."""
+
+    def start_batch(self, positions: set[int]) -> None:
+        pass
+
+    def is_finished(self, position: int, draws: np.ndarray) -> bool:
+        return False
+
+
+def sample(
+    evaluate: Callable[[Tensor], Tensor],
+    images: Tensor,
+    ids: Sequence[int] | np.ndarray,
+    name: str,
+    *,
+    sigma: float,
+    looks: Sequence[int],
+    seed: int,
+    batch_size: int,
+    stopping: Stopping | None = None,
+    refuse: Callable[[np.ndarray], None] | None = None,
+    precision: str = "float32",
+    ahead: int | None = None,
+    progress: str | None = None,
+) -> Iterator[tuple[int, np.ndarray]]:
+    """Draws of each image under noise: evaluate(x + δ_i), δ_i ~ N(0, sigma² I).
 
     The noise of draw i depends on (seed, name, id, i) alone. Batches cross image boundaries and the last one is padded,
-    so every pass has the same shape, and few images are under way at once, whatever N. Results are the same bits in
-    every order and shard if the network gives an image the same bits at every place of a batch, as nearly all do.
+    so every pass has the same shape. Few images are under way at once, whatever N. Results are the same bits in every
+    order and shard if the network gives an image the same bits at every place of a batch, as nearly all do.
+
+    Args:
+        evaluate: From a batch [batch_size, C, H, W], or less if memory does not suffice, to a tensor with a row per
+            noisy image.
+        images: [N, C, H, W] in [0, 1], on the network's device.
+        ids: N stable sample ids.
+        name: Of the set of images.
+        sigma: Standard deviation of the noise, above 0.
+        looks: Numbers of draws n_1 < … < n_K. After each, `stopping` may finish an image; n_K draws always do.
+        seed: Of the noise.
+        batch_size: Rows of every pass.
+        stopping: By default every image has n_K draws.
+        refuse: Called with the rows of every batch once they are on the host. It raises an error about rows that
+            evaluate has marked, so that evaluate need not wait for the device.
+        precision: In "float32" noise is numpy's, made on the host. In "bfloat16" it is made on the device (see
+            oodcert.runtime.device_noise), and batches are channels_last.
+        ahead: How many batches the device may be given before the rows of one are looked at, so that it need not wait.
+            By default one on a GPU, else none.
+        progress: Label of a progress bar.
+
+    Yields:
+        (position, draws [n_k, ...]) of each image once it is finished; with one look in the order of the images.
+
+    Raises:
+        InputError: sigma, the first look or batch_size is not positive, or precision is unknown.
     """
-    for key, value in (("sigma", sigma), ("draws", stages[0]), ("batch_size", batch_size)):
+    for key, value in (("sigma", sigma), ("draws", looks[0]), ("batch_size", batch_size)):
         if not value > 0:
             raise InputError(f"{key} = {value}: certification needs a positive {key}.")
     check_precision(precision)
-    work, evaluate, under_way = _Work(len(images), stages), with_oom_backoff(evaluate), deque()
-    ids, ahead = np.asarray(ids), int(images.is_cuda) if ahead is None else ahead
-    with tqdm(total=len(images) * stages[-1], desc=progress, unit="draw", disable=not progress) as bar:
-        while work.ready or under_way:
-            if not under_way or (len(under_way) <= ahead and work.ready >= batch_size):
-                pieces = work.take(batch_size)
-                if coming:
-                    coming({position for position, _, _ in pieces})
+    noisy = _NoisyImages(images, np.asarray(ids), name, sigma, seed, precision)
+    evaluate, stopping = with_oom_backoff(evaluate), stopping or _NeverEarly()
+    queue, planned = _DrawQueue(len(images), looks), len(images) * looks[-1]
+    ahead = int(images.is_cuda) if ahead is None else ahead
+    in_flight = deque[tuple[list[_Span], Tensor, Callable[[], None]]]()
+    with tqdm(total=planned, desc=progress, unit="draw", disable=not progress) as bar:
+        while queue.ready or in_flight:
+            if not in_flight or (len(in_flight) <= ahead and queue.ready >= batch_size):
+                spans = queue.take(batch_size)
+                stopping.start_batch({span.position for span in spans})
                 with torch.inference_mode(False), torch.no_grad():
-                    batch = _noisy_batch(pieces, images, ids, name, sigma, seed, batch_size, precision)
-                    under_way.append((pieces, *_sent(evaluate(batch))))
+                    in_flight.append((spans, *_sent(evaluate(noisy.batch(spans, batch_size)))))
                 continue
-            pieces, rows, arrived = under_way.popleft()
-            arrived()
-            outputs, start = rows.numpy(), 0
+            spans, sent, wait = in_flight.popleft()
+            wait()
+            rows = sent.numpy()
             if refuse:
-                refuse(outputs)
-            for position, first, last in pieces:
-                work.done(position, outputs[start : start + last - first])
-                start += last - first
-                bar.update(last - first)
-                draws = work.stage_draws(position)
+                refuse(rows)
+            for span in spans:
+                queue.add(span.position, rows[: span.length])
+                rows = rows[span.length :]
+                bar.update(span.length)
+                draws = queue.draws_at_look(span.position)
                 if draws is None:
                     continue
-                stage = stages.index(len(draws))
-                if stage == len(stages) - 1 or settled(position, stage, draws):
-                    bar.total -= stages[-1] - len(draws)
-                    work.close(position)
-                    yield position, draws
+                if len(draws) == looks[-1] or stopping.is_finished(span.position, draws):
+                    planned -= looks[-1] - len(draws)
+                    bar.total = planned
+                    queue.close(span.position)
+                    yield span.position, draws
                 else:
-                    work.extend(position, stages[stage + 1])
+                    queue.extend(span.position)
 
 
-class _Work:
+class _Span(NamedTuple):
+    """Draws first .. last - 1 of the image at a position."""
+
+    position: int
+    first: int
+    last: int
+
+    @property
+    def length(self) -> int:
+        return self.last - self.first
+
+
+class _DrawQueue:
     """Which draws are still to be made: those of images under way first, in turn, then those of new images.
 
     ready: how many can be taken now.
     """
 
-    def __init__(self, count, stages):
-        self.ready = count * stages[0]
-        self.stages, self.new, self.open = stages, iter(range(count)), deque()
-        self.goal, self.count, self.drawn = {}, {}, {}
+    def __init__(self, count: int, looks: Sequence[int]) -> None:
+        self.ready, self.looks = count * looks[0], looks
+        self.new, self.open = iter(range(count)), deque[_Span]()
+        self.goal: dict[int, int] = {}  # position of an image under way -> draws at its next look
+        self.rows: dict[int, list[np.ndarray]] = {}  # its draws so far
+        self.drawn: dict[int, int] = {}  # and their number
 
-    def take(self, size):
-        """Pieces (position, first, last) of at most `size` draws together; empty when all is done."""
-        pieces = []
+    def take(self, size: int) -> list[_Span]:
+        """Spans of at most `size` draws together; empty when all is done."""
+        spans = []
         while size:
             if not self.open:
                 position = next(self.new, None)
                 if position is None:
                     break
-                self.drawn[position], self.count[position] = [], 0
-                self.goal[position] = self.stages[0]
-                self.open.append((position, 0, self.stages[0]))
+                self.rows[position], self.drawn[position] = [], 0
+                self.goal[position] = self.looks[0]
+                self.open.append(_Span(position, 0, self.looks[0]))
             position, first, last = self.open.popleft()
             taken = min(size, last - first)
             if first + taken < last:
-                self.open.appendleft((position, first + taken, last))
-            pieces.append((position, first, first + taken))
+                self.open.appendleft(_Span(position, first + taken, last))
+            spans.append(_Span(position, first, first + taken))
             size -= taken
             self.ready -= taken
-        return pieces
+        return spans
 
-    def done(self, position, rows):
-        self.drawn[position].append(rows)
-        self.count[position] += len(rows)
+    def add(self, position: int, rows: np.ndarray) -> None:
+        """Keeps the next draws of an image."""
+        self.rows[position].append(rows)
+        self.drawn[position] += len(rows)
 
-    def stage_draws(self, position):
-        """All draws of an image at the end of a stage, None before."""
-        if self.count[position] < self.goal[position]:
+    def draws_at_look(self, position: int) -> np.ndarray | None:
+        """All draws of an image that has come to a look, None before."""
+        if self.drawn[position] < self.goal[position]:
             return None
-        draws = np.concatenate(self.drawn[position])
-        self.drawn[position] = [draws]
+        draws = np.concatenate(self.rows[position])
+        self.rows[position] = [draws]
         return draws
 
-    def extend(self, position, goal):
-        self.open.append((position, self.goal[position], goal))
-        self.ready += goal - self.goal[position]
+    def extend(self, position: int) -> None:
+        """Asks for the draws of an image up to its next look."""
+        reached = self.goal[position]
+        goal = self.looks[self.looks.index(reached) + 1]
+        self.open.append(_Span(position, reached, goal))
+        self.ready += goal - reached
         self.goal[position] = goal
 
-    def close(self, position):
-        del self.drawn[position], self.count[position], self.goal[position]
+    def close(self, position: int) -> None:
+        """Forgets a finished image."""
+        del self.rows[position], self.drawn[position], self.goal[position]
 
 
-def _noisy_batch(pieces, images, ids, name, sigma, seed, size, precision):
-    shape, device = images.shape[1:], images.device
-    index = np.repeat([p for p, _, _ in pieces], [last - first for _, first, last in pieces])
-    if precision == "float32":
-        parts = [keyed_noise(seed, name, ids[p], first, last - first, shape) for p, first, last in pieces]
-        noise = _moved(np.concatenate(parts), device)
-    else:
-        draws = np.concatenate([np.arange(first, last) for _, first, last in pieces])
-        noise = device_noise(seed, name, _moved(ids[index].astype(np.int64), device), _moved(draws, device), shape)
-    batch = noise.mul_(sigma).add_(images[_moved(index, device)])
-    if len(batch) < size:
-        batch = torch.cat([batch, batch[-1:].expand(size - len(batch), *shape)])
-    return batch if precision == "float32" else batch.contiguous(memory_format=torch.channels_last)
+@dataclass(frozen=True)
+class _NoisyImages:
+    """Images and what the noise on them depends on (see `sample`)."""
+
+    images: Tensor
+    ids: np.ndarray
+    name: str
+    sigma: float
+    seed: int
+    precision: str
+
+    def batch(self, spans: Sequence[_Span], size: int) -> Tensor:
+        """Noisy images [size, C, H, W], the last one repeated where the spans are shorter."""
+        shape, device = self.images.shape[1:], self.images.device
+        index = np.repeat([span.position for span in spans], [span.length for span in spans])
+        if self.precision == "float32":
+            noise = _moved(np.concatenate([self._host_noise(span) for span in spans]), device)
+        else:
+            draws = _moved(np.concatenate([np.arange(span.first, span.last) for span in spans]), device)
+            samples = _moved(self.ids[index].astype(np.int64), device)
+            noise = device_noise(self.seed, self.name, samples, draws, shape)
+        batch = noise.mul_(self.sigma).add_(self.images[_moved(index, device)])
+        if len(batch) < size:
+            batch = torch.cat([batch, batch[-1:].expand(size - len(batch), *shape)])
+        return batch if self.precision == "float32" else batch.contiguous(memory_format=torch.channels_last)
+
+    def _host_noise(self, span: _Span) -> np.ndarray:
+        shape = self.images.shape[1:]
+        return keyed_noise(self.seed, self.name, self.ids[span.position], span.first, span.length, shape)
 
 
-def _moved(array, device):
-    """The array on the device; by way of pinned memory if that is a GPU: nobody waits for what it still does."""
+def _moved(array: np.ndarray, device: torch.device) -> Tensor:
+    """The array on the device. A GPU gets it by way of pinned memory, so that the host need not wait."""
     tensor = torch.from_numpy(array)
     return tensor.pin_memory().to(device, non_blocking=True) if device.type == "cuda" else tensor.to(device)
 
 
-def _sent(outputs):
-    """(rows on the host, what waits until they are there) of a tensor on a device that may still compute it."""
+def _sent(outputs: Tensor) -> tuple[Tensor, Callable[[], None]]:
+    """Rows on the host, and a function that waits until they are there: the device may still compute them."""
     rows = outputs.to("cpu", non_blocking=True)
     if outputs.is_cuda:
         return rows, torch.cuda.current_stream(outputs.device).record_event().synchronize
-    return rows, lambda: None
+    return rows, _no_wait
+
+
+def _no_wait() -> None:
+    pass
 
 
 @contextmanager
-def shared_denoising(networks):
-    """Within it, networks behind one denoiser, given one and the same batch one after another, denoise it once.
+def shared_denoising(networks: Iterable[nn.Module]) -> Iterator[None]:
+    """Within it, networks behind one denoiser share its pass over a batch that they are given one after another.
 
-    Raises InputError where one of them has changed the shared images in place. Not for inference mode.
+    The batch must be one and the same tensor. Not for inference mode.
+
+    Raises:
+        InputError: One of the networks has changed the shared images in place.
     """
     denoised = [part for network in networks for part in network.modules() if isinstance(part, DenoisedNetwork)]
-    latest = {}  # (denoiser, sigma): the last batch, its result, and that result's version
-
-    def once(denoiser):
-        def denoise(noisy, sigma):
-            batch, result, version = latest.get((denoiser, sigma), (None, None, None))
-            if batch is not noisy:
-                result = denoiser(noisy, sigma)
-                latest[denoiser, sigma] = noisy, result, result._version
-            elif result._version != version:
-                raise InputError(IN_PLACE)
-            return result
-
-        return denoise
-
+    latest: _LatestPass = {}
     with ExitStack() as stack:
         for part in dict.fromkeys(denoised):
-            stack.enter_context(part.denoising_by(once(part.denoiser)))
+            stack.enter_context(part.denoising_by(_SharedDenoiser(part.denoiser, latest)))
         yield
+
+
+Denoiser = Callable[[Tensor, float], Tensor]  # (noisy [N, C, H, W], sigma) -> images in [0, 1]
+_LatestPass = dict[tuple[Denoiser, float], tuple[Tensor, Tensor, int]]  # last batch, its result, the result's version
+
+
+@dataclass(frozen=True)
+class _SharedDenoiser:
+    """A denoiser that gives its latest result again where it is given the same batch again."""
+
+    denoiser: Denoiser
+    latest: _LatestPass
+
+    def __call__(self, noisy: Tensor, sigma: float) -> Tensor:
+        key = (self.denoiser, sigma)
+        batch, result, version = self.latest.get(key, (None, None, 0))
+        if result is None or batch is not noisy:
+            result = self.denoiser(noisy, sigma)
+            self.latest[key] = noisy, result, result._version
+        elif result._version != version:
+            raise InputError(CHANGES_INPUT)
+        return result

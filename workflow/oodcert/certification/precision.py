@@ -1,12 +1,15 @@
 """The precision of networks that are sampled: float32, or bfloat16, with networks that a GPU runs compiled.
 
-In bfloat16 the networks run under autocast, and nothing else does: logits leave it in float64, and so scores and
-statistics are of float64. The certificate is then one of the network as it is computed, rounding included.
+In bfloat16 the networks run under autocast, and nothing else does. Logits leave it in float64, so scores and statistics
+are of float64. The certificate is then one of the network as it is computed, rounding included.
 """
 
-from contextlib import ExitStack, contextmanager, nullcontext
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
+from typing import Any
 
 import torch
+from torch import Tensor, nn
 
 from oodcert.errors import InputError
 from oodcert.models.architectures.denoiser import DiffusionDenoiser
@@ -16,16 +19,29 @@ from oodcert.models.wrappers import ClassLogits, DenoisedNetwork, JointNetwork, 
 PRECISIONS = ("float32", "bfloat16")
 WRAPPERS = (ClassLogits, DenoisedNetwork, DiffusionDenoiser, JointNetwork, NoisyNetwork)
 # the default mode, without the benchmarks on the device by which kernels, hence the order of sums, would be chosen
-INDUCTOR = {"backend": "inductor", "options": {"deterministic": True}}
+INDUCTOR: dict[str, Any] = {"backend": "inductor", "options": {"deterministic": True}}
 
 
-def check_precision(precision):
+def check_precision(precision: str) -> None:
+    """Raises InputError unless precision is "float32" or "bfloat16"."""
     if precision not in PRECISIONS:
         raise InputError(f"precision = {precision!r}: use 'float32' or 'bfloat16'.")
 
 
-def marked_logits(network, images, precision):
-    """(logits [N, K], whether a row's are all finite [N]), without waiting for the device; of bfloat16 in float64."""
+def marked_logits(network: nn.Module, images: Tensor, precision: str) -> tuple[Tensor, Tensor]:
+    """A network's logits, finite or not, without waiting for the device.
+
+    Args:
+        network: Images to logits.
+        images: [N, C, H, W].
+        precision: "float32" or "bfloat16".
+
+    Returns:
+        Logits [N, K], in float64 where the network runs in bfloat16, and whether all of a row are finite [N].
+
+    Raises:
+        InputError: The logits have another shape.
+    """
     if precision == "float32":
         logits = shaped_logits(network, images)
     else:
@@ -34,35 +50,39 @@ def marked_logits(network, images, precision):
     return logits, logits.isfinite().all(1)
 
 
-def prepared(networks, device, precision):
+def prepared(networks: Iterable[nn.Module], device: torch.device | str, precision: str) -> AbstractContextManager[None]:
     """A context in which these networks are sampled: compiled where that pays, in bfloat16 on a GPU."""
     on_gpu = torch.device(device).type == "cuda"
     return compiled(networks) if on_gpu and precision == "bfloat16" else nullcontext()
 
 
 @contextmanager
-def compiled(networks, how=INDUCTOR):
-    """Within it the parts of the networks, but for this library's wrappers around them, run compiled, for each shape
-    anew; the modules are unchanged afterwards. how: arguments of torch.compile.
+def compiled(networks: Iterable[nn.Module], how: dict[str, Any] = INDUCTOR) -> Iterator[None]:
+    """Within it the networks run compiled, for each shape anew. The modules are unchanged afterwards.
 
-    A part of several networks is compiled once, and a denoiser's result can still be shared between them: that happens
-    in the wrappers. What was compiled is kept by torch, and used again in the next such context.
+    This library's wrappers are not compiled, but the components inside them are. A component of several networks is
+    compiled once. A denoiser's result can still be shared between networks: that happens in the wrappers. torch keeps
+    what it compiled and uses it again in the next such context.
+
+    Args:
+        networks: The networks, wrapped or not.
+        how: Arguments of torch.compile.
     """
     with ExitStack() as stack:
-        for part in dict.fromkeys(part for network in networks for part in _parts(network)):
-            stack.enter_context(_running(part, torch.compile(part.forward, dynamic=False, **how)))
+        for component in dict.fromkeys(one for network in networks for one in _components(network)):
+            stack.enter_context(_running(component, torch.compile(component.forward, dynamic=False, **how)))
         yield
 
 
-def _parts(network):
-    """The largest modules inside a network that have no wrapper inside."""
+def _components(network: nn.Module) -> list[nn.Module]:
+    """The largest modules of a network that contain no wrapper."""
     if any(isinstance(module, WRAPPERS) for module in network.modules()):
-        return [part for child in network.children() for part in _parts(child)]
+        return [one for child in network.children() for one in _components(child)]
     return [network]
 
 
 @contextmanager
-def _running(module, forward):
+def _running(module: nn.Module, forward: Callable[..., Any]) -> Iterator[None]:
     """Within it, forward takes the place of the module's own."""
     own = vars(module).get("forward")
     module.forward = forward

@@ -1,6 +1,9 @@
 """Bounds at radii that were not certified, from those that were: without a network, and without new draws."""
 
+from typing import Any
+
 import numpy as np
+import pandas as pd
 
 from oodcert.certification.smoothing_bounds import gaussian_bounds, lipschitz_bounds
 from oodcert.errors import InputError
@@ -8,13 +11,22 @@ from oodcert.errors import InputError
 FROM_ZERO = {"gaussian": gaussian_bounds, "lipschitz": lipschitz_bounds}  # whose bounds at R follow from those at 0
 
 
-def at_radius(rows, radius):
-    """The rows of one bound and sigma, of `certify_l2` evidence or of `oodcert.certify`, at any radius ≥ 0.
+def at_radius(rows: pd.DataFrame, radius: float) -> pd.DataFrame:
+    """Bounds at any radius, from rows at the certified radii.
 
-    For the gaussian and lipschitz bounds by their formula from the bounds at R = 0, as certifying would. The others
-    take the next larger certified radius, whose bounds hold at this one too, and beyond the largest their worst value,
-    -inf and +inf. Returns a row per image: radius, lower and upper changed. Raises InputError on a mixture of bounds or
-    sigmas, on a negative radius, and where R = 0 is missing.
+    The gaussian and lipschitz bounds follow by their formula from those at R = 0, as certifying would compute them. The
+    other bounds are those of the next larger certified radius, which hold at this one too. Beyond the largest they take
+    their worst value, -inf and +inf.
+
+    Args:
+        rows: Evidence of `certify_l2`, or a table of `oodcert.certify`, of one bound and one sigma.
+        radius: l2 radius, at least 0, in the pixel scale [0, 1].
+
+    Returns:
+        A row per image, with radius, lower and upper changed.
+
+    Raises:
+        InputError: The rows mix bounds or sigmas, the radius is negative, or rows at R = 0 are needed and missing.
     """
     bound, sigma = _only(rows, "bound"), _only(rows, "sigma")
     if not radius >= 0:
@@ -31,8 +43,9 @@ def at_radius(rows, radius):
     return rows[rows["radius"] == reached.min()].assign(radius=radius)
 
 
-def _only(rows, column):
-    found = rows[column].unique()
-    if len(found) != 1:
-        raise InputError(f"The rows mix {column} = {', '.join(map(str, found))}: pass the rows of one {column}.")
-    return found[0]
+def _only(rows: pd.DataFrame, column: str) -> Any:
+    """The one value of a column."""
+    values = rows[column].unique()
+    if len(values) != 1:
+        raise InputError(f"The rows mix {column} = {', '.join(map(str, values))}: pass the rows of one {column}.")
+    return values[0]

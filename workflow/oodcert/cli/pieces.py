@@ -45,7 +45,7 @@ class Piece:
             detector,
             self.images.pixels[span],
             self.sigma,
-            against=None if against is None else against[against["sigma"] == self.sigma],
+            decision_thresholds=None if against is None else against[against["sigma"] == self.sigma],
             ids=self.images.positions[span],
             name=f"certify/{name}",
             **{key: settings[key] for key in keys},

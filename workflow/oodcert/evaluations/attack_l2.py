@@ -114,7 +114,7 @@ def _smoothed(
         evaluation.sets[name].ids,
         f"attack_l2/final/{name}",
         sigma=sigma,
-        stages=[job.n],
+        looks=[job.n],
         refuse=lambda scores: refuse_rows(network, np.isnan(scores)),
         precision=job.precision,
         seed=job.seed,

@@ -215,7 +215,7 @@ def _draws(run, method, name, samples, sigma, n, seed):
             ids,
             f"spot check/{name}",
             sigma=sigma,
-            stages=[n],
+            looks=[n],
             refuse=lambda scores: refuse_scores(detectors, scores),
             precision=precision,
             seed=seed,

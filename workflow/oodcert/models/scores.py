@@ -1,6 +1,6 @@
 """The scores of detectors by name: higher = more in-distribution. Imports no torch."""
 
-UNBOUNDED_SCORES = ("energy", "max_logit", "atom")
+from oodcert.config.method_specs import UNBOUNDED_SCORES as UNBOUNDED_SCORES
 
 SCORES = {
     "msp": lambda logits: logits.softmax(1).amax(1),

@@ -103,7 +103,7 @@ def noisy_draws(
         ids,
         f"{NOISE_NAME}/votes/{name}",
         sigma=job.sigma * (2**0.5 if twice else 1),
-        stages=[job.n0 + job.n],
+        looks=[job.n0 + job.n],
         seed=job.seed,
         batch_size=job.batch_size,
         progress=f"votes, {name}",
