@@ -6,6 +6,7 @@ import hashlib
 import json
 import re
 from collections import Counter
+from types import UnionType
 from typing import Any
 
 from oodcert.audit.findings import Finding, Result
@@ -14,8 +15,16 @@ from oodcert.audit.run import Run
 from oodcert.config.models import Config
 from oodcert.evidence.manifest import NAME
 
-NEEDED = {"settings": dict, "settings_sha256": str, "inputs": dict, "commit": str | None, "dirty": bool | None}
-NEEDED |= {"packages": dict, "rows": int, "sha256": str}
+NEEDED: dict[str, type | UnionType] = {
+    "settings": dict,
+    "settings_sha256": str,
+    "inputs": dict,
+    "commit": str | None,
+    "dirty": bool | None,
+    "packages": dict,
+    "rows": int,
+    "sha256": str,
+}
 COMMIT = re.compile("[0-9a-f]{40}")
 CodeVersion = tuple[str | None, bool | None]  # commit, and whether there were changes on top of it
 

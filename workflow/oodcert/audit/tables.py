@@ -28,7 +28,8 @@ def check_tables(run: Run) -> Result:
     changed = [name for name in here if recorded.get(name) != here[name]]
     left_out = [name for name in tables_of(run.config) if changed and name in FROM_PAPER]
     unchecked = [f"tables/{name}: it was made with another {' and '.join(changed)}" for name in left_out]
-    compared, findings = 0, []
+    compared = 0
+    findings: list[Finding] = []
     with TemporaryDirectory() as folder:
         _write(run, [name for name in tables_of(run.config) if name not in left_out], Path(folder))
         made = {str(path.relative_to(folder)): path for path in sorted(Path(folder).rglob("*")) if path.is_file()}

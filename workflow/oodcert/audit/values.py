@@ -179,9 +179,8 @@ def _agreement(
             yield evaluation, RowRule(OTHER_CLEAN_SCORE, joined, ~(gap <= tolerance), ["clean", "score"])
     if ("authors_code", method) in frames and method_spec.score == "msp" and not method_spec.denoiser:
         frame = frames["authors_code", method]
-        corrected = (
-            "D13" if (frame["corrected_flag"] == "D13").any() else ""
-        )  # which changes scores of joint models alone
+        # D13 is the only flag that changes their scores, those of joint models; where it acts, it must be corrected
+        corrected = "D13" if (frame["corrected_flag"] == "D13").any() else ""
         same = frame[(frame["quantity"] == "score") & (frame["corrected_flag"] == corrected)]
         joined = same.merge(scores, on=["set", "sample"], how="left")
         bad = ~((joined["value"] - joined["score"]).abs() <= ROUNDING)

@@ -18,7 +18,7 @@ from oodcert.errors import InputError
 CLASSES = 10  # of the joint model, whatever the data (D13)
 ALPHAS = (0.01, 0.001)  # of scores and labels, whatever the config says (D7)
 LOADER_BATCH = {True: 16, False: 128}  # images, of randomised methods and of the others (D19, D20)
-NOISE_NAME = "published"  # begins the names of noise; random numbers depend on them, so it can't follow other renames
+NOISE_NAME = "published"  # in the names of noise; all random numbers depend on it, so it never changes
 ALL = "all"  # the corrected_flag of SOUND
 
 
@@ -193,7 +193,7 @@ FLAGS = {
         (),
         _configured_schedule,
     ),
-    "D24": Flag("no public weights", "no CIFAR-100 denoiser was published", (), _no_computation),
+    "D24": Flag("no public weights", "no CIFAR-100 denoiser was released", (), _no_computation),
 }
 GROUPS = {"linf": VIOLATED, "l2": ("l2",), "id": ("id",), "single": ("single",)}  # of measures, by their prefixes
 AUTHORS_CODE: frozenset[str] = frozenset(FLAGS)
