@@ -1,8 +1,12 @@
 """The audit of a finished run: everything it reports, computed again from its evidence. Imports no torch."""
 
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
 from multiprocessing import get_context
+from pathlib import Path
 
 from oodcert.audit.bounds import check_attacked, check_certificates, check_radii
 from oodcert.audit.figures import check_figures
@@ -16,7 +20,7 @@ from oodcert.audit.tables import check_tables
 from oodcert.audit.values import check_values
 from oodcert.errors import InputError
 
-CHECKS = {
+CHECKS: Mapping[str, Callable[[Run], Result]] = {
     "files": check_files,
     "sidecars": check_records,
     "code": check_code,
@@ -33,25 +37,38 @@ CHECKS = {
 
 @dataclass(frozen=True)
 class Audit:
-    """The run, None where its manifest can't be used, and the result of every check."""
+    """What all checks of a run report.
+
+    Attributes:
+        run: the run, None where its manifest is unusable.
+        results: the Result of every check, that of the manifest first.
+    """
 
     run: Run | None
-    results: list
+    results: list[Result]
 
     @property
-    def passed(self):
+    def passed(self) -> bool:
+        """Whether no check has a finding."""
         return not any(result.findings for result in self.results)
 
 
-def audit(folder, processes=1):
-    """Audits the run in a folder, results/<profile> or results/reference/<profile>, by all CHECKS: an Audit.
+def audit(folder: str | Path, processes: int = 1) -> Audit:
+    """Audits a run by all CHECKS. Nothing is written in its folder.
 
-    processes: that share the checks, on Linux. Nothing is written there. Raises InputError on a folder that holds no
-    finished run; whatever is wrong with a run's files is a finding.
+    Args:
+        folder: results/<profile> or results/reference/<profile>.
+        processes: that share the checks; more than one needs Linux.
+
+    Returns:
+        An Audit. Whatever is wrong with the run's files is a finding in it.
+
+    Raises:
+        InputError: on a folder that holds no finished run.
     """
     run, manifest = open_run(folder)
     if run is None:
-        return Audit(None, [manifest, *(Result(name, 0, [], ["the manifest can't be used"]) for name in CHECKS)])
+        return Audit(None, [manifest, *(Result(name, 0, [], ["the manifest is unusable"]) for name in CHECKS)])
     check = partial(carried_out, run=run)
     if processes == 1:
         return Audit(run, [manifest, *map(check, CHECKS)])
@@ -59,13 +76,13 @@ def audit(folder, processes=1):
         return Audit(run, [manifest, *pool.map(check, CHECKS, chunksize=1)])
 
 
-def carried_out(name, run):
+def carried_out(name: str, run: Run) -> Result:
     """The Result of one of CHECKS. Evidence on which it breaks down is a finding, for the run may hold anything."""
     return guarded(name, CHECKS[name], run)
 
 
-def guarded(name, check, run):
-    """The Result of a function of the run; what it raises is a finding."""
+def guarded(name: str, check: Callable[[Run], Result], run: Run) -> Result:
+    """The Result of a check of the run, by its name. What the check raises is a finding."""
     try:
         return check(run)
     except InputError as error:

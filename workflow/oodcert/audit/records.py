@@ -1,22 +1,38 @@
-"""The sidecars of the evidence: what each piece says of its settings, its inputs and the code that made it."""
+"""The sidecars of the evidence: what each says of its settings, its inputs and the code that made it."""
+
+from __future__ import annotations
 
 import hashlib
 import json
 import re
 from collections import Counter
+from types import UnionType
+from typing import Any
 
 from oodcert.audit.findings import Finding, Result
-from oodcert.audit.layout import KEYS, inputs_of, names_of, settings_of
+from oodcert.audit.layout import EVIDENCE, inputs_of, names_of, settings_of
+from oodcert.audit.run import Run
+from oodcert.config.models import Config
 from oodcert.evidence.manifest import NAME
 
-NEEDED = {"settings": dict, "settings_sha256": str, "inputs": dict, "commit": str | None, "dirty": bool | None}
-NEEDED |= {"packages": dict, "rows": int, "sha256": str}
+NEEDED: dict[str, type | UnionType] = {
+    "settings": dict,
+    "settings_sha256": str,
+    "inputs": dict,
+    "commit": str | None,
+    "dirty": bool | None,
+    "packages": dict,
+    "rows": int,
+    "sha256": str,
+}
 COMMIT = re.compile("[0-9a-f]{40}")
+CodeVersion = tuple[str | None, bool | None]  # commit, and whether there were changes on top of it
 
 
-def check_records(run):
+def check_records(run: Run) -> Result:
     """Whether every sidecar fits its evidence file, the config, and all other sidecars."""
-    findings, unchecked, hashes, compared = [], [], {}, 0
+    findings, unchecked, compared = [], [], 0
+    users: dict[str, dict[str, list[str]]] = {}  # input -> checksum -> sidecars
     for (evaluation, name), record in run.records.items():
         file = f"evidence/{evaluation}/{name}.json"
         malformed = _malformed(record, file)
@@ -24,51 +40,52 @@ def check_records(run):
         if malformed:
             continue
         compared += 1
-        findings += _own(record, run, evaluation, name, file)
-        if evaluation not in (*KEYS, "training"):
+        findings += _other_evidence(record, run, evaluation, name, file)
+        if evaluation not in EVIDENCE:
             unchecked.append(f"settings of {file}: the audit knows no evaluation {evaluation!r}")
-            findings += _seed(record, run.config, file)
+            findings += _other_seed(record, run.config, file)
         elif name in names_of(run.config, evaluation):  # others are a finding of check_files
-            findings += _configured(record, run.config, evaluation, name, file)
+            findings += _other_config(record, run.config, evaluation, name, file)
         for path, checksum in record["inputs"].items():
-            hashes.setdefault(path, {}).setdefault(checksum, []).append(file)
-    return Result("sidecars", compared, findings + _consistent(hashes), unchecked)
+            users.setdefault(path, {}).setdefault(checksum, []).append(file)
+    return Result("sidecars", compared, findings + _other_inputs(users), unchecked)
 
 
-def check_code(run):
-    """Whether the code that made each file can be had: from a commit, without changes on top."""
+def check_code(run: Run) -> Result:
+    """Whether the code that made each file can be looked up: it is that of a commit, without changes on top."""
+    made = makers(run)
     unchecked = [
-        f"{spelled(*version)} made {len(files)} files, so what made them can't be looked up: {files[0]}, …"
-        for version, files in makers(run).items()
+        f"{version_text(*version)} made {len(files)} files, so what made them can't be looked up: {files[0]}, …"
+        for version, files in made.items()
         if version[0] is None or version[1]
     ]
     findings = [
         Finding(file, "commit", f"{commit!r} is no commit")
-        for (commit, _), files in makers(run).items()
+        for (commit, _), files in made.items()
         for file in files
         if commit is not None and not COMMIT.fullmatch(commit)
     ]
     return Result("code", len(run.records) + 1, findings, unchecked)
 
 
-def makers(run):
-    """(commit, dirty) -> names of the evidence files made by it, and of the manifest, with it tables and figures."""
-    found = {(run.manifest["commit"], run.manifest["dirty"]): [NAME]}
+def makers(run: Run) -> dict[CodeVersion, list[str]]:
+    """Code version -> names of the evidence files made by it, and of the manifest, with it tables and figures."""
+    made: dict[CodeVersion, list[str]] = {(run.manifest["commit"], run.manifest["dirty"]): [NAME]}
     for (evaluation, name), record in run.records.items():
         if not _malformed(record, ""):
-            found.setdefault((record["commit"], record["dirty"]), []).append(f"evidence/{evaluation}/{name}.parquet")
-    return found
+            made.setdefault((record["commit"], record["dirty"]), []).append(f"evidence/{evaluation}/{name}.parquet")
+    return made
 
 
-def spelled(commit, dirty):
+def version_text(commit: str | None, dirty: bool | None) -> str:
     """A code version as people read it."""
     if commit is None:
         return "code outside a git checkout"
     return f"commit {commit[:12]}" + (" with changes that were not committed" if dirty else "")
 
 
-def packages(run):
-    """package version -> number of evidence files made with it."""
+def packages(run: Run) -> dict[str, int]:
+    """Package and version -> number of evidence files made with it."""
     versions = [
         f"{package} {version}"
         for record in run.records.values()
@@ -79,7 +96,8 @@ def packages(run):
     return dict(sorted(Counter(versions).items()))
 
 
-def _malformed(record, file):
+def _malformed(record: Any, file: str) -> list[Finding]:
+    """Findings where the content of a sidecar lacks what it NEEDED."""
     if not isinstance(record, dict):
         return [Finding(file, "as a whole", "it is not a JSON object")]
     return [
@@ -89,10 +107,10 @@ def _malformed(record, file):
     ]
 
 
-def _own(record, run, evaluation, name, file):
-    settings = hashlib.sha256(json.dumps(record["settings"], sort_keys=True).encode()).hexdigest()
+def _other_evidence(record: dict[str, Any], run: Run, evaluation: str, name: str, file: str) -> list[Finding]:
+    """Findings where a sidecar does not fit its evidence file, or its own settings."""
     expected = {
-        "settings_sha256": settings,
+        "settings_sha256": hashlib.sha256(json.dumps(record["settings"], sort_keys=True).encode()).hexdigest(),
         "sha256": run.manifest["files"].get(f"evidence/{evaluation}/{name}.parquet"),
     }
     if (evaluation, name) in run.frames:
@@ -104,13 +122,14 @@ def _own(record, run, evaluation, name, file):
     ]
 
 
-def _configured(record, config, evaluation, name, file):
+def _other_config(record: dict[str, Any], config: Config, evaluation: str, name: str, file: str) -> list[Finding]:
+    """Findings where the settings or inputs of a sidecar are not those of the config."""
     settings, inputs = settings_of(config, evaluation, name), inputs_of(config, evaluation, name)
-    found = record["settings"]
+    recorded = record["settings"]
     findings = [
-        Finding(file, f"settings.{key}", f"{found.get(key)!r}, but by the config {settings.get(key)!r}")
-        for key in sorted(settings.keys() | found.keys())
-        if key not in found or key not in settings or found[key] != settings[key]
+        Finding(file, f"settings.{key}", f"{recorded.get(key)!r}, but by the config {settings.get(key)!r}")
+        for key in sorted(settings.keys() | recorded.keys())
+        if key not in recorded or key not in settings or recorded[key] != settings[key]
     ]
     if inputs != set(record["inputs"]):
         differing = ", ".join(sorted(inputs ^ set(record["inputs"])))
@@ -118,22 +137,24 @@ def _configured(record, config, evaluation, name, file):
     return findings
 
 
-def _seed(record, config, file):
-    found, seed = record["settings"].get("seed"), config["seed"]
-    return [] if found == seed else [Finding(file, "settings.seed", f"{found}, but by the config {seed}")]
+def _other_seed(record: dict[str, Any], config: Config, file: str) -> list[Finding]:
+    seed = record["settings"].get("seed")
+    if seed == config.seed:
+        return []
+    return [Finding(file, "settings.seed", f"{seed}, but by the config {config.seed}")]
 
 
-def _consistent(hashes):
-    """Findings where evidence was computed from different files of one name."""
+def _other_inputs(users: dict[str, dict[str, list[str]]]) -> list[Finding]:
+    """Findings where evidence was computed from different files of one name; users: input -> checksum -> sidecars."""
     findings = []
-    for path, users in hashes.items():
-        if len(users) > 1:
-            rare = min(users.items(), key=lambda item: (len(item[1]), item[0]))
+    for path, sidecars in users.items():
+        if len(sidecars) > 1:
+            rare, files = min(sidecars.items(), key=lambda item: (len(item[1]), item[0]))
             findings.append(
                 Finding(
-                    rare[1][0],
+                    files[0],
                     f"inputs.{path}",
-                    f"{rare[0]}, but other evidence was computed from a file of that name with another checksum",
+                    f"{rare}, but other evidence was computed from a file of that name with another checksum",
                     "run again, so that all evidence is computed from the same weights and images",
                 )
             )

@@ -1,23 +1,32 @@
 """An audit as people and programs read it: text for the terminal, JSON, and one HTML page that needs nothing else."""
 
+from __future__ import annotations
+
+from collections.abc import Iterator
 from dataclasses import asdict
 from pathlib import Path
 from textwrap import wrap
+from typing import TYPE_CHECKING, Any
 
 from tabulate import tabulate
 
-from oodcert.audit.records import makers, packages, spelled
+from oodcert.audit.findings import Finding, Result
+from oodcert.audit.records import makers, packages, version_text
+from oodcert.audit.run import Run
 from oodcert.runtime.files import atomic
+
+if TYPE_CHECKING:
+    from oodcert.audit import Audit
 
 SHOWN = 20  # findings of one check in one file; the number of all is given
 LIMITS = """Whoever makes up evidence that agrees with itself, and writes its sidecars, tables, figures and manifest
-anew, passes. Against that: the digest, published where it can't be changed or committed to a history that others have;
-`oodcert audit --spot-check`, which certifies rows anew from the weights; and running the workflow again, which gives
-the same bits. What was evaluated, whether the images are what they are called, and whether a number that is right
-supports a claim are not questions of an audit either."""
+anew, passes. Three things help against that. The digest: publish it where it can't be changed, or commit it to a
+history that others have. `oodcert audit --spot-check`: it certifies rows anew from the weights. Running the workflow
+again: it gives the same bits. An audit does not ask what was evaluated either, nor whether the images are what they are
+called, nor whether a number that is right supports a claim."""
 
 
-def summary(audit):
+def summary(audit: Audit) -> dict[str, Any]:
     """The audit as a dict of plain values, as its JSON file has it."""
     findings = [finding for result in audit.results for finding in _shown(result)]
     run = audit.run
@@ -25,32 +34,32 @@ def summary(audit):
         "passed": audit.passed,
         "summary": _sentence(run),
         "checks": [
-            {"check": one.check, "compared": one.compared, "found": len(one.findings), "status": one.status}
+            {"check": one.check, "compared": one.compared, "findings": len(one.findings), "status": one.status}
             for one in audit.results
         ],
         "not_checked": [f"{one.check}: {reason}" for one in audit.results for reason in one.unchecked],
         "findings": findings,
         "details": [f"{one.check}: {detail}" for one in audit.results for detail in one.details],
         "digest": run.manifest["digest"] if run else None,
-        "made_by": [f"{spelled(*one)}: {len(files)} files" for one, files in makers(run).items()] if run else [],
+        "made_by": [f"{version_text(*one)}: {len(files)} files" for one, files in makers(run).items()] if run else [],
         "packages": [f"{name} ({files})" for name, files in packages(run).items()] if run else [],
         "limits": " ".join(LIMITS.split()),
     }
 
 
-def text(audit):
+def text(audit: Audit) -> str:
     """The audit for a terminal."""
-    found = summary(audit)
-    rows = [(one["check"], one["compared"], one["found"] or "", one["status"]) for one in found["checks"]]
-    parts = [tabulate(rows, ("check", "compared", "findings", "status"))]
-    parts += [f"not checked: {reason}" for reason in found["not_checked"]]
-    parts += [f"{one['file']}, {one['where']}: {one['problem']}. Remedy: {one['remedy']}." for one in found["findings"]]
-    parts += [*found["details"], found["summary"], *(f"made by {one}" for one in found["made_by"])]
-    parts += ["", *wrap(f"What an audit can't find: {found['limits']}", 120), "passed" if found["passed"] else "FAILED"]
-    return "\n".join([parts[0], "", *parts[1:]])
+    facts = summary(audit)
+    rows = [(one["check"], one["compared"], one["findings"] or "", one["status"]) for one in facts["checks"]]
+    lines = [tabulate(rows, ("check", "compared", "findings", "status")), ""]
+    lines += [f"not checked: {reason}" for reason in facts["not_checked"]]
+    lines += [f"{one['file']}, {one['where']}: {one['problem']}. Remedy: {one['remedy']}." for one in facts["findings"]]
+    lines += [*facts["details"], facts["summary"], *(f"made by {one}" for one in facts["made_by"])]
+    lines += ["", *wrap(f"What an audit can't find: {facts['limits']}", 120)]
+    return "\n".join([*lines, "passed" if facts["passed"] else "FAILED"])
 
 
-def write_html(audit, folder, path):
+def write_html(audit: Audit, folder: str | Path, path: Path) -> None:
     """Writes the audit of the run in a folder as one HTML page, whole or not at all."""
     from jinja2 import Template
 
@@ -59,9 +68,9 @@ def write_html(audit, folder, path):
         temporary.write_text(template.render(run=folder, **summary(audit)), encoding="utf-8")
 
 
-def _shown(result):
+def _shown(result: Result) -> Iterator[dict[str, str]]:
     """At most SHOWN findings of one file each, and how many more there are, as dicts."""
-    files = {}
+    files: dict[str, list[Finding]] = {}
     for finding in result.findings:
         files.setdefault(finding.file, []).append(finding)
     for file, findings in files.items():
@@ -72,8 +81,8 @@ def _shown(result):
             yield {"check": result.check, "file": file, "where": "…", "problem": more, "remedy": findings[0].remedy}
 
 
-def _sentence(run):
+def _sentence(run: Run | None) -> str:
     if run is None:
-        return "The manifest can't be used, so nothing else could be checked."
+        return "The manifest is unusable, so nothing else could be checked."
     rows = sum(len(frame) for frame in run.frames.values())
     return f"{len(run.manifest['files'])} files, {rows} rows of evidence, digest {run.manifest['digest']}."

@@ -1,100 +1,148 @@
-"""The departures of the authors' code from the mathematics: each a flag, published or sound."""
+"""The departures of the authors' code from the mathematics. Each is a flag: as their code has it, or corrected.
 
-from collections.abc import Callable
-from typing import NamedTuple
+A *protocol* is the set of flags that are as the authors' code has them. AUTHORS_CODE is the protocol of all flags,
+SOUND that of none. Imports no torch.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Set
+from dataclasses import dataclass
 
 from oodcert.config.components import declared_component, known_components
+from oodcert.config.method_specs import MethodSpec
+from oodcert.config.models import Config
 from oodcert.data.noise_sets import NOISE
+from oodcert.errors import InputError
 
 CLASSES = 10  # of the joint model, whatever the data (D13)
 ALPHAS = (0.01, 0.001)  # of scores and labels, whatever the config says (D7)
 LOADER_BATCH = {True: 16, False: 128}  # images, of randomised methods and of the others (D19, D20)
+NOISE_NAME = "published"  # in the names of noise; all random numbers depend on it, so it never changes
+ALL = "all"  # the corrected_flag of SOUND
 
 
-class Case(NamedTuple):
-    """What decides whether a flag acts: a method's method_spec, and of the config the number of classes, the OOD sets,
-    images of every set that are evaluated (evaluation.published) and that there are (data.test_images), and the α of
-    scores and labels, which no network depends on."""
+@dataclass(frozen=True)
+class Case:
+    """What decides whether a flag acts.
 
-    method_spec: dict
+    Attributes:
+        method_spec: what the method is made of.
+        num_classes: ID classes of the config.
+        ood: names of the config's OOD sets.
+        images: images of every set that are evaluated here (evaluation.authors_code).
+        test_images: images of every set that there are (data.test_images).
+        alphas: the config's α of scores and of labels. No network depends on it, so it may be left out there.
+    """
+
+    method_spec: MethodSpec
     num_classes: int
-    ood: tuple
+    ood: tuple[str, ...]
     images: int
     test_images: int
-    alphas: tuple = ()
+    alphas: tuple[float, ...] = ()
 
 
-def _never(case):
+def case_of(method: str, config: Config) -> Case:
+    """The Case of one of the config's methods.
+
+    Raises:
+        InputError: if the config does not have the authors' code evaluated.
+    """
+    data, evaluation = config.data, config.evaluation
+    if evaluation.authors_code is None:
+        raise InputError("Config key evaluation.authors_code is null, so no flag acts: see config/config.yaml.")
+    return Case(
+        config.methods[method],
+        data.num_classes,
+        data.ood,
+        evaluation.authors_code.images,
+        data.test_images,
+        (evaluation.certify_l2.alpha, evaluation.certify_id.alpha),
+    )
+
+
+def is_general(method_spec: MethodSpec) -> bool:
+    """Whether the authors' code has no l-infinity bound made for a method's network: it has for ProoD, DISTRO, GOOD."""
+    classifier = method_spec.classifier
+    trained_on_bounds = classifier in known_components() and declared_component(classifier).bounded
+    return not method_spec.discriminator and not trained_on_bounds
+
+
+# Why a flag changes nothing in a Case. None: it acts.
+
+
+def _never(case: Case) -> str | None:
     return None
 
 
-def _without_denoiser(case):
-    return None if case.method_spec["denoiser"] else "no denoiser"
+def _without_denoiser(case: Case) -> str | None:
+    return None if case.method_spec.denoiser else "no denoiser"
 
 
-def _without_discriminator(case):
-    return None if case.method_spec["discriminator"] else "no discriminator"
+def _without_discriminator(case: Case) -> str | None:
+    return None if case.method_spec.discriminator else "no discriminator"
 
 
-def _without_denoised_discriminator(case):
+def _without_denoised_discriminator(case: Case) -> str | None:
     return _without_denoiser(case) or _without_discriminator(case)
 
 
-def is_general(method_spec):
-    """Whether the authors' code has no l-infinity bound made for a method's network: it has for ProoD, DISTRO, GOOD."""
-    classifier = method_spec["classifier"]
-    trained_on_bounds = classifier in known_components() and declared_component(classifier).bounded
-    return not method_spec["discriminator"] and not trained_on_bounds
-
-
-def _not_general(case):
+def _not_general(case: Case) -> str | None:
     return None if is_general(case.method_spec) else "a bound of its own"
 
 
-def _unbounded(case):
-    return _not_general(case) or ("no interval bound of a denoiser" if case.method_spec["denoiser"] else None)
+def _without_interval_bound(case: Case) -> str | None:
+    return _not_general(case) or ("no interval bound of a denoiser" if case.method_spec.denoiser else None)
 
 
-def _right_classes(case):
+def _right_classes(case: Case) -> str | None:
     right = f"K = {CLASSES}" if case.num_classes == CLASSES else None
     return _without_discriminator(case) or right
 
 
-def _all_images(case):
+def _all_images(case: Case) -> str | None:
     return "all images are evaluated" if case.images == case.test_images else None
 
 
-def _single_batch(case):
+def _single_batch(case: Case) -> str | None:
     if not set(NOISE) & set(case.ood):
         return "no noise set"
-    size = LOADER_BATCH[case.method_spec["denoiser"]]
+    size = LOADER_BATCH[case.method_spec.denoiser]
     return f"{case.images} images are one batch of {size} at most" if case.images <= size else None
 
 
-def _same_alphas(case):
+def _same_alphas(case: Case) -> str | None:
     return "the config's α are these" if case.alphas == ALPHAS else None
 
 
-def _other_score(case):
-    return None if case.method_spec["score"] == "energy" else "the score is no energy"
+def _other_score(case: Case) -> str | None:
+    return None if case.method_spec.score == "energy" else "the score is no energy"
 
 
-def _own_schedule(case):
+def _configured_schedule(case: Case) -> str | None:
     return "the schedule is the config's, not a path's"
 
 
-def _no_computation(case):
+def _no_computation(case: Case) -> str | None:
     return "no computation: what is missing is trained here"
 
 
-class Flag(NamedTuple):
-    """name; title, what the code does; touches, prefixes of the measures (oodcert.reporting.tables.authors_code) that it may
-    change; idle, a function of a Case: why the flag changes nothing there, None where it acts."""
+@dataclass(frozen=True)
+class Flag:
+    """One departure.
+
+    Attributes:
+        name: its name in tables.
+        title: what the code does, in a few words.
+        touches: prefixes of the measures (oodcert.reporting.tables.authors_code) that it may change.
+        idle: why the flag changes nothing in a Case; None where it acts.
+    """
 
     name: str
     title: str
-    touches: tuple
-    idle: Callable = _never
+    touches: tuple[str, ...]
+    idle: Callable[[Case], str | None] = _never
 
 
 LINF = ("clean", "guaranteed", "adversarial", "headline")
@@ -122,7 +170,7 @@ FLAGS = {
         _without_denoised_discriminator,
     ),
     "D10": Flag("exp of softmax", "the bound is exp of a softmax of upper bounds", GUARANTEED, _not_general),
-    "D11": Flag("unclamped box", "the ball is not cut to the pixel range", GUARANTEED, _unbounded),
+    "D11": Flag("unclamped box", "the ball is not cut to the pixel range", GUARANTEED, _without_interval_bound),
     "D12": Flag(
         "batch of one", "the bound of a single image loses its dimension", ("single_image",), _without_discriminator
     ),
@@ -139,50 +187,50 @@ FLAGS = {
     "D20": Flag("repeated noise", "two workers draw the same noise images", LINF, _single_batch),
     "D21": Flag("unbalanced AUPR", "ten ID images stand against each OOD image", (*AUPR, "headline")),
     "D22": Flag("energy sign", "the energy is negated; its attack raises the softmax", (*VIOLATED, L2), _other_score),
-    "D23": Flag("path contains", "weights with CIFAR10 in their path, so CIFAR100, have 4000 steps", (), _own_schedule),
-    "D24": Flag("no public weights", "no CIFAR-100 denoiser was published", (), _no_computation),
+    "D23": Flag(
+        "path contains",
+        "weights with CIFAR10 in their path, so CIFAR100, have 4000 steps",
+        (),
+        _configured_schedule,
+    ),
+    "D24": Flag("no public weights", "no CIFAR-100 denoiser was released", (), _no_computation),
 }
-GROUPS = {"linf": VIOLATED, "l2": ("l2",), "id": ("id",), "single": ("single",)}
-PUBLISHED, SOUND = frozenset(FLAGS), frozenset()
-ALL = "all"
+GROUPS = {"linf": VIOLATED, "l2": ("l2",), "id": ("id",), "single": ("single",)}  # of measures, by their prefixes
+AUTHORS_CODE: frozenset[str] = frozenset(FLAGS)
+SOUND: frozenset[str] = frozenset()
 
 
-def protocol(corrected_flag):
-    """The flags that are published once `corrected_flag` is made sound: "" (none), a flag, or "all"."""
-    return SOUND if corrected_flag == ALL else PUBLISHED - {corrected_flag}
+def protocol(corrected_flag: str) -> frozenset[str]:
+    """The flags that remain as the authors' code has them once one is corrected.
+
+    Args:
+        corrected_flag: a flag; "" corrects none, ALL corrects every one.
+    """
+    return SOUND if corrected_flag == ALL else AUTHORS_CODE - {corrected_flag}
 
 
-def case_of(method, config):
-    """The Case of a method in a config."""
-    data, settings = config["data"], config["evaluation"]
-    return Case(
-        config["methods"][method],
-        data["num_classes"],
-        tuple(data["ood"]),
-        settings["published"]["images"],
-        data["test_images"],
-        (settings["certify_l2"]["alpha"], settings["certify_id"]["alpha"]),
-    )
-
-
-def acting(flags, case):
+def acting(flags: Iterable[str], case: Case) -> list[str]:
     """Those of the flags that act in a Case."""
     return [flag for flag in flags if FLAGS[flag].idle(case) is None]
 
 
-def groups(flag):
+def groups(flag: str) -> tuple[str, ...]:
     """The groups of measures that the flag touches, of GROUPS."""
     touched = FLAGS[flag].touches
     return tuple(group for group, starts in GROUPS.items() if any(one.startswith(starts) for one in touched))
 
 
-def touches(flag, measure):
+def touches(flag: str, measure: str) -> bool:
     """Whether the flag may change a measure."""
     return measure.startswith(FLAGS[flag].touches)
 
 
-def diffusion_steps(path, published):
-    """Steps of the schedule that weights at `path` are given: published, 4000 wherever CIFAR10 is in it (D23); else
-    where CIFAR10 is a folder or file of it. Others have 1000."""
-    found = "CIFAR10" in path if published else "CIFAR10" in path.replace(".", "/").split("/")
-    return 4000 if found else 1000
+def diffusion_steps(path: str, protocol: Set[str]) -> int:
+    """Steps of the noise schedule that weights at `path` are given.
+
+    The authors' code gives 4000 wherever the path contains CIFAR10, as CIFAR100 does (D23). Corrected, it must be the
+    name of a folder or file, without its ending. Other weights have 1000.
+    """
+    as_folder_or_file = "CIFAR10" in path.replace(".", "/").split("/")
+    is_cifar10 = "CIFAR10" in path if "D23" in protocol else as_folder_or_file
+    return 4000 if is_cifar10 else 1000
