@@ -13,7 +13,11 @@ with job(snakemake):
     params, weights = dict(snakemake.params.items()), Path(snakemake.output.weights)
     provenance = Provenance(params, snakemake.input)
     module = import_component(
-        snakemake.wildcards.component, params["network"], snakemake.input[0], params["image_shape"], params["num_classes"]
+        snakemake.wildcards.component,
+        params["network"],
+        snakemake.input[0],
+        params["image_shape"],
+        params["num_classes"],
     )
     save_component(module, weights)
     write_json(provenance.record(sha256=sha256(weights)), sidecar(weights))

@@ -9,10 +9,10 @@ import pandas as pd
 import torch
 from torch import Tensor, nn
 
-from oodcert.config.method_specs import RANGE_FREE_BOUNDS
 from oodcert.certification.adaptive import StoppingRule
 from oodcert.certification.joint_sampling import SmoothingSettings, certify_jointly, network_values, refuse_values
 from oodcert.certification.smoothing_bounds import BOUNDS, ScoreBounds, score_bounds
+from oodcert.config.method_specs import RANGE_FREE_BOUNDS
 from oodcert.errors import InputError
 from oodcert.models.checks import check_images, refuse_rows
 from oodcert.models.detector import Detector

@@ -11,9 +11,9 @@ from typing import NamedTuple
 import numpy as np
 from scipy.special import bdtrc, betaincinv, ndtr, ndtri
 
-from oodcert.config.method_specs import RANGE_FREE_BOUNDS
 from oodcert.certification.cdf_bands import cdf_band
 from oodcert.certification.mean_intervals import BoundPair, mean_bounds
+from oodcert.config.method_specs import RANGE_FREE_BOUNDS
 from oodcert.errors import InputError
 
 BOUNDS = ("percentile", "cdf", "gaussian", "lipschitz", "vote")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Protocol
 
 from pydantic import ConfigDict, Field
 from pydantic.dataclasses import dataclass
@@ -62,19 +62,25 @@ class MethodSpec:
         return getattr(self, key)
 
 
-def needed_components(component: str, training: Mapping[str, Any]) -> list[str]:
+class Recipes(Protocol):
+    """The recipe of each trained component, by its name."""
+
+    def __getitem__(self, component: str, /) -> Any: ...
+
+
+def needed_components(component: str, training: Recipes) -> list[str]:
     """Names of the components that must be trained before this one: those it declares, and the one it starts from.
 
     Args:
         component: name of a trained component.
         training: recipes by component, the config's entry.
     """
-    start = training[component]["start_from"]
+    start = training[component].start_from
     return [*declared_component(component).needs, *([start] if start else [])]
 
 
 def trained_components(
-    methods: Mapping[str, MethodSpec], training: Mapping[str, Any], imported: Collection[str] = ()
+    methods: Mapping[str, MethodSpec], training: Recipes, imported: Collection[str] = ()
 ) -> list[str]:
     """Names of all components to be trained for these methods, each after those that it needs.
 

@@ -76,7 +76,7 @@ def settings(config: Config, method: str) -> AttackIdJob:
     return AttackIdJob(
         **deployed_job(config, method),
         epsilons=attack.epsilons,
-        budget=attack.budget_of(config.methods[method]).as_json(),
+        budget=attack.budget_of(config.methods[method]),
     )
 
 

@@ -63,7 +63,7 @@ def linear_detector(weight: Tensor) -> Detector:
 def settings(config: Config, method: str) -> AttackLinearJob:
     """What decides the rows."""
     evaluation = config.evaluation
-    return AttackLinearJob(**network_job(config), epsilon=evaluation.epsilon, budget=evaluation.attack_linf.as_json())
+    return AttackLinearJob(**network_job(config), epsilon=evaluation.epsilon, budget=evaluation.attack_linf)
 
 
 def cost(config: Config, method: str) -> Cost:

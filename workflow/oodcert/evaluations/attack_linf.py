@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from math import lcm
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, TypeVar
 
 import numpy as np
 import pandas as pd
@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from oodcert.evaluations.base import Evaluation
+    from oodcert.models.detector import Detector
 
 COLUMNS = (
     "epsilon:float clean:float attacked:float attack:str white_box:float square:float standard_error:float "
@@ -31,7 +32,10 @@ class AttackLinfJob(DeployedJob):
     budget: LinfAttackBudget
 
 
-def attack_linf(evaluation: Evaluation[AttackLinfJob]) -> pd.DataFrame:
+A = TypeVar("A", bound=AttackLinfJob)
+
+
+def attack_linf(evaluation: Evaluation[A]) -> pd.DataFrame:
     """A row per OOD image: the highest score that the ensemble of attacks reaches, and which attack reached it.
 
     `attack` names the strongest, "clean" if no attack raised the score. `white_box` is the highest score without
@@ -55,7 +59,7 @@ def attack_linf(evaluation: Evaluation[AttackLinfJob]) -> pd.DataFrame:
     return pd.concat(frames, ignore_index=True)
 
 
-def _candidates(evaluation: Evaluation[AttackLinfJob], detector: Any, name: str, draws: int) -> dict[str, Tensor]:
+def _candidates(evaluation: Evaluation[A], detector: Detector, name: str, draws: int) -> dict[str, Tensor]:
     """ "clean" and the name of each attack -> images [N, C, H, W] of a set."""
     import torch
 
@@ -75,9 +79,7 @@ def _candidates(evaluation: Evaluation[AttackLinfJob], detector: Any, name: str,
     return {"clean": images} | {kind: torch.cat([part[kind] for part in parts]) for kind in parts[0]}
 
 
-def _rows(
-    evaluation: Evaluation[AttackLinfJob], name: str, attacks: list[str], scores: np.ndarray, draws: int
-) -> pd.DataFrame:
+def _rows(evaluation: Evaluation[A], name: str, attacks: list[str], scores: np.ndarray, draws: int) -> pd.DataFrame:
     """The rows of a set from the scores [attacks, draws, N] of all candidates."""
     from oodcert.evaluations.base import rows
 
@@ -106,9 +108,7 @@ def _rows(
 def settings(config: Config, method: str) -> AttackLinfJob:
     """What decides the rows."""
     evaluation = config.evaluation
-    return AttackLinfJob(
-        **deployed_job(config, method), epsilon=evaluation.epsilon, budget=evaluation.attack_linf.as_json()
-    )
+    return AttackLinfJob(**deployed_job(config, method), epsilon=evaluation.epsilon, budget=evaluation.attack_linf)
 
 
 def cost(config: Config, method: str) -> Cost:

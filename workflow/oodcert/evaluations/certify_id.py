@@ -16,6 +16,8 @@ from oodcert.evaluations.spec import EvaluationSpec, schema
 from oodcert.runtime.settings import Radii, Sigmas
 
 if TYPE_CHECKING:
+    from torch import nn
+
     from oodcert.evaluations.base import Evaluation
 
 
@@ -48,7 +50,7 @@ def certify_id(*evaluations: Evaluation[CertifyIdJob]) -> pd.DataFrame:
     options = {key: getattr(job, key) for key in ("n0", "n", "alpha", "sampling", "precision", "seed", "batch_size")}
     for sigma in job.sigmas:
         with ExitStack() as stack:
-            networks = {
+            networks: dict[str, nn.Module] = {
                 one.method: ClassLogits(stack.enter_context(one.network(smoothed_network, sigma)), job.num_classes)
                 for one in evaluations
             }

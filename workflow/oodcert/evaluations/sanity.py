@@ -68,7 +68,7 @@ def settings(config: Config, method: str) -> SanityJob:
     return SanityJob(
         **deployed_job(config, method),
         epsilon=evaluation.epsilon,
-        budget=evaluation.attack_linf.as_json(),
+        budget=evaluation.attack_linf,
         **evaluation.sanity.as_json(),
     )
 

@@ -96,7 +96,8 @@ def serve(listening: socket.socket) -> None:
     for name in PRELOADED:
         import_module(name)
     while True:
-        ready, _, _ = select.select([sys.stdin, listening], [], [])
+        waiting: list[Any] = [sys.stdin, listening]
+        ready, _, _ = select.select(waiting, [], [])
         if sys.stdin in ready:
             return
         connection, _ = listening.accept()
@@ -120,7 +121,8 @@ def _stand_by(connection: socket.socket) -> NoReturn:
         for stream in streams:
             os.close(stream)
         job = os.pidfd_open(pid)
-        ready, _, _ = select.select([job, connection], [], [])
+        waiting: list[Any] = [job, connection]
+        ready, _, _ = select.select(waiting, [], [])
         if job not in ready:
             os.kill(pid, signal.SIGTERM)
         _, status = os.waitpid(pid, 0)

@@ -19,7 +19,7 @@ from oodcert.evidence.store import Provenance
 from oodcert.paths import LIBRARY
 from oodcert.runtime.files import atomic, sha256
 
-Facts = dict[str, float]
+Facts = dict[str, Any]
 
 
 def folder_of(path: str | Path) -> Path:

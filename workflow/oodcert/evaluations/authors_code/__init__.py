@@ -71,16 +71,16 @@ def settings(config: Config, method: str) -> AuthorsCodeJob:
     """What decides the rows."""
     evaluation, spec = config.evaluation, config.methods[method]
     assert evaluation.authors_code is not None
-    attack = evaluation.attack_linf.as_json()
+    attack = evaluation.attack_linf
     return AuthorsCodeJob(
         **deployed_job(config, method),
         **evaluation.authors_code.as_json(),
         epsilon=evaluation.epsilon,
-        budget=GradientBudget(**{key: attack[key] for key in ("apgd", "pgd", "draws")}),
+        budget=GradientBudget(apgd=attack.apgd, pgd=attack.pgd, draws=attack.draws),
         bounds=evaluation.certify_l2.bounds,
         alpha=evaluation.certify_l2.alpha,
         epsilons=evaluation.attack_id.epsilons,
-        autoattack=evaluation.attack_id.budget_of(spec).as_json(),
+        autoattack=evaluation.attack_id.budget_of(spec),
     )
 
 

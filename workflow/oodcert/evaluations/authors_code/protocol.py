@@ -97,9 +97,17 @@ def _can_be_joined(bound: Tensor, flags: Flags) -> bool:
 
 def _attacks(view: Authors) -> Iterator[pd.DataFrame]:
     job, spec = view.settings, view.settings.method_spec
-    size, budget = LOADER_BATCH[spec.is_randomised], job.budget.as_json()
+    size, budget = LOADER_BATCH[spec.is_randomised], job.budget
     for flag, flags in variants(view, "D8", "D9", "D13", "D14", "D18", "D19", "D22"):
-        attack = partial(authors_code_ensemble, epsilon=job.epsilon, protocol=flags, **budget, seed=job.seed)
+        attack = partial(
+            authors_code_ensemble,
+            epsilon=job.epsilon,
+            protocol=flags,
+            apgd=budget.apgd.as_json(),
+            pgd=budget.pgd.as_json(),
+            draws=budget.draws,
+            seed=job.seed,
+        )
         with opened(view, networks.deployed_sigma(job.sigma, view.components, flags), flags) as network:
             for name, ids in view.ood():
                 images = view.images(name)
