@@ -210,7 +210,7 @@ PAGE = b"\n<!DOCTYPE html><title>Sign in</title>"
         ({"data": DATA + b"more", "faults": ["no length"]}, {}, "more than its 300000 bytes"),
         ({"data": DATA[::-1]}, {}, "its sha256 is"),
         ({"data": DATA[::-1]}, {"bytes": None, "sha256": ""}, "its md5 is"),
-        ({}, {"sha256": "0" * 64, "md5": ""}, f"not {'0' * 64} as published"),
+        ({}, {"sha256": "0" * 64, "md5": ""}, f"not {'0' * 64} as stated"),
     ],
 )
 def test_what_is_not_the_file_is_refused_and_removed(server, tmp_path, state, changes, words):

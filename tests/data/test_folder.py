@@ -6,7 +6,7 @@ import torch
 from PIL import Image
 
 import oodcert
-from oodcert.data.folder import select_images
+from oodcert.data.folder import load_image_set
 from oodcert.data.imageset import ImageSet
 from test_imageset import assert_refused
 
@@ -76,10 +76,27 @@ def test_a_selection_is_evenly_spaced_and_reads_nothing_else(tmp_path):
     for index in range(10):
         save(tmp_path / f"{index}.png", np.full((2, 2, 3), index, np.uint8))
     (tmp_path / "1.png").write_bytes(b"broken")
-    positions, images = select_images(tmp_path, count=4)
-    assert positions == [0, 2, 5, 7] and (255 * images[:, 0, 0, 0]).tolist() == [0, 2, 5, 7]
+    image_set = load_image_set(tmp_path, count=4)
+    assert image_set.name == tmp_path.name and set(image_set.labels) == {-1}
+    assert image_set.ids.tolist() == image_set.images[:, 0, 0, 0].tolist() == [0, 2, 5, 7]
     (tmp_path / "1.png").unlink()
-    assert select_images(tmp_path, count=99)[0] == list(range(9))
+    assert load_image_set(tmp_path, count=99).ids.tolist() == list(range(9))
+
+
+def test_a_selection_of_an_npz_file_keeps_its_ids_or_counts_positions(tmp_path):
+    images, ids = RNG.integers(0, 256, (7, 4, 5, 3), np.uint8), np.arange(70, 77)
+    np.savez(tmp_path / "some.npz", images=images, ids=ids, labels=np.arange(7))
+    kept = load_image_set(tmp_path / "some.npz", count=3)
+    counted = load_image_set(tmp_path / "some.npz", size=2, count=3, keep_ids=False)
+    assert kept.name == "some" and kept.ids.tolist() == [70, 72, 74] and kept.labels.tolist() == [0, 2, 4]
+    assert np.array_equal(kept.images, images[[0, 2, 4]])
+    assert counted.ids.tolist() == [0, 2, 4] and counted.shape == (3, 2, 2)
+
+
+def test_every_byte_has_the_same_float_in_every_library():
+    every = np.arange(256, dtype=np.uint8).reshape(1, 16, 16, 1)
+    floats = torch.from_numpy(ImageSet("bytes", every, np.array([-1]), np.array([0])).floats())
+    assert torch.equal(floats, torch.from_numpy(every).permute(0, 3, 1, 2) / 255)
 
 
 def test_different_sizes_are_refused_with_the_remedy(tmp_path):

@@ -10,6 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
+from oodcert.data.folder import load_image_set
 from oodcert.data.imageset import ImageSet
 from oodcert.data.noise_sets import noise_set
 from oodcert.errors import InputError
@@ -108,7 +109,7 @@ def test_arrays_that_do_not_fit_are_refused(tmp_path, change, words):
 
 def test_save_and_load_return_the_same_set(tmp_path):
     image_set().save(tmp_path / "new" / "some.npz")
-    loaded = ImageSet.load(tmp_path / "new" / "some.npz", num_classes=4, image_shape=[C, H, W])
+    loaded = load_image_set(tmp_path / "new" / "some.npz", num_classes=4, image_shape=[C, H, W])
     assert loaded.name == "some"
     for key, array in arrays().items():
         assert getattr(loaded, key).dtype == array.dtype
@@ -143,7 +144,7 @@ def test_defaults_and_unknown_arrays(tmp_path):
 
 def test_jpeg_streams_are_decoded_to_rgb(tmp_path):
     images = arrays()["images"]
-    loaded = ImageSet.load(write(tmp_path, **jpeg_pack([*images[:-1], images[-1, ..., 0]])), image_shape=[C, H, W])
+    loaded = load_image_set(write(tmp_path, **jpeg_pack([*images[:-1], images[-1, ..., 0]])), image_shape=[C, H, W])
     assert loaded.images.shape == (N, H, W, C)
     streams = jpeg_pack(images[:1])["jpeg"].tobytes()
     np.testing.assert_array_equal(loaded.images[0], np.asarray(Image.open(io.BytesIO(streams)).convert("RGB")))
@@ -208,16 +209,16 @@ def test_file_without_images(tmp_path):
 
 def test_class_count_disagrees(tmp_path):
     path = write(tmp_path)
-    assert len(ImageSet.load(path, num_classes=4)) == N
+    assert len(load_image_set(path, num_classes=4)) == N
     assert_refused(
-        lambda: ImageSet.load(path, num_classes=3), str(path), "class count disagrees", "label 3", "3 classes"
+        lambda: load_image_set(path, num_classes=3), str(path), "class count disagrees", "label 3", "3 classes"
     )
 
 
 def test_image_shape_disagrees(tmp_path):
     path = write(tmp_path)
     assert_refused(
-        lambda: ImageSet.load(path, image_shape=[C, W, H]),
+        lambda: load_image_set(path, image_shape=[C, W, H]),
         str(path),
         f"[{C}, {H}, {W}]",
         f"[{C}, {W}, {H}]",
@@ -285,5 +286,5 @@ def test_unknown_noise():
 
 def test_messages_name_their_file_once(tmp_path):
     path = write(tmp_path)
-    text = assert_refused(lambda: ImageSet.load(path, num_classes=1))
+    text = assert_refused(lambda: load_image_set(path, num_classes=1))
     assert len(re.findall(re.escape(str(path)), text)) == 1

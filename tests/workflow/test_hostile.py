@@ -24,7 +24,7 @@ from oodcert.audit.run import open_run
 from oodcert.cli.main import main, printable
 from oodcert.data.archives import members
 from oodcert.data.download import fetch
-from oodcert.data.folder import select_pixels
+from oodcert.data.folder import load_image_set
 from oodcert.data.imageset import ImageSet
 from oodcert.data.pickles import load_pickle
 from oodcert.data.sizes import image_count
@@ -195,8 +195,8 @@ def test_images_that_are_too_many_for_any_memory_are_refused(watched, monkeypatc
     monkeypatch.setattr("oodcert.data.imageset.MAX_BYTES", 1000)
     for index in range(6):
         Image.new("RGB", (8, 8)).save(watched / "given" / f"{index}.png")
-    assert len(select_pixels(watched / "given", count=5)[0]) == 5
-    assert_refused(lambda: select_pixels(watched / "given"), "1152 bytes", "fewer")
+    assert len(load_image_set(watched / "given", count=5)) == 5
+    assert_refused(lambda: load_image_set(watched / "given"), "1152 bytes", "fewer")
 
 
 @pytest.mark.parametrize("method", [zipfile.ZIP_LZMA, zipfile.ZIP_BZIP2])

@@ -99,7 +99,10 @@ def _invalid(details: ErrorDetails, keys: list[Any], model: type[BaseModel]) -> 
 def _keys(details: ErrorDetails, config: Any) -> list[Any]:
     """The keys of a place in the config: pydantic's location without the names of types and the mark of keys."""
     keys: list[Any] = []
-    for one in details["loc"]:
+    place: tuple[Any, ...] = details["loc"]
+    if details["type"] == "invalid_key":  # whose place holds the key as a string
+        place = (*place[:-1], details["input"])
+    for one in place:
         if one == "[key]":
             continue
         if not isinstance(config, Mapping | list | tuple):

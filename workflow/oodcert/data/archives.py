@@ -1,12 +1,16 @@
 """Archives from strangers, read member by member: nothing of them is ever written to disk."""
 
+from __future__ import annotations
+
 import gzip
 import stat
 import tarfile
 import zipfile
 import zlib
+from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path, PurePosixPath
+from typing import Any, BinaryIO, Literal, cast
 
 from oodcert.errors import InputError
 
@@ -16,20 +20,34 @@ MAX_RATIO = 100  # unpacked to packed, of archives that unpack to more than
 HARMLESS = 64 * 2**20  # bytes
 CHUNK = 2**20
 
+Kind = Literal["file", "folder", "other"]
+Member = tuple[str, Kind, Callable[[], bytes]]  # name, kind, and what reads it
+
 BROKEN = (tarfile.TarError, zipfile.BadZipFile, zlib.error, OSError, EOFError, RuntimeError, ValueError)
 
 
-def members(path, wanted=lambda name: True):
-    """Yields (name, bytes) of the wanted files of a zip, tar or tar.gz file, in its order.
+def _any(name: PurePosixPath) -> bool:
+    return True
 
-    wanted: from the name, a PurePosixPath, to whether to read it. Directories are passed over. Raises InputError where
-    anything in the archive, wanted or not, is neither a regular file nor a directory, has a name that is absolute,
-    leads out of a folder or occurs twice, or where the archive is damaged or cut off, or unpacks to more than
-    MAX_MEMBERS members, MAX_BYTES bytes or, beyond HARMLESS, MAX_RATIO times its size. A fault may come to light only
-    after files before it have been yielded.
+
+def members(path: str | Path, wanted: Callable[[PurePosixPath], bool] = _any) -> Iterator[tuple[PurePosixPath, bytes]]:
+    """The wanted files of an archive, one after another, in its order. Folders are passed over.
+
+    Args:
+        path: a zip, tar or tar.gz file.
+        wanted: whether to read the file of this name.
+
+    Yields:
+        Name and content.
+
+    Raises:
+        InputError: if anything in the archive, wanted or not, is neither a regular file nor a folder, or has a name
+            that is absolute, leads out of a folder or occurs twice; if the archive is damaged or cut off; if it
+            unpacks to more than MAX_MEMBERS members, MAX_BYTES bytes or, beyond HARMLESS bytes, MAX_RATIO times its
+            size. A fault may come to light only after the files before it have been yielded.
     """
     path = Path(path)
-    seen = set()
+    seen: set[PurePosixPath] = set()
     try:
         limit = unpacked_limit(path)
         for member, kind, read in _zip_members(path, limit) if _starts(path, b"PK") else _tar_members(path, limit):
@@ -53,7 +71,7 @@ def members(path, wanted=lambda name: True):
         ) from error
 
 
-def unpacked_limit(path):
+def unpacked_limit(path: str | Path) -> int:
     """The bytes that a file may unpack to."""
     return min(MAX_BYTES, max(HARMLESS, MAX_RATIO * Path(path).stat().st_size))
 
@@ -61,12 +79,12 @@ def unpacked_limit(path):
 _REMEDY = "No image set needs that: delete the file, and fetch it from its official source."
 
 
-def _starts(path, magic):
+def _starts(path: Path, magic: bytes) -> bool:
     with open(path, "rb") as file:
         return file.read(len(magic)) == magic
 
 
-def _zip_members(path, limit):
+def _zip_members(path: Path, limit: int) -> Iterator[Member]:
     with zipfile.ZipFile(path) as archive:
         if sum(member.file_size for member in archive.infolist()) > limit:
             raise _too_large(path, limit)
@@ -74,7 +92,7 @@ def _zip_members(path, limit):
             if member.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
                 raise zipfile.BadZipFile(f"{member.filename!r} is packed in a rare way")
             mode = stat.S_IFMT(member.external_attr >> 16)
-            kind = "folder" if member.is_dir() else "file"
+            kind: Kind = "folder" if member.is_dir() else "file"
             yield (
                 member.filename,
                 kind if mode in (0, stat.S_IFREG, stat.S_IFDIR) else "other",
@@ -82,14 +100,16 @@ def _zip_members(path, limit):
             )
 
 
-def _tar_members(path, limit):
-    with (gzip.open if _starts(path, b"\x1f\x8b") else open)(path, "rb") as packed:
-        stream = _Limited(packed, path, limit)
-        with tarfile.open(fileobj=stream, mode="r|") as archive:
+def _tar_members(path: Path, limit: int) -> Iterator[Member]:
+    with gzip.open(path, "rb") if _starts(path, b"\x1f\x8b") else open(path, "rb") as packed:
+        stream = _Limited(cast(BinaryIO, packed), path, limit)
+        with tarfile.open(fileobj=cast(Any, stream), mode="r|") as archive:  # which reads it, and does nothing else
             for member in archive:
                 if member.size > limit:
                     raise _too_large(path, limit)
-                kind = "file" if member.isreg() and not member.issparse() else "folder" if member.isdir() else "other"
+                kind: Kind = "folder" if member.isdir() else "other"
+                if member.isreg() and not member.issparse():
+                    kind = "file"
                 yield member.name, kind, partial(_extract, archive, member)
         while stream.read(CHUNK):  # to the end, where gzip has its checksum
             pass
@@ -97,17 +117,19 @@ def _tar_members(path, limit):
             raise EOFError("no end mark")
 
 
-def _extract(archive, member):
-    return archive.extractfile(member).read()
+def _extract(archive: tarfile.TarFile, member: tarfile.TarInfo) -> bytes:
+    file = archive.extractfile(member)
+    assert file is not None, "a regular file"
+    return file.read()
 
 
 class _Limited:
     """A stream that ends with an error beyond `limit` bytes, and keeps its last bytes in `tail`."""
 
-    def __init__(self, stream, path, limit):
+    def __init__(self, stream: BinaryIO, path: Path, limit: int) -> None:
         self.stream, self.path, self.limit, self.count, self.tail = stream, path, limit, 0, b""
 
-    def read(self, size):
+    def read(self, size: int) -> bytes:
         data = self.stream.read(size)
         self.count += len(data)
         if self.count > self.limit:
@@ -119,5 +141,5 @@ class _Limited:
 _END = bytes(2 * tarfile.BLOCKSIZE)  # of a tar file
 
 
-def _too_large(path, limit):
+def _too_large(path: Path, limit: int) -> InputError:
     return InputError(f"{path}: it unpacks to more than {limit} bytes. {_REMEDY}")

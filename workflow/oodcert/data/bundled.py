@@ -1,15 +1,20 @@
 """The digits profile: image sets made of what scikit-learn bundles, handwritten digits and two photographs.
 
-Which digit and which part of a photograph belongs to which set is fixed in data/splits/digits.csv, written by
+Which digit and which square of a photograph belongs to which set is fixed in data/splits/digits.csv, written by
 `python -m oodcert.data.bundled`. Columns: set; sample, the id (unique in the file); source, "digits", "china" or
 "flower"; index, the row in scikit-learn's digits; top, left, size: a square of the photograph, in pixels.
 The order of a set's rows is random, so its first n images are a fair sample of it.
 """
 
+from __future__ import annotations
+
+from collections.abc import Sequence
 from functools import cache
+from typing import Any
 
 import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 from PIL import Image
 from sklearn.datasets import load_digits, load_sample_image
 
@@ -28,11 +33,20 @@ SIDE = 8
 PATCH_SIZES = (128, 96, 64, 48, 32, 24, 16)
 DISTANCE = 8
 
+Square = tuple[int, int, int]  # top, left, size in pixels
 
-def build(set_name):
-    """One whole set of the committed table as an ImageSet of uint8 [N, 8, 8, 1], labels of digits 8 and 9: -1.
 
-    Raises InputError where the table lacks the set or can't be read.
+def build(set_name: str) -> ImageSet:
+    """One whole set of the committed table.
+
+    Args:
+        set_name: a value of the table's column `set`.
+
+    Returns:
+        An ImageSet of uint8 [N, 8, 8, 1]. Labels are digits; those of 8 and 9, and of photographs, are -1.
+
+    Raises:
+        InputError: if the table lacks the set or is unreadable.
     """
     table = _table()
     rows = table[table["set"] == set_name]
@@ -44,11 +58,14 @@ def build(set_name):
     )
 
 
-def digits_splits():
-    """The table of the committed csv, made anew: a DataFrame of COLUMNS, the same on every call.
+def digits_splits() -> pd.DataFrame:
+    """The table of the committed csv, made anew: the same on every call.
 
     No two images of the table are equal. Those of the photographs differ by at least DISTANCE grey levels (root mean
-    square) from one another: large parts of both photographs are flat and would yield hundreds of near-duplicates.
+    square) from one another: both photographs have large flat areas, which would give hundreds of near-duplicates.
+
+    Returns:
+        A DataFrame of COLUMNS.
     """
     rng = np.random.default_rng(SEED)
     images, labels = _digits()
@@ -84,7 +101,9 @@ def digits_splits():
     return pd.DataFrame(rows, columns=COLUMNS).astype(dict.fromkeys(COLUMNS[3:], "Int64"))
 
 
-def _squares(rng, source, sizes, count, taken):
+def _squares(
+    rng: np.random.Generator, source: str, sizes: Sequence[int], count: int, taken: NDArray[np.int32]
+) -> tuple[list[Square], NDArray[np.int32]]:
     """count squares (top, left, size) of a photograph whose images differ from all in `taken`, int32 [M, 8, 8].
 
     The squares of one size do not overlap; the sizes take turns as long as they have squares left.
@@ -95,7 +114,7 @@ def _squares(rng, source, sizes, count, taken):
     for size in sizes:
         corners = [(y, x) for y in range(0, height - size + 1, size) for x in range(0, width - size + 1, size)]
         queues.append([(*corners[index], size) for index in rng.permutation(len(corners))])
-    squares = []
+    squares: list[Square] = []
     while len(squares) < count:
         for queue in queues:
             while queue and len(squares) < count:
@@ -108,7 +127,7 @@ def _squares(rng, source, sizes, count, taken):
     return squares, taken
 
 
-def _image_and_label(row):
+def _image_and_label(row: Any) -> tuple[NDArray[np.uint8], int]:
     """uint8 [8, 8] and the class of one row of the table."""
     if row.source == "digits":
         images, labels = _digits()
@@ -117,14 +136,14 @@ def _image_and_label(row):
     return _square_image(row.source, row.top, row.left, row.size), -1
 
 
-def _square_image(source, top, left, size):
+def _square_image(source: str, top: int, left: int, size: int) -> NDArray[np.uint8]:
     """uint8 [8, 8]: a square of a photograph, each pixel the mean of its box."""
     square = _photo(source).crop((left, top, left + size, top + size))
     return np.asarray(square.resize((SIDE, SIDE), Image.Resampling.BOX))
 
 
 @cache
-def _table():
+def _table() -> pd.DataFrame:
     try:
         table = pd.read_csv(SPLITS, dtype=dict.fromkeys(COLUMNS[3:], "Int64"))
     except (OSError, ValueError) as error:
@@ -137,13 +156,14 @@ def _table():
 
 
 @cache
-def _digits():
+def _digits() -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
+    """uint8 [N, 8, 8] and the classes of scikit-learn's digits."""
     digits = load_digits()
     return np.rint(digits.images * 255 / 16).astype(np.uint8), digits.target.astype(np.int64)
 
 
 @cache
-def _photo(source):
+def _photo(source: str) -> Image.Image:
     return Image.fromarray(load_sample_image(f"{source}.jpg")).convert("L")
 
 

@@ -1,11 +1,15 @@
 """Downloads that are whole, verified and resumable: of image sets and of weights."""
 
+from __future__ import annotations
+
 import hashlib
 import json
 import os
 import sys
 import time
+from collections.abc import Iterable, Mapping
 from pathlib import Path
+from typing import Any, Protocol
 
 import requests
 from tqdm import tqdm
@@ -14,24 +18,57 @@ from urllib3.exceptions import HTTPError
 from oodcert.errors import InputError
 from oodcert.runtime.files import atomic
 
-WAITS = (1, 2, 4, 8)  # seconds before the second and every later attempt
+# Seconds before the second and every later attempt. urllib3's Retry would not do: it asks again only until an answer
+# begins, whereas a transfer that breaks off must be taken up where it stopped, in the same count of attempts.
+WAITS = (1, 2, 4, 8)
 TIMEOUT = (15, 60)  # seconds to connect, and between two packets
 TEMPORARY = (408, 429, 500, 502, 503, 504)
 CHUNK = 2**20
 HTML = (b"<!doctype html", b"<html")
 
 
-def fetch(entry, folder, progress=True):
-    """The path of entry.file in the folder, downloaded if it is not there, and verified in either case.
+class RemoteFile(Protocol):
+    """A file to download, such as `registry.Entry`.
 
-    entry: anything with file, urls (tried in this order), and bytes, sha256, md5, None or "" where they are unknown (as
-    in `registry.Entry`). Faults that may pass are tried again after WAITS; what arrived before them is kept as
-    .FILE.partial, and the next attempt or call goes on there if the server can and the file is still the same one. A
-    file without a published checksum is accepted the first time; FILE.seen.json then keeps its sha256, and later it
-    must be the same. One process at a time may fetch a file. progress: whether to show it, with the time left.
+    Attributes:
+        file: its name.
+        urls: addresses, tried in this order.
+        bytes: its size; None: unknown.
+        sha256: its checksum; "": unknown.
+        md5: the same.
+    """
 
-    Raises InputError, with the reason of every url, where none gives the file; where the disk is full; and where the
-    file that is there is not the published one (it is left alone).
+    @property
+    def file(self) -> str: ...
+    @property
+    def urls(self) -> tuple[str, ...]: ...
+    @property
+    def bytes(self) -> int | None: ...
+    @property
+    def sha256(self) -> str: ...
+    @property
+    def md5(self) -> str: ...
+
+
+def fetch(entry: RemoteFile, folder: str | Path, progress: bool = True) -> Path:
+    """A remote file in a folder: downloaded if it is not there, and verified in either case.
+
+    Faults that may pass are tried again after WAITS. What arrived before them is kept as .FILE.partial. The next
+    attempt or call goes on there if the server can and the file is still the same one. A file without a known checksum
+    is accepted the first time. FILE.seen.json then keeps its sha256, which must be the same later. One process at a
+    time may fetch a file.
+
+    Args:
+        entry: the file.
+        folder: where it goes; made if it is not there.
+        progress: whether to show the progress, with the time left.
+
+    Returns:
+        The path of the file.
+
+    Raises:
+        InputError: if no url gives the file, with the reason of each; if the disk is full; if the file that is there
+            has other bytes than the entry says (it is left alone).
     """
     path = Path(folder) / entry.file
     if path.exists():
@@ -45,13 +82,17 @@ def fetch(entry, folder, progress=True):
     return path
 
 
-def is_pinned(entry):
-    """Whether a checksum of the entry's file is published."""
+def is_pinned(entry: RemoteFile) -> bool:
+    """Whether a checksum of the file is known."""
     return bool(entry.sha256 or entry.md5)
 
 
-def verify(path, entry):
-    """Raises InputError where a file is not of the entry's bytes, sha256 and md5, or of the sha256 first seen."""
+def verify(path: str | Path, entry: RemoteFile) -> None:
+    """Checks that a file has the size and checksums of the entry or, without any, the sha256 first seen.
+
+    Raises:
+        InputError: if it has not.
+    """
     path = Path(path)
     fault = _fault(path, entry, path)
     if fault:
@@ -59,14 +100,14 @@ def verify(path, entry):
 
 
 class _Refused(Exception):
-    """A url gives no file, or the wrong one."""
+    """A url gives no file, or another one."""
 
 
 class _Interrupted(Exception):
     """A fault that may pass."""
 
 
-def _download(entry, path, progress):
+def _download(entry: RemoteFile, path: Path, progress: bool) -> None:
     partial, reasons = path.with_name(f".{path.name}.partial"), []
     for url in entry.urls:
         try:
@@ -91,7 +132,7 @@ def _download(entry, path, progress):
     )
 
 
-def _transfer(url, partial, entry, progress):
+def _transfer(url: str, partial: Path, entry: RemoteFile, progress: bool) -> None:
     for wait in (*WAITS, None):
         try:
             return _attempt(url, partial, entry, progress)
@@ -103,7 +144,7 @@ def _transfer(url, partial, entry, progress):
             time.sleep(wait)
 
 
-def _attempt(url, partial, entry, progress):
+def _attempt(url: str, partial: Path, entry: RemoteFile, progress: bool) -> None:
     """One request, appended to the partial file if that is the beginning of the very same file."""
     record = _record(partial)
     known = record["validator"] if record["url"] == url and partial.exists() else ""
@@ -127,7 +168,7 @@ def _attempt(url, partial, entry, progress):
         raise _Refused(f"no usable answer ({error})") from error
 
 
-def _accept(response, partial, known, start):
+def _accept(response: requests.Response, partial: Path, known: str, start: int) -> tuple[int, int | None]:
     """Where in the file the bytes of an answer begin, 0 or start, and the size of the whole file or None."""
     status = response.status_code
     goes_on = response.headers.get("Content-Range", "").startswith(f"bytes {start}-")
@@ -145,7 +186,8 @@ def _accept(response, partial, known, start):
     return start, start + int(length) if length.isdecimal() else None
 
 
-def _store(chunks, partial, start, entry, bar):
+def _store(chunks: Iterable[bytes], partial: Path, start: int, entry: RemoteFile, bar: tqdm[Any]) -> None:
+    """Appends chunks to the partial file, or begins it anew."""
     count = start
     try:
         with open(partial, "ab" if start else "wb") as file:
@@ -165,8 +207,8 @@ def _store(chunks, partial, start, entry, bar):
         ) from error
 
 
-def _record(partial):
-    """The url that a partial file comes from, and the validator of the server's file; both "" where nobody knows."""
+def _record(partial: Path) -> dict[str, str]:
+    """The `url` that a partial file comes from, and the `validator` of the server's file; both "" if unknown."""
     try:
         record = json.loads(_record_path(partial).read_text())
         return {key: str(record[key]) for key in ("url", "validator")}
@@ -174,50 +216,49 @@ def _record(partial):
         return {"url": "", "validator": ""}
 
 
-def _validator(headers):
+def _validator(headers: Mapping[str, str]) -> str:
     """What tells one state of a file from another: a strong ETag, or else the time of its last change (RFC 9110)."""
     tag = headers.get("ETag", "W/")
     return headers.get("Last-Modified", "") if tag.startswith("W/") else tag
 
 
-def _discard(partial):
+def _discard(partial: Path) -> None:
     partial.unlink(missing_ok=True)
     _record_path(partial).unlink(missing_ok=True)
 
 
-def _record_path(partial):
+def _record_path(partial: Path) -> Path:
     return partial.with_name(f"{partial.name}.json")
 
 
-def _seen_path(path):
+def _seen_path(path: Path) -> Path:
     return path.with_name(f"{path.name}.seen.json")
 
 
-def _fault(file, entry, path):
+def _fault(file: Path, entry: RemoteFile, path: Path) -> str:
     """What is wrong with the bytes of a file that is, or is to become, `path`; "" if nothing is."""
     size = file.stat().st_size
     if entry.bytes and size != entry.bytes:
         return f"it has {size} bytes, not {entry.bytes}"
     expected = {kind: value for kind, value in (("sha256", entry.sha256), ("md5", entry.md5)) if value}
-    source = "as published"
+    source = "as stated by its source"
     if not expected and _seen_path(path).exists():
         source = f"as first seen (delete {_seen_path(path)} if the change is right)"
         expected = {"sha256": _seen(path)}
-    found = _digests(file, expected)
-    wrong = [
-        f"its {kind} is {found[kind]}, not {value} {source}" for kind, value in expected.items() if found[kind] != value
-    ]
-    return " and ".join(wrong)
+    actual = _digests(file, expected)
+    wrong = [kind for kind in expected if actual[kind] != expected[kind]]
+    return " and ".join(f"its {kind} is {actual[kind]}, not {expected[kind]} {source}" for kind in wrong)
 
 
-def _seen(path):
+def _seen(path: Path) -> str:
+    """The sha256 that a file without a known checksum had when it was first seen."""
     try:
-        return json.loads(_seen_path(path).read_text())["sha256"]
+        return str(json.loads(_seen_path(path).read_text())["sha256"])
     except (ValueError, KeyError, TypeError) as error:
         raise InputError(f"{_seen_path(path)}: no record of a sha256 ({error!r}). Delete it.") from error
 
 
-def _digests(path, kinds):
+def _digests(path: Path, kinds: Iterable[str]) -> dict[str, str]:
     """The hexadecimal digests of a file by kind, in one pass."""
     hashes = {kind: hashlib.new(kind, usedforsecurity=False) for kind in kinds}
     if hashes:

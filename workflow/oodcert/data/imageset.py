@@ -1,11 +1,16 @@
 """An image set in memory, and the one file format it is read from and written to."""
 
+from __future__ import annotations
+
 import io
 import warnings
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from oodcert.data.archives import MAX_BYTES
 from oodcert.data.npz import read_arrays
@@ -15,18 +20,24 @@ from oodcert.runtime.files import atomic
 
 @dataclass(frozen=True, eq=False)
 class ImageSet:
-    """Named images with labels and sample ids. Raises InputError where the arrays do not fit together.
+    """Named images with labels and sample ids.
 
-    images: uint8 [N, H, W, C], N >= 1. labels: int64 [N], classes from 0, or -1 for out-of-distribution.
-    ids: int64 [N], unique: a sample keeps its id in every shard, method and evaluation.
+    Attributes:
+        name: name of the set.
+        images: uint8 [N, H, W, C], N >= 1.
+        labels: int64 [N], classes from 0, or -1 for out-of-distribution.
+        ids: int64 [N], unique. A sample keeps its id in every shard, method and evaluation.
+
+    Raises:
+        InputError: if the arrays do not fit together.
     """
 
     name: str
-    images: np.ndarray
-    labels: np.ndarray
-    ids: np.ndarray
+    images: NDArray[np.uint8]
+    labels: NDArray[np.int64]
+    ids: NDArray[np.int64]
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         for key, dtype, dimensions in (("images", np.uint8, 4), ("labels", np.int64, 1), ("ids", np.int64, 1)):
             array = getattr(self, key)
             if array.dtype != dtype or array.ndim != dimensions:
@@ -52,24 +63,28 @@ class ImageSet:
         if len(ids) < len(self.ids):
             raise InputError(
                 f"Image set {self.name!r}: id {ids[counts > 1][0]} occurs {counts.max()} times. "
-                "Give every image an id of its own."
+                "Give every image another id."
             )
 
-    def __len__(self):
+    def __len__(self) -> int:
         return len(self.images)
 
     @property
-    def shape(self):
+    def shape(self) -> tuple[int, int, int]:
         """(channels, height, width), as the network and config data.image_shape have it."""
         height, width, channels = self.images.shape[1:]
         return channels, height, width
 
-    def floats(self):
-        """The images as float32 [N, C, H, W] in [0, 1]."""
+    def floats(self) -> NDArray[np.float32]:
+        """The images as a contiguous float32 array [N, C, H, W] in [0, 1]."""
         return np.ascontiguousarray(self.images.transpose(0, 3, 1, 2)).astype(np.float32) / np.float32(255)
 
-    def first(self, n):
-        """The set's first n images. Raises InputError unless 1 <= n <= N."""
+    def first(self, n: int) -> ImageSet:
+        """The set's first n images.
+
+        Raises:
+            InputError: unless 1 <= n <= N.
+        """
         if not 1 <= n <= len(self):
             raise InputError(
                 f"Image set {self.name!r} holds {len(self)} images, but {n} are asked for: "
@@ -77,12 +92,20 @@ class ImageSet:
             )
         return self.chosen(slice(n))
 
-    def chosen(self, index):
+    def chosen(self, index: slice | NDArray[Any] | Sequence[int]) -> ImageSet:
         """The set's images at these positions: a slice, an array of positions or a mask."""
         return ImageSet(self.name, self.images[index], self.labels[index], self.ids[index])
 
-    def check(self, num_classes=None, image_shape=None):
-        """The set itself. Raises InputError on a label >= num_classes or on images of another (C, H, W) image_shape."""
+    def check(self, num_classes: int | None = None, image_shape: Sequence[int] | None = None) -> ImageSet:
+        """The set itself, if it fits.
+
+        Args:
+            num_classes: labels must be below it; None: any.
+            image_shape: (C, H, W) of the images; None: any.
+
+        Raises:
+            InputError: on a larger label, and on images of another shape.
+        """
         if num_classes is not None and self.labels.max() >= num_classes:
             raise InputError(
                 f"Image set {self.name!r}: the class count disagrees: label {self.labels.max()} occurs, but "
@@ -96,20 +119,21 @@ class ImageSet:
             )
         return self
 
-    def save(self, path):
+    def save(self, path: str | Path) -> None:
         """Write uint8 `images`, int64 `labels` and int64 `ids` to an npz file: the same set, the same bytes."""
         with atomic(path) as temporary, open(temporary, "wb") as file:
             np.savez_compressed(file, images=self.images, labels=self.labels, ids=self.ids)
 
     @classmethod
-    def load(cls, path, num_classes=None, image_shape=None):
-        """Read an npz file; the set takes the file's name without its suffix.
+    def load(cls, path: str | Path) -> ImageSet:
+        """The set in an npz file, named as the file without its suffix.
 
         The file holds uint8 `images` [N, H, W, C], or JPEG streams one after another in uint8 `jpeg`, stream i at
-        jpeg[offsets[i]:offsets[i + 1]] (decoded to RGB); int64 `labels` [N] (without them: all -1) and int64
-        `ids` [N] (without them: 0 to N - 1). Other arrays are ignored.
+        jpeg[offsets[i]:offsets[i + 1]] (decoded to RGB). It may hold int64 `labels` [N] (without them: all -1) and
+        int64 `ids` [N] (without them: 0 to N - 1). Other arrays are ignored.
 
-        Raises InputError where the file is missing or unreadable, where ImageSet or `check` would.
+        Raises:
+            InputError: if the file is missing or unreadable, and if its arrays do not fit together.
         """
         path = Path(path)
         if not path.is_file():
@@ -119,7 +143,7 @@ class ImageSet:
             images = arrays["images"] if "images" in arrays else _decode(arrays)
             labels = arrays.get("labels", np.full(len(images), -1, np.int64))
             ids = arrays.get("ids", np.arange(len(images), dtype=np.int64))
-            return cls(path.stem, images, labels, ids).check(num_classes, image_shape)
+            return cls(path.stem, images, labels, ids)
         except InputError as error:
             raise InputError(f"{path}: {error}") from error
 
@@ -132,13 +156,17 @@ _REMEDIES = {
 }
 
 
-def check_size(count):
-    """Raises InputError where images would take more than MAX_BYTES bytes of memory."""
+def check_size(count: int) -> None:
+    """Checks that images of `count` bytes fit the memory.
+
+    Raises:
+        InputError: if they take more than MAX_BYTES bytes.
+    """
     if count > MAX_BYTES:
         raise InputError(f"the images would take {count} bytes, over {MAX_BYTES}: take fewer of them, or smaller ones.")
 
 
-def _decode(arrays):
+def _decode(arrays: Mapping[str, NDArray[Any]]) -> NDArray[np.uint8]:
     """uint8 [N, H, W, 3] from the `jpeg` and `offsets` of an image file."""
     from PIL import Image
 

@@ -1,6 +1,9 @@
 """Image sets of pure noise."""
 
+from __future__ import annotations
+
 import hashlib
+from collections.abc import Sequence
 
 import numpy as np
 
@@ -11,12 +14,20 @@ KINDS = ("gaussian", "uniform")
 NOISE = tuple(f"{kind}_noise" for kind in KINDS)
 
 
-def noise_set(kind, n, image_shape, seed):
-    """n noise images as the ImageSet `<kind>_noise`: ids 0 to n - 1, labels -1.
+def noise_set(kind: str, n: int, image_shape: Sequence[int], seed: int) -> ImageSet:
+    """Noise images as an image set. Image i depends on kind, image_shape, seed and i alone, whatever n is.
 
-    kind: "uniform", U[0, 1], or "gaussian", 0.5 + 0.25 z clipped to [0, 1]; rounded to multiples of 1/255.
-    image_shape: (C, H, W). Image i depends on kind, image_shape, seed and i alone, whatever n is.
-    Raises InputError on another kind.
+    Args:
+        kind: "uniform", U[0, 1], or "gaussian", 0.5 + 0.25 z clipped to [0, 1]; both rounded to multiples of 1/255.
+        n: number of images.
+        image_shape: (C, H, W).
+        seed: of the random numbers.
+
+    Returns:
+        The ImageSet `<kind>_noise`: ids 0 to n - 1, labels -1.
+
+    Raises:
+        InputError: on another kind.
     """
     if kind not in KINDS:
         raise InputError(f"There is no noise of kind {kind!r}: use one of {', '.join(KINDS)}.")

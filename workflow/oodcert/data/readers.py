@@ -1,9 +1,14 @@
 """Image sets out of their official downloads, and out of a mirror."""
 
+from __future__ import annotations
+
 import io
-from pathlib import Path
+from collections.abc import Callable
+from pathlib import Path, PurePosixPath
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from oodcert.data.archives import members
 from oodcert.data.download import verify
@@ -11,6 +16,7 @@ from oodcert.data.folder import is_image, read_image, resize
 from oodcert.data.imageset import ImageSet
 from oodcert.data.npz import read_arrays
 from oodcert.data.pickles import load_pickle
+from oodcert.data.registry import Entry
 from oodcert.errors import InputError
 from oodcert.runtime.files import sha256
 
@@ -27,25 +33,47 @@ CIFAR_NAMES = {
 WNIDS = "tiny-imagenet-200/wnids.txt"
 
 
-def read_set(entry, folder, size):
-    """The whole split of an official download: an ImageSet of uint8 images [N, size, size, 3], named as the entry.
+def read_set(entry: Entry, folder: str | Path, size: int) -> ImageSet:
+    """The whole split of an official download. Nothing is unpacked to disk.
 
-    entry: see `registry`. folder: of the downloads, which the file must be in; its bytes and checksums are verified
-    first. Images of another size are resized to a shorter side of `size` pixels (bilinear, antialiased), and their
-    centre is cut out. ids: the position in the official order, 0 to N - 1; of archives of image files, the order of
-    their sorted paths. labels: CIFAR's (of CIFAR-100 the fine ones), SVHN's digits, of the textures (all 5640 images,
-    the union of the three partitions of any of their splits) the categories in alphabetical order, of Tiny ImageNet's
-    training images the classes in the order of its wnids.txt; otherwise -1. Nothing is unpacked to disk.
+    Args:
+        entry: the set and split, of the registry.
+        folder: of the downloads. It must hold the entry's file, whose size and checksums are verified first.
+        size: pixels. Images of another size are resized to a shorter side of `size` (bilinear, antialiased), and their
+            centre is cut out.
 
-    Raises InputError where the file is missing, is not the published one, or does not hold what it should.
+    Returns:
+        An ImageSet of uint8 [N, size, size, 3], named as the entry. Its ids are positions in the official order, 0 to
+        N - 1; of archives of image files, in the order of the sorted paths. Its labels are:
+
+        - CIFAR: the classes, of CIFAR-100 the fine ones;
+        - SVHN: the digits;
+        - textures (all 5640 images, the union of the three partitions of any of their splits): the categories in
+          alphabetical order;
+        - Tiny ImageNet's training images: the classes in the order of its wnids.txt;
+        - other sets: -1.
+
+    Raises:
+        InputError: if the file is missing, has other checksums than the registry, or does not hold what it should.
     """
     path = _verified(entry, folder)
     images, labels = _READERS.get(entry.set, _images_without_labels)(path, entry, size)
     return ImageSet(entry.set, images, labels, np.arange(len(images)))
 
 
-def set_classes(entry, folder):
-    """The names of the labels of `read_set`, in their order: of Tiny ImageNet wnids, of the ODIN sets and such none."""
+def set_classes(entry: Entry, folder: str | Path) -> tuple[str, ...]:
+    """The names of the labels of `read_set`, in their order.
+
+    Args:
+        entry: the set and split, of the registry.
+        folder: of the downloads.
+
+    Returns:
+        Names of classes, of Tiny ImageNet wnids; () for sets without labels.
+
+    Raises:
+        InputError: as `read_set`.
+    """
     path = _verified(entry, folder)
     if entry.set in CIFAR_NAMES:
         member, key = CIFAR_NAMES[entry.set]
@@ -57,12 +85,19 @@ def set_classes(entry, folder):
     return _wnids(path) if entry.set == "tiny_imagenet" else ()
 
 
-def read_mirror(entry, mirror):
-    """The entry's images in a mirror, as the ImageSet that `ImageSet.load` reads there, named as the entry.
+def read_mirror(entry: Entry, mirror: str | Path) -> ImageSet:
+    """The images of a set and split in a mirror, as `ImageSet.load` reads them.
 
-    mirror: its folder. ids: the file's array `index` where it has one, otherwise as `ImageSet.load` gives them: the
-    position in the file, which need not be that in the official set. Raises InputError where the file is missing, is
-    not the one of the registry's mirror_sha256, or can't be read.
+    Args:
+        entry: the set and split, of the registry.
+        mirror: folder of the mirror.
+
+    Returns:
+        The ImageSet, named as the entry. Its ids are the file's array `index` if it has one. Otherwise they are as
+        `ImageSet.load` gives them: positions in the file, which may differ from those in the official set.
+
+    Raises:
+        InputError: if the file is missing, unreadable, or has another checksum than the registry's mirror_sha256.
     """
     path = _mirrored(entry, mirror)
     images = ImageSet.load(path)
@@ -70,14 +105,25 @@ def read_mirror(entry, mirror):
     return ImageSet(entry.set, images.images, images.labels, images.ids if index is None else index)
 
 
-def mirror_classes(entry, mirror):
-    """The names of the labels of `read_mirror`: the file's `wnids` or else its `class_names`; without either ()."""
+def mirror_classes(entry: Entry, mirror: str | Path) -> tuple[str, ...]:
+    """The names of the labels of `read_mirror`.
+
+    Args:
+        entry: the set and split, of the registry.
+        mirror: folder of the mirror.
+
+    Returns:
+        The file's array `wnids`, or else its `class_names`; () if it has neither.
+
+    Raises:
+        InputError: as `read_mirror`.
+    """
     path = _mirrored(entry, mirror)
     names = [_array(path, key) for key in ("wnids", "class_names")]
     return next((tuple(map(str, array)) for array in names if array is not None), ())
 
 
-def _verified(entry, folder):
+def _verified(entry: Entry, folder: str | Path) -> Path:
     if not entry.file:
         raise InputError(
             f"The {entry.split} images of {entry.set} can't be downloaded: {entry.note}. See docs/data.md."
@@ -92,7 +138,7 @@ def _verified(entry, folder):
     return path
 
 
-def _mirrored(entry, mirror):
+def _mirrored(entry: Entry, mirror: str | Path) -> Path:
     path = Path(mirror) / entry.mirror
     if not entry.mirror or not path.is_file():
         raise InputError(
@@ -107,33 +153,36 @@ def _mirrored(entry, mirror):
     return path
 
 
-def _array(path, key):
+def _array(path: Path, key: str) -> NDArray[Any] | None:
     """An array of an npz file that has been read before, or None."""
     return read_arrays(path, [key]).get(key)
 
 
-def _cifar(path, entry, size):
+Read = tuple[NDArray[np.uint8], NDArray[np.int64]]  # images [N, size, size, 3] and labels [N]
+
+
+def _cifar(path: Path, entry: Entry, size: int) -> Read:
     wanted = CIFAR_FILES[entry.set, entry.split]
-    found = {str(name): data for name, data in members(path, lambda name: str(name) in wanted)}
+    batches = {str(name): data for name, data in members(path, lambda name: str(name) in wanted)}
     key = "labels" if entry.set == "cifar10" else "fine_labels"
     images, labels = [], []
     for name in wanted:
-        if name not in found:
+        if name not in batches:
             raise _lacks(path, name)
-        batch = load_pickle(found[name], f"{path}: {name}")
+        batch = load_pickle(batches[name], f"{path}: {name}")
         rows = _entry_of(batch, "data", path)
         if not isinstance(rows, np.ndarray) or rows.dtype != np.uint8 or rows.shape[1:] != (3 * 32 * 32,):
             raise InputError(f"{path}: the data of {name} are not uint8 [N, 3072]. Delete the file and fetch it again.")
         images.append(rows.reshape(-1, 3, 32, 32).transpose(0, 2, 3, 1))
         labels.append(_entry_of(batch, key, path))
     try:
-        labels = np.concatenate([np.array(numbers, np.int64) for numbers in labels])
+        classes = np.concatenate([np.array(numbers, np.int64) for numbers in labels])
     except (ValueError, TypeError, OverflowError) as error:
         raise InputError(f"{path}: its {key} are not numbers ({error}). Delete the file and fetch it again.") from error
-    return _resized(np.concatenate(images), size), labels
+    return _resized(np.concatenate(images), size), classes
 
 
-def _svhn(path, entry, size):
+def _svhn(path: Path, entry: Entry, size: int) -> Read:
     from scipy.io import loadmat
 
     try:
@@ -144,22 +193,22 @@ def _svhn(path, entry, size):
     return _resized(images, size), labels % 10  # SVHN's 10 is the digit 0
 
 
-def _textures(path, entry, size):
-    found = _images(path, size, _is_texture)
-    categories = sorted({name.parent.name for name in found})
-    return np.stack(list(found.values())), np.array([categories.index(name.parent.name) for name in found])
+def _textures(path: Path, entry: Entry, size: int) -> Read:
+    images = _images(path, size, _is_texture)
+    categories = sorted({name.parent.name for name in images})
+    return np.stack(list(images.values())), np.array([categories.index(name.parent.name) for name in images])
 
 
-def _tiny_imagenet(path, entry, size):
+def _tiny_imagenet(path: Path, entry: Entry, size: int) -> Read:
     number = {wnid: index for index, wnid in enumerate(_wnids(path))}
-    found = _images(path, size, lambda name: is_image(name) and name.match("tiny-imagenet-200/train/*/images/*"))
-    strange = {name.parts[2] for name in found} - number.keys()
-    if strange:
-        raise InputError(f"{path}: {min(strange)} is not in its wnids.txt. Delete the file and fetch it again.")
-    return np.stack(list(found.values())), np.array([number[name.parts[2]] for name in found])
+    images = _images(path, size, lambda name: is_image(name) and name.match("tiny-imagenet-200/train/*/images/*"))
+    unlisted = {name.parts[2] for name in images} - number.keys()
+    if unlisted:
+        raise InputError(f"{path}: {min(unlisted)} is not in its wnids.txt. Delete the file and fetch it again.")
+    return np.stack(list(images.values())), np.array([number[name.parts[2]] for name in images])
 
 
-def _random_images(path, entry, size):
+def _random_images(path: Path, entry: Entry, size: int) -> Read:
     try:
         images = np.lib.format.open_memmap(path, mode="r")
         labels = np.full(len(images), -1)
@@ -168,12 +217,12 @@ def _random_images(path, entry, size):
     return _resized(images, size), labels
 
 
-def _images_without_labels(path, entry, size):
-    found = _images(path, size)
-    return np.stack(list(found.values())), np.full(len(found), -1)
+def _images_without_labels(path: Path, entry: Entry, size: int) -> Read:
+    images = _images(path, size)
+    return np.stack(list(images.values())), np.full(len(images), -1)
 
 
-_READERS = {
+_READERS: dict[str, Callable[[Path, Entry, int], Read]] = {
     "cifar10": _cifar,
     "cifar100": _cifar,
     "svhn": _svhn,
@@ -183,40 +232,42 @@ _READERS = {
 }
 
 
-def _images(path, size, wanted=is_image):
+def _images(
+    path: Path, size: int, wanted: Callable[[PurePosixPath], bool] = is_image
+) -> dict[PurePosixPath, NDArray[np.uint8]]:
     """{name: uint8 [size, size, 3]} of the wanted image files in an archive, sorted by their paths."""
-    found = {name: read_image(f"{path}: {name}", size, io.BytesIO(data)) for name, data in members(path, wanted)}
-    if not found:
+    images = {name: read_image(f"{path}: {name}", size, io.BytesIO(data)) for name, data in members(path, wanted)}
+    if not images:
         raise _lacks(path, "images")
-    return dict(sorted(found.items(), key=lambda item: item[0].as_posix()))
+    return dict(sorted(images.items(), key=lambda item: item[0].as_posix()))
 
 
-def _is_texture(name):
+def _is_texture(name: PurePosixPath) -> bool:
     return is_image(name) and name.match("dtd/images/*/*")
 
 
-def _resized(images, size):
+def _resized(images: NDArray[np.uint8], size: int) -> NDArray[np.uint8]:
     """Images of that size, and arrays that are no images (which ImageSet refuses), as they are; others resized."""
     if images.ndim != 4 or images.dtype != np.uint8 or images.shape[1:3] == (size, size):
         return images
     return np.stack([resize(image, size) for image in images])
 
 
-def _wnids(path):
+def _wnids(path: Path) -> tuple[str, ...]:
     return tuple(_member(path, WNIDS).decode().split())
 
 
-def _member(path, wanted):
+def _member(path: Path, wanted: str) -> bytes:
     for _, data in members(path, lambda name: str(name) == wanted):
         return data
     raise _lacks(path, wanted)
 
 
-def _entry_of(record, key, path):
+def _entry_of(record: Any, key: str, path: Path) -> Any:
     if not isinstance(record, dict) or key not in record:
         raise _lacks(path, key)
     return record[key]
 
 
-def _lacks(path, what):
+def _lacks(path: Path, what: str) -> InputError:
     return InputError(f"{path}: there are no {what} in it. Delete the file and fetch it again.")

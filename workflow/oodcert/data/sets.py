@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from oodcert.data.bundled import build
-from oodcert.data.folder import select_pixels
+from oodcert.data.folder import load_image_set
 from oodcert.data.imageset import ImageSet
 from oodcert.data.noise_sets import NOISE, noise_set
 from oodcert.data.overlaps import overlapping
@@ -134,10 +134,8 @@ def _read(name: str, split: str, data: DataSettings, mirror: str | None, count: 
 
 
 def _user_supplied(name: str, path: Path, image_shape: Sequence[int]) -> ImageSet:
-    if path.suffix == ".npz":
-        return replace(ImageSet.load(path), name=name)
-    positions, images = select_pixels(path, size=image_shape[1])
-    return ImageSet(name, images, np.full(len(images), -1, np.int64), np.array(positions, np.int64))
+    """The whole set. The images of a folder are resized, those of an npz file must have that shape already."""
+    return replace(load_image_set(path, None if path.suffix == ".npz" else image_shape[1]), name=name)
 
 
 def _shuffled(image_set: ImageSet, split: str) -> ImageSet:

@@ -36,6 +36,12 @@ def ood_files(data: DataSettings, mirror: str | None) -> list[str]:
     return _files([(name, "test") for name in data.ood], data, mirror)
 
 
+def mirror_file(entry: Entry, mirror: str | Path | None) -> Path | None:
+    """The file of the mirror that holds the entry's images; None if there is none."""
+    path = Path(mirror) / entry.mirror if mirror and entry.mirror else None
+    return path if path and path.is_file() else None
+
+
 def in_mirror(entry: Entry, mirror: str | Path | None) -> bool:
     """Whether the images of a registry entry are read from the mirror.
 
@@ -43,12 +49,12 @@ def in_mirror(entry: Entry, mirror: str | Path | None) -> bool:
         entry: the set and split.
         mirror: folder of the mirror; None: there is none.
     """
-    return bool(mirror and entry.mirror) and (Path(mirror) / entry.mirror).is_file()
+    return mirror_file(entry, mirror) is not None
 
 
 def source_file(entry: Entry, mirror: str | Path | None) -> Path:
     """The file that an entry's images are read from: the mirror's if it is there, else the download."""
-    return Path(mirror) / entry.mirror if mirror and in_mirror(entry, mirror) else DOWNLOADS / entry.file
+    return mirror_file(entry, mirror) or DOWNLOADS / entry.file
 
 
 def user_path(path: str | Path, split: str) -> Path:
