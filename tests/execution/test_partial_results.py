@@ -7,7 +7,8 @@ import pytest
 
 from oodcert.errors import InputError
 from oodcert.evaluations.linf import attack_linf
-from oodcert.evidence.store import Provenance, read_evidence, sidecar, write_evidence
+from oodcert.evidence.provenance import Provenance
+from oodcert.evidence.store import read_evidence, sidecar, write_evidence
 from oodcert.execution.partial_results import (
     cache_key,
     code_fingerprint,

@@ -14,7 +14,8 @@ import pytest
 from tqdm import tqdm
 
 from oodcert.evaluations.linf import attack_linf
-from oodcert.evidence.store import Provenance, sidecar, write_evidence
+from oodcert.evidence.provenance import Provenance
+from oodcert.evidence.store import sidecar, write_evidence
 from oodcert.execution.partial_results import load_piece, save_piece
 from oodcert.execution.partial_runs import Kept, in_pieces
 from oodcert.execution.shards import pieces

@@ -4,7 +4,8 @@ hand_over(snakemake, __file__)
 
 from pathlib import Path
 
-from oodcert.evidence.store import Provenance, sidecar, write_evidence, write_json
+from oodcert.evidence.provenance import Provenance
+from oodcert.evidence.store import sidecar, write_evidence, write_json
 from oodcert.execution.jobs import job, load_components, load_sets, prepare_torch
 from oodcert.runtime.files import sha256
 

@@ -159,7 +159,7 @@ def case_of(method, config):
         config["methods"][method],
         data["num_classes"],
         tuple(data["ood"]),
-        settings["published"]["images"],
+        settings.authors_code.images,
         data["test_images"],
         (settings["certify_l2"]["alpha"], settings["certify_id"]["alpha"]),
     )

@@ -4,7 +4,7 @@ import numpy as np
 
 from oodcert.authors_code.flags import ALPHAS
 from oodcert.certification.smoothing_bounds import vote_radius
-from oodcert.config.method_specs import bounds_of
+from oodcert.config.method_specs import MethodSpec
 
 CONSTANT = np.sqrt(2 / np.pi)
 
@@ -33,7 +33,7 @@ def l2_scores(one_pass, bound, own, radius, inside, protocol):
     return scores[own > 0] if "D5" in protocol and radius > 0 else scores
 
 
-def certificate(method_spec, bounds):
+def certificate(method_spec: MethodSpec, bounds):
     """The sound l2 bound that stands against the published one: lipschitz, the paper's kind, where the config's bounds
     and the method's score admit it, else percentile."""
-    return "lipschitz" if "lipschitz" in bounds_of(method_spec, bounds) else "percentile"
+    return "lipschitz" if "lipschitz" in method_spec.admitted_bounds(bounds) else "percentile"

@@ -14,7 +14,8 @@ from typing import NamedTuple
 from oodcert.config.method_specs import components_of
 from oodcert.data.imageset import ImageSet
 from oodcert.errors import InputError
-from oodcert.evidence.store import Provenance, read_evidence, write_evidence
+from oodcert.evidence.provenance import Provenance
+from oodcert.evidence.store import read_evidence, write_evidence
 from oodcert.execution.partial_results import cache_key, code_fingerprint, folder_of
 from oodcert.execution.shards import SETS, content, pieces
 from oodcert.runtime.faults import explained

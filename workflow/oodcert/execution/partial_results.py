@@ -13,7 +13,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from oodcert.errors import InputError
-from oodcert.evidence.store import Provenance, read_evidence, sidecar, write_evidence
+from oodcert.evidence.provenance import Provenance
+from oodcert.evidence.store import read_evidence, sidecar, write_evidence
 from oodcert.paths import LIBRARY
 from oodcert.runtime.files import atomic, sha256
 
