@@ -18,7 +18,8 @@ from oodcert.config.load import read_configs
 from oodcert.config.method_specs import trained_components
 from oodcert.data.imageset import ImageSet
 from oodcert.errors import InputError
-from oodcert.evidence.store import Provenance, write_json
+from oodcert.evidence.provenance import Provenance
+from oodcert.evidence.store import write_json
 from oodcert.execution.jobs import load_components, load_sets
 from oodcert.models.architectures import build_network
 from oodcert.runtime.memory import keep_freed_memory

@@ -7,7 +7,7 @@ import pandas as pd
 import oodcert
 from oodcert.evidence.store import read_evidence
 from oodcert.reporting.display_names import label
-from oodcert.reporting.figures.guaranteed import CONFIG, bound_looks, draw_bounds
+from oodcert.reporting.figures.guaranteed import SETTINGS, bound_looks, draw_bounds
 from oodcert.reporting.figures.style import WIDTH, new_figure, save, style
 from oodcert.runtime.files import atomic
 
@@ -42,7 +42,7 @@ def guaranteed_auc():
 def draw(table):
     """The figure: a row of panels for each data set, a line a bound."""
     looks = bound_looks(BOUNDS)
-    with style(CONFIG):
+    with style(SETTINGS):
         figure = new_figure(WIDTH, 4.6)
         grid = figure.subplots(2, 3, sharey=True, sharex="row")
         for line, (data, rows) in zip(grid, table.groupby("data", sort=False), strict=True):

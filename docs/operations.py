@@ -11,7 +11,7 @@ from oodcert.config.load import read_configs
 from oodcert.config.method_specs import computed_with
 from oodcert.execution import cost
 from oodcert.execution.shards import SETS, pieces, shards
-from oodcert.reporting.figures.guaranteed import CONFIG
+from oodcert.reporting.figures.guaranteed import SETTINGS
 from oodcert.reporting.figures.style import WIDTH, new_figure, save, style
 from oodcert.runtime.files import atomic
 
@@ -73,7 +73,7 @@ def constants(runs):
 
 def draw(runs, settings):
     start, overhead, work = constants(runs)
-    with style(CONFIG):
+    with style(SETTINGS):
         figure = new_figure(WIDTH, 3.2)
         here, there = figure.subplots(1, 2)
         for (workers, part), marker in zip(runs.groupby("workers"), "osD^", strict=False):

@@ -14,7 +14,8 @@ from PIL import Image
 
 import oodcert
 from oodcert.data.imageset import ImageSet
-from oodcert.evidence.store import Provenance, sidecar, write_evidence, write_json
+from oodcert.evidence.provenance import Provenance
+from oodcert.evidence.store import sidecar, write_evidence, write_json
 from oodcert.models.architectures import build_network
 from oodcert.models.components import load_component, save_component
 from oodcert.runtime.files import sha256

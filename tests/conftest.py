@@ -1,12 +1,14 @@
-"""Settings and parts that several tests share."""
+"""Settings and fixtures that several tests share."""
 
 import shutil
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 
-from oodcert.config.load import read_configs
+from oodcert.config.load import check_config, merged_files
+from oodcert.config.models import Config
 from oodcert.evidence.manifest import NAME, write_manifest
 
 ROOT = Path(__file__).parents[1]
@@ -43,18 +45,25 @@ def clone(tmp_path):
 
 
 @pytest.fixture
-def config():
-    """The digits config, fresh for each test."""
+def config() -> dict[str, Any]:
+    """The digits config as plain values, fresh for each test, which may change it and then call `checked`."""
     return read_config()
 
 
-def read_config():
-    """The digits config, checked."""
-    return read_configs([ROOT / "config" / "config.yaml"])
+def read_config() -> dict[str, Any]:
+    """The digits config as plain values, which are valid."""
+    values = merged_files([ROOT / "config" / "config.yaml"])
+    checked(values)
+    return values
 
 
-def shrink(config):
-    """The same config on tiny settings: every rule runs, no number means anything."""
+def checked(values: dict[str, Any]) -> Config:
+    """The Config of plain values, if they are valid."""
+    return check_config(values)
+
+
+def shrink(config: dict[str, Any]) -> dict[str, Any]:
+    """The same values, changed to tiny settings: every rule runs, no number means anything."""
     config["profile"] = "tiny"
     config["data"].update(test_images=12, accuracy_images=20)
     config["networks"] = {
@@ -67,7 +76,7 @@ def shrink(config):
     for settings in config["training"].values():
         settings.update({key: value for key, value in few.items() if key in settings})
     evaluation = config["evaluation"]
-    evaluation.update(batch_size=32, draws=4, sigma=0.25, published={"images": 5, "n0": 5, "n": 20})
+    evaluation.update(batch_size=32, draws=4, sigma=0.25, authors_code={"images": 5, "n0": 5, "n": 20})
     budget = {"iterations": 2, "restarts": 1}
     evaluation["attack_linf"] = {"apgd": budget, "pgd": {**budget}, "square": {"queries": 5}, "draws": 2}
     evaluation["sanity"].update(images=2, epsilons=[0.05, 1.0])
@@ -88,5 +97,5 @@ def reference(tmp_path_factory):
     shutil.copytree(ROOT / "results/reference/digits", results)
     shutil.copytree(ROOT / "figures/reference/digits", figures)
     paths = [path for path in (*results.rglob("*"), *figures.rglob("*")) if path.is_file() and path.name != NAME]
-    write_manifest(results, read_config(), paths)
+    write_manifest(results, checked(read_config()), paths)
     return results

@@ -34,7 +34,15 @@ def certified(n, sampling, score="msp", steepness=3.0):
     bounds = ["percentile"] if score == "energy" else ["percentile", "cdf", "gaussian", "lipschitz"]
     images = torch.rand(6, 1, 4, 4, generator=torch.Generator().manual_seed(1))
     found = oodcert.certify(
-        oodcert.Detector(network(steepness), score), images, 0.25, RADII, n, 0.01, bounds, sampling=sampling, tolerance=0.2
+        oodcert.Detector(network(steepness), score),
+        images,
+        0.25,
+        RADII,
+        n,
+        0.01,
+        bounds,
+        sampling=sampling,
+        tolerance=0.2,
     )
     frame = found.rename(columns={"image": "sample"}).assign(method="plain", set="near").astype({"sample": int})
     return frame, run("certify_l2", frame, n=n, sampling=sampling)

@@ -5,6 +5,7 @@ import shutil
 
 import numpy as np
 import pytest
+from oodcert.evaluations.l2 import certify_l2
 
 from audited_runs import forge, publish, renew
 from oodcert.audit import open_run
@@ -12,8 +13,8 @@ from oodcert.audit.layout import inputs_of, settings_of
 from oodcert.cli.main import main
 from oodcert.config.method_specs import components_of
 from oodcert.evaluations.clean import clean
-from oodcert.evaluations.l2 import certify_l2
-from oodcert.evidence.store import Provenance, write_evidence
+from oodcert.evidence.provenance import Provenance
+from oodcert.evidence.store import write_evidence
 from oodcert.execution.spot_check import holm, mean_p_value, rank_p_value, spot_check
 from oodcert.models.components import save_component
 from oodcert.models.folding import folded

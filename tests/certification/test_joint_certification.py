@@ -6,14 +6,14 @@ from dataclasses import replace
 import pandas as pd
 import pytest
 import torch
+from oodcert.evaluations.l2 import certify_l2
+from oodcert.evaluations.labels import certify_id
+from oodcert.execution.partial_runs import Kept, in_pieces
 
 from oodcert import certify_labels
 from oodcert.config.load import check_config
 from oodcert.config.method_specs import TOGETHER, computed_with, together
 from oodcert.errors import InputError
-from oodcert.evaluations.l2 import certify_l2
-from oodcert.evaluations.labels import certify_id
-from oodcert.execution.partial_runs import Kept, in_pieces
 from oodcert.execution.shards import pieces
 from test_shards import cut_config
 from untrained_runs import CONFIG, evaluations

@@ -11,7 +11,6 @@ from oodcert.certification.linf_bounds import linf_score_upper_bound
 from oodcert.errors import InputError
 from oodcert.models.scores import SCORES
 from oodcert.models.wrappers import DenoisedNetwork, JointNetwork, NoisyNetwork
-from test_interval_propagation import SMALL, Call, small
 
 WORST = {"msp": 1.0, "energy": torch.inf, "max_logit": torch.inf, "atom": torch.inf}
 

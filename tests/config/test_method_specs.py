@@ -5,13 +5,13 @@ from itertools import product
 import numpy as np
 import pytest
 import torch
+from oodcert.evaluations.labels import attack_id, certify_id
 from torch import nn
 
 from oodcert.config.components import known_components
 from oodcert.config.method_specs import MethodSpec, Score, trained_components
 from oodcert.evaluations.base import Evaluation
 from oodcert.evaluations.clean import clean
-from oodcert.evaluations.labels import attack_id, certify_id
 from oodcert.models.composition import deployed_network, smoothed_network
 from oodcert.models.detector import Detector
 from oodcert.models.wrappers import noisy_parts, replayed_logits

@@ -10,7 +10,8 @@ import pytest
 
 from conftest import ROOT
 from oodcert.errors import InputError
-from oodcert.evidence.store import Provenance, read_evaluations, read_evidence, sidecar, write_evidence
+from oodcert.evidence.provenance import Provenance
+from oodcert.evidence.store import read_evaluations, read_evidence, sidecar, write_evidence
 from oodcert.runtime.files import sha256
 
 FRAME = pd.DataFrame({"method": "plain", "set": "id", "sample": [1, 2], "upper": [0.5, np.inf]})
@@ -67,7 +68,7 @@ def test_results_that_are_written_anew_leave_the_code_as_it_was(tmp_path):
         subprocess.run(["git", *identity, *command], cwd=tmp_path, check=True, capture_output=True)
 
     def dirty():
-        code = "from oodcert.evidence.store import code_version; print(code_version()['dirty'])"
+        code = "from oodcert.evidence.provenance import code_version; print(code_version()['dirty'])"
         environment = os.environ | {"PYTHONPATH": str(tmp_path / "workflow")}
         return subprocess.check_output([sys.executable, "-c", code], text=True, env=environment).strip()
 

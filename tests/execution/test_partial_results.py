@@ -10,7 +10,8 @@ from divided_runs import divided_config
 from oodcert.errors import InputError
 from oodcert.evaluations.attack_linf import attack_linf
 from oodcert.evaluations.registry import EVALUATIONS
-from oodcert.evidence.store import Provenance, read_evidence, sidecar, write_evidence
+from oodcert.evidence.provenance import Provenance
+from oodcert.evidence.store import read_evidence, sidecar, write_evidence
 from oodcert.execution.gather import gather
 from oodcert.execution.partial_results import (
     cache_key,

@@ -11,7 +11,7 @@ import yaml
 
 from conftest import ROOT, read_config, shrink
 from oodcert.errors import InputError
-from oodcert.evidence.store import Provenance
+from oodcert.evidence.provenance import Provenance
 from oodcert.execution.jobs import job
 from oodcert.runtime.faults import AGAIN, check_writable, explained
 from oodcert.runtime.files import sha256

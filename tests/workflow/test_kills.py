@@ -11,12 +11,13 @@ from collections import Counter
 import numpy as np
 import pandas as pd
 import pytest
+from oodcert.evaluations.linf import attack_linf
+from oodcert.execution.partial_runs import Kept, in_pieces
 from tqdm import tqdm
 
-from oodcert.evaluations.linf import attack_linf
-from oodcert.evidence.store import Provenance, sidecar, write_evidence
+from oodcert.evidence.provenance import Provenance
+from oodcert.evidence.store import sidecar, write_evidence
 from oodcert.execution.partial_results import load_piece, save_piece
-from oodcert.execution.partial_runs import Kept, in_pieces
 from oodcert.execution.shards import pieces
 from oodcert.runtime.files import sha256
 from test_shards import cut_config, settings_of

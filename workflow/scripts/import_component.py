@@ -4,7 +4,8 @@ hand_over(snakemake, __file__)
 
 from pathlib import Path
 
-from oodcert.evidence.store import Provenance, sidecar, write_json
+from oodcert.evidence.provenance import Provenance
+from oodcert.evidence.store import sidecar, write_json
 from oodcert.execution.jobs import job
 from oodcert.models.components import import_component, save_component
 from oodcert.runtime.files import sha256

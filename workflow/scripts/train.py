@@ -5,7 +5,8 @@ hand_over(snakemake, __file__)
 from pathlib import Path
 
 from oodcert.evaluations.settings import NetworkJob, network_job
-from oodcert.evidence.store import Provenance, sidecar, write_evidence, write_json
+from oodcert.evidence.provenance import Provenance
+from oodcert.evidence.store import sidecar, write_evidence, write_json
 from oodcert.execution.jobs import config_of, job, load_components, load_sets, prepare_job
 from oodcert.runtime.files import sha256
 

@@ -9,7 +9,8 @@ from tqdm import tqdm
 
 import oodcert
 from oodcert.cli.inputs import Images
-from oodcert.evidence.store import Provenance, read_evidence, sidecar, write_evidence
+from oodcert.evidence.provenance import Provenance
+from oodcert.evidence.store import read_evidence, sidecar, write_evidence
 from oodcert.runtime.keyed_noise import derive_seed
 
 DRAWS = 100_000  # in a piece: the most that an interruption loses

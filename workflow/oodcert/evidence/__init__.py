@@ -1,1 +1,1 @@
-"""Evidence on disk: rows per image with provenance, the manifest of a run, and what must hold between rows."""
+"""Evidence on disk: rows per image with their provenance, the manifest of a run, and what must hold between rows."""

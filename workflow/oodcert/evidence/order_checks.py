@@ -1,10 +1,16 @@
 """What must hold between guarantees, attacks and clean scores; a violation means that a number is wrong."""
 
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from typing import TypedDict
+
 import numpy as np
 import pandas as pd
 from scipy.stats import binom
 
 from oodcert.errors import InputError
+from oodcert.evidence.store import Evidence
 from oodcert.statistics.metrics import METRICS, guaranteed_metrics, ood_metrics
 
 ROUNDING = 1e-5  # relative above 1: the networks run in float32, the interval bounds in float64
@@ -15,21 +21,41 @@ POOL = ["method", "sigma", "radius"]  # its images' noise is independent
 ATTACKED = {"percentile": "median", "cdf": "mean", "gaussian": "mean", "lipschitz": "mean"}
 CHANCE = 1e-6  # of calling sound certificates broken, in one pool
 
+Metrics = dict[str, float]
+Cell = tuple[Metrics, Metrics, Metrics, Metrics]  # guaranteed, attacked for the guarantee, attacked, clean
 
-def check_order(evidence):
-    """Compares guarantees, attacks and clean scores, per sample and per cell of the tables.
 
-    evidence: dict of DataFrames with clean, guarantee_linf, attack_linf, attack_linear, certify_l2 and attack_l2. Per
-    sample, in the l-infinity ball: clean ≤ attacked ≤ guaranteed score, and on a linear score the attack gains at least
-    99 % of what is possible. In l2 balls: unattacked ≤ attacked smoothed score, whose lower
-    confidence bound ≤ the certificate's upper bound at the same sigma and radius, but for as many images (of all sets,
-    at one method, sigma and radius) as a certificate's alpha explains: each fails with probability alpha, so of N more
-    than the (1 - CHANCE)-quantile of Binomial(N, alpha) fail only if it is unsound. Per method and OOD set (and sigma
-    and radius): guaranteed ≤ attacked ≤ clean AUC and AUPR, and the reverse for FPR95; of the l2 attack, whose scores
-    are estimates, the lower confidence bounds are compared with the guarantee. All up to ROUNDING.
+class Check(TypedDict):
+    """One comparison: how many pairs were compared, how many violate it, and how closely it holds."""
 
-    Returns a DataFrame with a row per check: check, compared, violations, tolerated (those that alpha explains, not in
-    violations), slack (the smallest margin). A sample that one side lacks counts as a violation.
+    check: str
+    compared: int
+    violations: int
+    tolerated: int  # violations that a certificate's alpha explains; they are not among `violations`
+    slack: float  # the smallest margin
+
+
+def check_order(evidence: Evidence) -> pd.DataFrame:
+    """Compares guarantees, attacks and clean scores, per image and per cell of the tables.
+
+    Per image, in the l-infinity ball: clean score ≤ attacked score ≤ guaranteed bound. On a linear score the attack
+    gains at least 99 % of what is possible. Per image, in l2 balls: the smoothed score ≤ the attacked one. The lower
+    confidence bound of the attacked score ≤ the certificate's upper bound at the same sigma and radius.
+
+    A certificate fails with probability alpha. Of N certificates at one method, sigma and radius (all sets together),
+    more than the (1 - CHANCE)-quantile of Binomial(N, alpha) fail only if the certificate is unsound. Up to that
+    number, violations of that last comparison are tolerated.
+
+    Per method and OOD set (and sigma and radius): guaranteed ≤ attacked ≤ clean AUC and AUPR, and the reverse for
+    FPR95. The scores of the l2 attack are estimates, so their lower confidence bounds are compared with the guarantee.
+
+    All comparisons hold up to ROUNDING.
+
+    Args:
+        evidence: rows of clean, guarantee_linf, attack_linf, attack_linear, certify_l2 and attack_l2.
+
+    Returns:
+        A row per comparison, with the columns of Check. An image that one side lacks counts as a violation.
     """
     clean, attack, certified = evidence["clean"], evidence["attack_l2"], evidence["certify_l2"]
     linear = evidence["attack_linear"]
@@ -54,28 +80,20 @@ def check_order(evidence):
         _compare("smoothed score ≤ l2-attacked median", both["median_before"], both["median"]),
         _compare("smoothed score ≤ l2-attacked mean", both["mean_before"], both["mean"]),
         *_ordered("l∞", _linf_cells(clean, linf)),
+        *_l2_checks(certified, attack),
     ]
-    attacked_points = (
-        (certified["set"] != "id")
-        & certified["sigma"].isin(attack["sigma"])
-        & certified["radius"].isin(attack["radius"])
-    )
-    for bound, statistic in ATTACKED.items():
-        if bound in set(certified["bound"]):
-            rows = certified[certified["bound"] == bound]
-            # every method has the percentile bound; a method whose score has no range has no other
-            attacks = attack if bound == "percentile" else attack[attack["method"].isin(rows["method"])]
-            found = attacks[[*POINT, f"{statistic}_lower"]].rename(columns={f"{statistic}_lower": "attacked"})
-            l2 = found.merge(
-                rows.loc[attacked_points, [*POINT, "upper", "alpha"]], on=POINT, how="outer", validate="one_to_one"
-            )
-            checks.append(_beyond_alpha(f"l2-attacked score ≤ {bound} bound", l2))
-            checks += _ordered(f"l2 {bound}", _l2_cells(rows, attacks, statistic))
     return pd.DataFrame(checks)
 
 
-def require(checks):
-    """Raises InputError naming the failed checks, if any."""
+def require(checks: pd.DataFrame) -> None:
+    """Stops a run whose evidence is out of order.
+
+    Args:
+        checks: as of check_order.
+
+    Raises:
+        InputError: naming the comparisons that failed, or that compared nothing.
+    """
     failed = checks[(checks["violations"] > 0) | (checks["compared"] == 0)]
     if len(failed):
         lines = "; ".join(
@@ -90,8 +108,30 @@ def require(checks):
         )
 
 
-def _linf_cells(clean, linf):
-    """(guaranteed, attacked for the guarantee, attacked, clean) metrics of every method x OOD set."""
+def _l2_checks(certified: pd.DataFrame, attack: pd.DataFrame) -> list[Check]:
+    """The checks of every l2 bound against the attack on the statistic that it bounds."""
+    checks: list[Check] = []
+    attacked_points = (
+        (certified["set"] != "id")
+        & certified["sigma"].isin(attack["sigma"])
+        & certified["radius"].isin(attack["radius"])
+    )
+    for bound, statistic in ATTACKED.items():
+        if bound in set(certified["bound"]):
+            rows = certified[certified["bound"] == bound]
+            # every method has the percentile bound; a method whose score has no range has no other
+            attacks = attack if bound == "percentile" else attack[attack["method"].isin(rows["method"])]
+            lowest = attacks[[*POINT, f"{statistic}_lower"]].rename(columns={f"{statistic}_lower": "attacked"})
+            pairs = lowest.merge(
+                rows.loc[attacked_points, [*POINT, "upper", "alpha"]], on=POINT, how="outer", validate="one_to_one"
+            )
+            checks.append(_beyond_alpha(f"l2-attacked score ≤ {bound} bound", pairs))
+            checks += _ordered(f"l2 {bound}", _l2_cells(rows, attacks, statistic))
+    return checks
+
+
+def _linf_cells(clean: pd.DataFrame, linf: pd.DataFrame) -> Iterator[Cell]:
+    """The Cell of every method x OOD set."""
     for (method, _), group in linf.groupby(["method", "set"]):
         id_scores = clean.loc[(clean["method"] == method) & (clean["set"] == "id"), "score"]
         guaranteed = group["upper"].mask(group["vacuous"] == True, np.inf)  # noqa: E712, NaN where a row is missing
@@ -99,37 +139,40 @@ def _linf_cells(clean, linf):
         yield _metrics(id_scores, guaranteed, True), attacked, attacked, _metrics(id_scores, group["score"])
 
 
-def _l2_cells(certified, attack, statistic):
-    """The same of every method x OOD set x sigma x radius of the l2 attack."""
+def _l2_cells(certified: pd.DataFrame, attack: pd.DataFrame, statistic: str) -> Iterator[Cell]:
+    """The Cell of every method x OOD set x sigma x radius of the l2 attack."""
     for (method, name, sigma), group in attack.groupby(["method", "set", "sigma"]):
         rows = certified[(certified["method"] == method) & (certified["sigma"] == sigma)]
-        inside, outside = rows[rows["set"] == "id"], rows[rows["set"] == name]
-        id_scores = inside.loc[inside["radius"] == 0, "estimate"]
-        guaranteed = guaranteed_metrics(inside, outside).set_index("radius")[list(METRICS)].to_dict("index")
+        id_rows, ood_rows = rows[rows["set"] == "id"], rows[rows["set"] == name]
+        id_scores = id_rows.loc[id_rows["radius"] == 0, "estimate"]
+        guaranteed = guaranteed_metrics(id_rows, ood_rows).set_index("radius")[list(METRICS)].to_dict("index")
         clean = _metrics(id_scores, group.loc[group["radius"] == 0, statistic])
         for radius, attacked in group.groupby("radius"):
             low, estimate = (_metrics(id_scores, attacked[column]) for column in (f"{statistic}_lower", statistic))
             yield guaranteed.get(radius, dict.fromkeys(METRICS, np.nan)), low, estimate, clean
 
 
-def _metrics(id_scores, ood_scores, guaranteed=False):
+def _metrics(id_scores: pd.Series, ood_scores: pd.Series, guaranteed: bool = False) -> Metrics:
     if len(ood_scores) == 0 or ood_scores.isna().any():
         return dict.fromkeys(METRICS, np.nan)
     return ood_metrics(id_scores, ood_scores, guaranteed)
 
 
-def _ordered(where, cells):
-    """The checks of cells of four metrics each: the first ≤ the second, and the third ≤ the fourth."""
-    cells, checks = list(cells), []
+def _ordered(where: str, cells: Iterable[Cell]) -> list[Check]:
+    """The checks that each cell's first metrics are no better than its second, and its third than its fourth."""
+    cells = list(cells)
+    checks = []
     for metric in METRICS:
         sign = -1 if metric == "fpr95" else 1
-        columns = [pd.Series([sign * cell[i][metric] for cell in cells], dtype=float) for i in range(4)]
-        checks.append(_compare(f"{where}: guaranteed no better than attacked, {metric}", *columns[:2]))
-        checks.append(_compare(f"{where}: attacked no better than clean, {metric}", *columns[2:]))
+        guaranteed, for_guarantee, attacked, clean = (
+            pd.Series([sign * cell[place][metric] for cell in cells], dtype=float) for place in range(4)
+        )
+        checks.append(_compare(f"{where}: guaranteed no better than attacked, {metric}", guaranteed, for_guarantee))
+        checks.append(_compare(f"{where}: attacked no better than clean, {metric}", attacked, clean))
     return checks
 
 
-def _compare(check, low, high):
+def _compare(check: str, low: pd.Series, high: pd.Series) -> Check:
     margin = high - low
     violations = int((~(margin >= -_rounding(high))).sum())
     return {
@@ -141,11 +184,11 @@ def _compare(check, low, high):
     }
 
 
-def _rounding(scores):
+def _rounding(scores: pd.Series) -> pd.Series:
     return ROUNDING * scores.abs().clip(lower=1)
 
 
-def _beyond_alpha(check, rows):
+def _beyond_alpha(check: str, rows: pd.DataFrame) -> Check:
     """The check attacked ≤ upper, pool by pool, less the violations that the certificates' alpha explains."""
     margin, tolerated = rows["upper"] - rows["attacked"], 0
     for _, pool in rows.assign(broken=margin < -_rounding(rows["upper"])).groupby(POOL):

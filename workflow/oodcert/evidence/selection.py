@@ -1,12 +1,20 @@
 """Rows of the evidence, with a readable error where they are missing."""
 
+from __future__ import annotations
+
 import numpy as np
+import pandas as pd
 
 from oodcert.errors import InputError
+from oodcert.evidence.store import Evidence
 
 
-def of_method(evidence, evaluation, method):
-    """The rows of one method in one evaluation. Raises InputError where there are none."""
+def rows_of_method(evidence: Evidence, evaluation: str, method: str) -> pd.DataFrame:
+    """The rows of one method in one evaluation.
+
+    Raises:
+        InputError: if there are none.
+    """
     frame = evidence.get(evaluation)
     rows = None if frame is None else frame[frame["method"] == method]
     if rows is None or rows.empty:
@@ -17,8 +25,12 @@ def of_method(evidence, evaluation, method):
     return rows
 
 
-def of_set(rows, evaluation, name):
-    """The rows of one image set. Raises InputError where there are none."""
+def rows_of_set(rows: pd.DataFrame, evaluation: str, name: str) -> pd.DataFrame:
+    """The rows of one image set, among those of one method.
+
+    Raises:
+        InputError: if there are none.
+    """
     chosen = rows[rows["set"] == name]
     if chosen.empty:
         raise InputError(
@@ -28,8 +40,12 @@ def of_set(rows, evaluation, name):
     return chosen
 
 
-def at(rows, evaluation, column, value):
-    """The rows whose column equals a setting (float or str) of the config. Raises InputError where there are none."""
+def rows_at(rows: pd.DataFrame, evaluation: str, column: str, value: float | str) -> pd.DataFrame:
+    """The rows whose column has the value that the configuration gives, among those of one method.
+
+    Raises:
+        InputError: if there are none.
+    """
     chosen = rows[rows[column] == value if isinstance(value, str) else np.isclose(rows[column], value)]
     if chosen.empty:
         raise InputError(

@@ -14,7 +14,8 @@ from oodcert.evaluations.base import Evaluation
 from oodcert.evaluations.registry import EVALUATIONS
 from oodcert.evaluations.settings import MethodJob, NetworkJob
 from oodcert.evaluations.spec import EvaluationSpec
-from oodcert.evidence.store import Provenance, read_evidence, write_evidence
+from oodcert.evidence.provenance import Provenance
+from oodcert.evidence.store import read_evidence, write_evidence
 from oodcert.execution.jobs import (
     Snakemake,
     components_to_evaluate,

@@ -10,7 +10,8 @@ from typing import Any
 from oodcert.errors import InputError
 from oodcert.evaluations.row_order import ordered
 from oodcert.evaluations.spec import EvaluationSpec
-from oodcert.evidence.store import Provenance, read_evidence, sidecar, write_evidence
+from oodcert.evidence.provenance import Provenance
+from oodcert.evidence.store import read_evidence, sidecar, write_evidence
 from oodcert.runtime.files import sha256
 
 

@@ -15,7 +15,7 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from oodcert.evidence.store import Provenance
+from oodcert.evidence.provenance import Provenance
 from oodcert.paths import LIBRARY
 from oodcert.runtime.files import atomic, sha256
 

@@ -1,6 +1,10 @@
-"""Published claims: what paper/claims.yaml declares, and the verdict that a run's evidence allows."""
+"""Claims of papers: what paper/claims.yaml declares, and the verdict that a run's evidence allows."""
 
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import yaml
@@ -12,7 +16,7 @@ from oodcert.errors import InputError
 
 CLAIMS = paths.PAPER / "claims.yaml"
 SCHEMA = paths.SCHEMAS / "claims.schema.yaml"
-SETTINGS = {  # of every quantity of a measure, beside its method: those of the methods of oodcert.reporting.tables.measures
+SETTINGS: dict[str, set[str]] = {  # quantity -> its settings, beside the method (oodcert.reporting.tables.measures)
     "detection": {"protocol", "metric"},
     "headline": set(),
     "guaranteed_l2": {"bound", "sigma", "radius"},
@@ -23,39 +27,53 @@ SETTINGS = {  # of every quantity of a measure, beside its method: those of the 
 TAIL = 0.025  # of the interval, on either side
 VERDICTS = REPRODUCED, NOT_REPRODUCED, NOT_TESTABLE = "reproduced", "not reproduced", "not testable here"
 
+Claim = Mapping[str, Any]  # an entry of paper/claims.yaml, as workflow/schemas/claims.schema.yaml has it
 
-def read_claims(path=CLAIMS):
-    """The claims of a YAML file, a list of dicts as workflow/schemas/claims.schema.yaml has them.
 
-    Raises InputError naming the file, the claim and the key where it is unreadable or not valid.
+def read_claims(path: str | Path = CLAIMS) -> list[Claim]:
+    """The claims of a YAML file that workflow/schemas/claims.schema.yaml describes.
+
+    Raises:
+        InputError: naming the file, the claim and the key, if the file is unreadable or not valid.
     """
     try:
-        found = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
+        content = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
         cause = " ".join(str(error).split())
         raise InputError(f"{path} is not a readable YAML file ({cause}): correct it, or restore it.") from error
-    error = best_match(Draft202012Validator(yaml.safe_load(SCHEMA.read_text())).iter_errors(found))
-    if error is not None:
-        raise InputError(f"{path}: {_where(error.absolute_path, found)}: {error.message}. See {SCHEMA.name}.")
-    names = [claim["id"] for claim in found["claims"]]
+    fault = best_match(Draft202012Validator(yaml.safe_load(SCHEMA.read_text())).iter_errors(content))
+    if fault is not None:
+        raise InputError(f"{path}: {_where(fault.absolute_path, content)}: {fault.message}. See {SCHEMA.name}.")
+    names = [claim["id"] for claim in content["claims"]]
     for name in names:
         if names.count(name) > 1:
             raise InputError(f"{path}: claim {name} is declared {names.count(name)} times. Give each its own id.")
-    for claim in found["claims"]:
+    for claim in content["claims"]:
         _check_settings(claim, path)
-    return found["claims"]
+    return content["claims"]
 
 
-def interval(values, low_known, high_known, images):
-    """(measured, lower, upper): a 95 % interval of the least of some values, % [K, 1 + resamples].
+def interval(
+    values: np.ndarray, low_known: np.ndarray, high_known: np.ndarray, images: int
+) -> tuple[float, float, float]:
+    """The least of K values, with a 95 % interval by percentiles of the resamples.
 
-    By percentiles of the resamples, widened to hold what was measured. Where these are all alike, it is widened by the
-    share of images that may differ from so many that do not: 1 - 0.025^(1/images). The least value is above its lower
-    end unless the one that is least in truth is below its own; it is below its upper end unless one of K ends fails, so
-    that each of those takes a K-th of the error (Bonferroni).
+    The interval is widened to hold the measured value. If all resamples of a value are alike, its interval is widened
+    by 1 - 0.025^(1/images): the share of images that may differ from so many that do not.
 
-    low_known, high_known: bool [K], whether a value has an end there; one that rests on an attack that fails a sanity
-    check may be anything lower.
+    Each end has its own error. The least value lies below the interval only if the value that is least in truth does.
+    It lies above the interval only if one of K upper ends fails, so each of these takes a K-th of the error
+    (Bonferroni).
+
+    Args:
+        values: in % or points, [K, 1 + resamples]; the first column is measured.
+        low_known: bool [K], whether a value has a lower end. A value that rests on an attack that fails a sanity check
+            may be anything lower.
+        high_known: the same of the upper end.
+        images: number of images that a value is computed on.
+
+    Returns:
+        measured, lower and upper; an end that is unknown is infinite.
     """
     measured, resampled = values[:, 0], values[:, 1:]
     unseen = np.where(np.ptp(resampled, axis=1) == 0, 100 * (1 - TAIL ** (1 / images)), 0)
@@ -65,10 +83,17 @@ def interval(values, low_known, high_known, images):
     return float(measured.min()), float(low.min()), float(high.min())
 
 
-def decide(low, high, value, tolerance, near=False):
-    """A verdict: REPRODUCED where the interval lies above value - tolerance, and NOT_REPRODUCED where it lies below.
+def decide(low: float, high: float, value: float, tolerance: float, near: bool = False) -> str:
+    """The verdict that an interval allows.
 
-    near: it must lie within the tolerance on both sides, or outside. NOT_TESTABLE where it holds a border.
+    Args:
+        low, high: ends of the interval.
+        value, tolerance: what is expected.
+        near: False: the interval must lie above value - tolerance; True: within value ± tolerance.
+
+    Returns:
+        REPRODUCED if all of the interval is as expected, NOT_REPRODUCED if none of it is, NOT_TESTABLE if it holds a
+        border.
     """
     bottom, top = value - tolerance, value + tolerance if near else np.inf
     if bottom < low and high < top:
@@ -76,7 +101,7 @@ def decide(low, high, value, tolerance, near=False):
     return NOT_REPRODUCED if high < bottom or low > top else NOT_TESTABLE
 
 
-def border(expected):
+def border(expected: Mapping[str, Any]) -> str:
     """What a claim expects, as text: above or below a border, or within two, in % or points."""
     value, tolerance = expected["value"], expected["tolerance"]
     if expected["direction"] == "near":
@@ -85,7 +110,12 @@ def border(expected):
     return f"{expected['direction']} {_number(value - tolerance if above else value + tolerance)}"
 
 
-def _check_settings(claim, path):
+def listed(names: str | Iterable[str]) -> list[str]:
+    """One name or several, as a list."""
+    return [names] if isinstance(names, str) else list(names)
+
+
+def _check_settings(claim: Claim, path: str | Path) -> None:
     """Whether a claim's measure has the settings of its quantity, and none of another."""
     measure = claim["measure"]
     wanted, given = SETTINGS[measure["quantity"]], set(measure) - {"quantity", "method", "minus", "relative"}
@@ -100,20 +130,15 @@ def _check_settings(claim, path):
             )
 
 
-def _where(keys, found):
+def _where(place: Iterable[str | int], content: Any) -> str:
     """The place of an error, the claim by its id."""
-    keys = list(keys)
+    keys = list(place)
     if len(keys) < 2:
         return ".".join(map(str, keys)) or "the top level"
-    claim = found["claims"][keys[1]]
+    claim = content["claims"][keys[1]]
     name = claim.get("id", keys[1]) if isinstance(claim, dict) else keys[1]
     return f"claim {name}" + (f", {'.'.join(map(str, keys[2:]))}" if keys[2:] else "")
 
 
-def listed(names):
-    """One name or several, as a list."""
-    return [names] if isinstance(names, str) else list(names)
-
-
-def _number(value):
+def _number(value: float) -> str:
     return f"{value:g}".replace("-", "−")

@@ -46,11 +46,11 @@ SPELLING = {
 }
 
 
-def label(name):
-    """The readable form of such a name; without a spelling of its own, underscores go."""
+def label(name: str) -> str:
+    """The readable form of such a name. A name that is not in SPELLING loses its underscores."""
     return SPELLING.get(name, name.replace("_", " "))
 
 
-def marked(method, reliable):
+def marked(method: str, reliable: bool) -> str:
     """A method's label, with MARK where its attack fails a sanity check."""
     return label(method) if reliable else f"{label(method)} {MARK}"

@@ -1,5 +1,11 @@
 """The analysis notebook of a run: executed with its parameters, and as HTML."""
 
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
 import nbformat
 import papermill
 from nbconvert import HTMLExporter
@@ -11,11 +17,17 @@ from oodcert.runtime.files import atomic
 LOCAL = Config(KernelManager={"transport": "ipc"})  # the kernel is reached by files, not by the network
 
 
-def run_notebook(source, parameters, notebook, page):
-    """Runs the notebook `source` in the current folder and writes it executed (`notebook`) and as HTML (`page`).
+def run_notebook(source: str | Path, parameters: Mapping[str, Any], notebook: str | Path, page: str | Path) -> None:
+    """Runs a notebook in the current folder, and writes it without times and random ids of cells.
 
-    parameters: name -> value, put in place of those of the cell tagged "parameters". Times and random ids of cells are
-    left out of what is written. Raises InputError with the message of the cell that failed.
+    Args:
+        source: the notebook.
+        parameters: name -> value, in place of those of the cell tagged "parameters".
+        notebook: the executed notebook that is written.
+        page: the same as HTML.
+
+    Raises:
+        InputError: with the message of the cell that failed.
     """
     try:
         executed = papermill.execute_notebook(

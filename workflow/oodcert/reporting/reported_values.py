@@ -1,6 +1,10 @@
-"""Published numbers: paper/reported.csv, a row per number, cleaned as paper/README.md says."""
+"""Values that papers report: paper/reported.csv, a row per value, cleaned as paper/README.md says."""
 
+from __future__ import annotations
+
+from collections.abc import Mapping
 from functools import cache
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -13,10 +17,11 @@ TEXTS = ("ood_set", "norm", "ood_set_reported")  # columns that may be empty
 
 
 @cache
-def reported():
-    """The rows of paper/reported.csv: DataFrame; radius, sigma and spread are NaN, other fields "", where unknown.
+def reported() -> pd.DataFrame:
+    """The rows of paper/reported.csv. Where unknown, radius, sigma and spread are NaN, other columns "".
 
-    Raises InputError where the file is unreadable.
+    Raises:
+        InputError: if the file is unreadable.
     """
     try:
         table = pd.read_csv(REPORTED, dtype=dict.fromkeys(TEXTS, str))
@@ -25,11 +30,16 @@ def reported():
     return table.fillna(dict.fromkeys(TEXTS, ""))
 
 
-def published(declared):
-    """What a claim of paper/claims.yaml gives as published, as text: a number in % or points, or what the paper says.
+def reported_value(declared: Mapping[str, Any]) -> str:
+    """The value that a claim's paper reports, as text: a number in % or points, or what the paper says.
 
-    A number is the mean of the rows selected, minus that of the rows that `minus` selects instead. Raises InputError
-    where there are no such rows.
+    A number is the mean of rows of paper/reported.csv, minus that of other rows if `minus` selects some.
+
+    Args:
+        declared: `reported_value` of a claim of paper/claims.yaml.
+
+    Raises:
+        InputError: if there are no such rows.
     """
     if "says" in declared:
         return declared["says"]
@@ -41,7 +51,7 @@ def published(declared):
     return ("about " if chosen["approximate"].any() else "") + text.replace("-", "−")
 
 
-def _chosen(selector):
+def _chosen(selector: Mapping[str, str | float]) -> pd.DataFrame:
     """The rows with these values; of `paper`, with this beginning."""
     rows = reported()
     for column, value in selector.items():

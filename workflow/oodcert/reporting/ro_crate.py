@@ -1,21 +1,26 @@
 """A finished run as one RO-Crate: a zip that holds its files and says, for machines, what each is and what made it."""
 
+from __future__ import annotations
+
 import hashlib
 import json
 import subprocess
 import tempfile
 import zipfile
+from collections.abc import Iterator
 from datetime import UTC, datetime
 from importlib.metadata import version
 from io import StringIO
 from pathlib import Path
+from typing import Any
 
 from rocrate.model.contextentity import ContextEntity
+from rocrate.model.entity import Entity
 from rocrate.rocrate import ROCrate
 
 from oodcert.errors import InputError
-from oodcert.evidence.manifest import NAME, located, read_manifest
-from oodcert.evidence.store import PACKAGES
+from oodcert.evidence.manifest import NAME, Manifest, located, read_manifest
+from oodcert.evidence.provenance import PACKAGES
 from oodcert.paths import ROOT
 from oodcert.reporting.display_names import label
 from oodcert.runtime.files import atomic, sha256
@@ -62,11 +67,17 @@ computes tables and figures again and compares every byte. The digest of the run
 EARLIEST = (1980, 1, 1, 0, 0, 0)  # of a zip file's entries, so that equal contents are equal bytes
 
 
-def write_crate(results, path):
+def write_crate(results: str | Path, path: str | Path) -> None:
     """Writes the zip of a run that has a manifest: RO-Crate 1.1, by the profiles of PROFILES, the same bytes each time.
 
-    Inside, the run lies in results/ and figures/ as it does here. Raises InputError where the manifest or a file of it
-    is missing or changed.
+    In the crate the run lies in results/ and figures/ as it does here.
+
+    Args:
+        results: the run's folder.
+        path: the zip.
+
+    Raises:
+        InputError: if the manifest or one of its files is missing or changed.
     """
     results = Path(results)
     manifest = read_manifest(results)
@@ -99,7 +110,7 @@ def write_crate(results, path):
     _zip(crate, path)
 
 
-def _describe(crate, results, manifest):
+def _describe(crate: ROCrate, results: Path, manifest: Manifest) -> None:
     """The root of the crate, its authors, licence and profiles, and the workflow with what it runs on."""
     crate.name = f"oodcert, profile {_name(manifest)}"
     crate.description = (
@@ -139,21 +150,22 @@ def _describe(crate, results, manifest):
     ]
 
 
-def _add(crate, source, inside, description):
+def _add(crate: ROCrate, source: Path, name: str | Path, description: str) -> Entity:
     form = FORMATS.get(source.suffix, "text/plain")
     known = {"name": source.name, "description": description, "encodingFormat": form, **_identity(source)}
-    return crate.add_file(source, str(inside), properties=known)
+    return crate.add_file(source, str(name), properties=known)
 
 
-def _add_result(crate, results, manifest, name):
+def _add_result(crate: ROCrate, results: Path, manifest: Manifest, name: str) -> Entity:
     source, folder = located(results, name), Path(name).parts[0]
     if not source.is_file() or sha256(source) != manifest["files"][name]:
         raise InputError(f"{source} is missing or differs from {results / NAME}: finish the run, or restore the file.")
-    inside = f"figures/{_name(manifest)}/{source.name}" if folder == "figures" else f"results/{_name(manifest)}/{name}"
-    return _add(crate, source, inside, _description(name))
+    profile = _name(manifest)
+    packed = f"figures/{profile}/{source.name}" if folder == "figures" else f"results/{profile}/{name}"
+    return _add(crate, source, packed, _description(name))
 
 
-def _description(name):
+def _description(name: str) -> str:
     path = Path(name)
     what = WHAT.get(path.suffix, "file of the run")
     if path.parts[0] == "evidence" and len(path.parts) == 3:
@@ -162,48 +174,50 @@ def _description(name):
     return f"{kind} {path.stem}: {what}"
 
 
-def _add_text(crate, name, text, description):
+def _add_text(crate: ROCrate, name: str, text: str, description: str) -> Entity:
     known = {"name": name, "description": description, "encodingFormat": FORMATS[Path(name).suffix]}
     known |= {"sha256": hashlib.sha256(text.encode()).hexdigest(), "contentSize": str(len(text.encode()))}
     return crate.add_file(StringIO(text), name, properties=known)
 
 
-def _image_sets(crate, results):
+def _image_sets(crate: ROCrate, results: Path) -> list[Entity]:
     """The image sets that the run read, which are not in the crate: names and checksums from the sidecars."""
-    found = {}
+    hashes: dict[str, str] = {}
     for record in _records(results):
-        found |= {path: digest for path, digest in record["inputs"].items() if path.startswith("data/")}
+        hashes |= {path: digest for path, digest in record["inputs"].items() if path.startswith("data/")}
     return [
         crate.add(ContextEntity(crate, f"#{path}", {"@type": "CreativeWork", "name": path, "sha256": digest}))
-        for path, digest in sorted(found.items())
+        for path, digest in sorted(hashes.items())
     ]
 
 
-def _packages(results):
+def _packages(results: Path) -> dict[str, dict[str, str]]:
     """Address -> name and version of the packages that made the evidence, as the sidecars record them."""
-    found = {}
+    packages = {}
     for record in _records(results):
         for name in PACKAGES:
             number = record["packages"].get(name)
             if number and name != "oodcert":
-                found[f"https://pypi.org/project/{name}/{number}/"] = {"name": name, "softwareVersion": number}
-    return found
+                packages[f"https://pypi.org/project/{name}/{number}/"] = {"name": name, "softwareVersion": number}
+    return packages
 
 
-def _records(results):
-    return [json.loads(path.read_text()) for path in sorted((results / "evidence").glob("*/*.json"))]
+def _records(results: Path) -> Iterator[dict[str, Any]]:
+    """The sidecars of the run."""
+    return (json.loads(path.read_text()) for path in sorted((results / "evidence").glob("*/*.json")))
 
 
-def _identity(path):
+def _identity(path: Path) -> dict[str, str]:
     return {"sha256": sha256(path), "contentSize": str(path.stat().st_size)}
 
 
-def _name(manifest):
+def _name(manifest: Manifest) -> str:
+    """The run's profile."""
     return manifest["config"]["profile"]
 
 
-def _date(results, manifest):
-    """The day of the run's commit; where git does not know it, the day on which its manifest was written."""
+def _date(results: Path, manifest: Manifest) -> str:
+    """The day of the run's commit; if git does not know the commit, the day on which the manifest was written."""
     command = ["git", "-C", str(ROOT), "show", "--no-patch", "--format=%cs", str(manifest["commit"])]
     try:
         return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
@@ -211,7 +225,7 @@ def _date(results, manifest):
         return datetime.fromtimestamp((results / NAME).stat().st_mtime, UTC).date().isoformat()
 
 
-def _zip(crate, path):
+def _zip(crate: ROCrate, path: str | Path) -> None:
     with tempfile.TemporaryDirectory() as folder, atomic(path) as temporary:
         crate.write(folder)
         with zipfile.ZipFile(temporary, "w", zipfile.ZIP_DEFLATED) as archive:

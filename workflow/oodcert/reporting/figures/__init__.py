@@ -1,5 +1,11 @@
 """Figures as pure functions of (evidence, config), drawn without a display."""
 
+from collections.abc import Callable
+
+from matplotlib.figure import Figure
+
+from oodcert.config.models import Config
+from oodcert.evidence.store import Evidence
 from oodcert.reporting.figures.ablation import ablation
 from oodcert.reporting.figures.denoised import denoised, read_examples
 from oodcert.reporting.figures.headline import headline
@@ -9,7 +15,7 @@ from oodcert.reporting.figures.scores import scores
 from oodcert.reporting.figures.style import colours, save, style
 from oodcert.reporting.figures.training import training
 
-FIGURES = {
+FIGURES: dict[str, Callable[[Evidence, Config], Figure]] = {
     "scores": scores,
     "l2_bracket": l2_bracket,
     "id_certified": id_certified,

@@ -1,31 +1,37 @@
-"""The ablation of the published protocol: each flag's largest effect, from published to sound."""
+"""The ablation of the authors' code: each flag's largest effect, from their value to the sound one."""
+
+from __future__ import annotations
 
 import numpy as np
+import pandas as pd
+from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 from oodcert.authors_code.flags import ALL
+from oodcert.config.models import Config
+from oodcert.evidence.store import Evidence
 from oodcert.reporting.display_names import label
 from oodcert.reporting.figures.style import INK, WIDTH, colours, new_figure, style
 from oodcert.reporting.tables.ablation import ablation_table, measure_label, shown
 
 ROW = 0.26  # inches
-MARKER = {"marker": "o", "linestyle": ""}
+MARKER: dict[str, str] = {"marker": "o", "linestyle": ""}
 
 
-def ablation(evidence, config):
-    """A line a flag, from the published value (hollow) to the one with that flag made sound (filled), in %.
+def ablation(evidence: Evidence, config: Config) -> Figure:
+    """A line per flag, from the value of the authors' code (hollow) to that with the flag corrected (filled), in %.
 
-    The rows are those of the ablation table's readable form; a flag without a value on either side has no line.
+    The rows are those of the ablation table's readable form. A flag without a value on either side has no line.
     """
     rows = shown(ablation_table(evidence, config))
-    with style(config):
+    with style(config.figures):
         figure = new_figure(WIDTH, ROW * len(rows) + 0.9)
         axes = figure.subplots()
-        palette = colours(config)
+        palette = colours(config.methods, config.figures)
         for place, values in rows.iterrows():
-            colour, ends = palette[values["method"]], 100 * values[["published", "sound"]].astype(float)
+            colour, ends = palette[values["method"]], 100 * values[["authors_code", "sound"]].astype(float)
             axes.plot(ends, [place, place], color=colour, linewidth=2, alpha=0.5, zorder=1)
-            axes.plot(ends["published"], place, color=colour, markerfacecolor="white", **MARKER)
+            axes.plot(ends["authors_code"], place, color=colour, markerfacecolor="white", **MARKER)
             axes.plot(ends["sound"], place, color=colour, **MARKER)
         axes.set_yticks(range(len(rows)), [_flag(values) for _, values in rows.iterrows()])
         right = axes.secondary_yaxis("right")
@@ -36,22 +42,22 @@ def ablation(evidence, config):
         alone = int((rows["flag"] != ALL).sum())
         axes.axhline(alone - 0.5, color="0.7", linewidth=0.8)
         axes.set_ylim(len(rows) - 0.5, -0.5)
-        highest = np.nanmax([100, *(100 * rows[["published", "sound"]].to_numpy(float)).ravel()])
+        highest = np.nanmax([100, *(100 * rows[["authors_code", "sound"]].to_numpy(float)).ravel()])
         axes.set_xlim(-3, 1.03 * highest)
         axes.grid(axis="y", color="0.93", zorder=0)
         axes.set_axisbelow(True)
         axes.set_xlabel("in %")
         handles = [
-            Line2D([], [], color=INK, markerfacecolor="white", label="published", **MARKER),
-            Line2D([], [], color=INK, label="with this flag sound", **MARKER),
+            Line2D([], [], color=INK, markerfacecolor="white", label="authors' code", **MARKER),
+            Line2D([], [], color=INK, label="with this flag corrected", **MARKER),
         ]
         figure.legend(handles=handles, loc="outside upper center", ncols=len(handles))
     return figure
 
 
-def _flag(values):
+def _flag(values: pd.Series) -> str:
     return "all flags" if values["flag"] == ALL else f"{values['flag']} {values['name']}"
 
 
-def _what(values):
+def _what(values: pd.Series) -> str:
     return f"{label(values['method'])}: {measure_label(values['measure'])}"

@@ -1,12 +1,18 @@
 """Example images: clean, and noisy and denoised at every sigma."""
 
+from __future__ import annotations
+
 import textwrap
 from itertools import groupby
+from pathlib import Path
 
 import numpy as np
+from matplotlib.figure import Figure
 
+from oodcert.config.models import Config
 from oodcert.data.npz import read_arrays
 from oodcert.errors import InputError
+from oodcert.evidence.store import Evidence
 from oodcert.reporting.display_names import label
 from oodcert.reporting.figures.style import new_figure, style
 
@@ -14,8 +20,12 @@ ARRAYS = ("clean", "noisy", "denoised", "sigmas", "names")
 CELL = 0.68  # inches
 
 
-def read_examples(path):
-    """The arrays of denoised.npz. Raises InputError naming a file that is missing or corrupt."""
+def read_examples(path: str | Path) -> dict[str, np.ndarray]:
+    """The arrays of denoised.npz.
+
+    Raises:
+        InputError: naming a file that is missing or corrupt.
+    """
     try:
         arrays = read_arrays(path, ARRAYS)
         return {name: arrays[name] for name in ARRAYS}
@@ -23,11 +33,16 @@ def read_examples(path):
         raise InputError(f"{path} is not a readable file of examples ({error}): delete it and run again.") from error
 
 
-def denoised(evidence, config):
-    """A grid with a column for every example and rows clean, then noisy and denoised a sigma, set names on top.
+def denoised(evidence: Evidence, config: Config) -> Figure:
+    """A grid with a column per example, set names on top. Rows: clean, then noisy and denoised for each sigma.
 
-    evidence["denoised"]: mapping of arrays, clean [N, C, H, W], noisy and denoised [S, N, C, H, W], sigmas [S] and
-    names [N], the set of each example. Raises InputError where it is missing.
+    Args:
+        evidence: `denoised` holds arrays in [0, 1]: clean [N, C, H, W], noisy and denoised [S, N, C, H, W], sigmas [S],
+            and names [N], the set of each example.
+        config: the run's.
+
+    Raises:
+        InputError: if there are no examples.
     """
     images = evidence.get("denoised")
     if images is None:
@@ -36,7 +51,7 @@ def denoised(evidence, config):
     for sigma, noisy, clear in zip(images["sigmas"], images["noisy"], images["denoised"], strict=True):
         rows += [(f"σ = {sigma:g}\nnoisy", noisy), ("denoised", clear)]
     names = images["names"].tolist()
-    with style(config):
+    with style(config.figures):
         figure = new_figure(CELL * len(names) + 0.8, CELL * len(rows) + 0.6)
         grid = figure.subplots(len(rows), len(names), squeeze=False)
         for (title, row), row_axes in zip(rows, grid, strict=True):

@@ -1,32 +1,38 @@
-"""The headline number of every method, with its clean, guaranteed and adversarial parts."""
+"""The headline number of every method, with its clean, guaranteed and adversarial means."""
+
+from __future__ import annotations
 
 import numpy as np
+from matplotlib.axes import Axes
 from matplotlib.colors import to_rgb
+from matplotlib.figure import Figure
 from matplotlib.patches import Patch
 
+from oodcert.config.models import Config
+from oodcert.evidence.store import Evidence
 from oodcert.reporting.display_names import marked
-from oodcert.reporting.figures.style import INK, WIDTH, colours, new_figure, style
+from oodcert.reporting.figures.style import INK, WIDTH, Colour, colours, new_figure, style
 from oodcert.reporting.tables.values import INGREDIENTS, PROTOCOLS, headline_table
 
 TINTS = {"clean": 0.3, "guaranteed": 0.5, "adversarial": 0.7}  # share of white
 THICK, THIN = 0.28, 0.18  # of the space of one method
 
 
-def headline(evidence, config):
-    """Horizontal bars: the mean of the nine ingredients, and below it the mean of each protocol's three, in %."""
+def headline(evidence: Evidence, config: Config) -> Figure:
+    """Horizontal bars in %: the mean of the nine ingredients, and below it the mean of each protocol's three."""
     table = headline_table(evidence, config).set_index("method")
     names = [marked(method, reliable) for method, reliable in table["reliable"].items()]
     table = 100 * table.drop(columns="reliable")
-    with style(config):
+    with style(config.figures):
         figure = new_figure(WIDTH, 0.64 * len(table) + 0.8)
         axes = figure.subplots()
-        for row, (method, colour) in enumerate(colours(config).items()):
+        for row, (method, colour) in enumerate(colours(config.methods, config.figures).items()):
             top = row - 0.5 * (THICK + 3 * THIN)
             _bar(axes, top, THICK, table.loc[method, "mean"], colour, weight="bold")
             for index, protocol in enumerate(PROTOCOLS):
-                part = table.loc[method, [f"{protocol}_{ingredient}" for ingredient in INGREDIENTS]].mean()
+                mean = table.loc[method, [f"{protocol}_{ingredient}" for ingredient in INGREDIENTS]].mean()
                 tint = _tint(colour, TINTS[protocol])
-                _bar(axes, top + THICK + index * THIN, THIN, part, tint, weight="normal", size="x-small")
+                _bar(axes, top + THICK + index * THIN, THIN, mean, tint, weight="normal", size="x-small")
         axes.set_yticks(range(len(table)), names)
         axes.set_ylim(len(table) - 0.5, -0.5)
         axes.tick_params(axis="y", length=0)
@@ -38,7 +44,7 @@ def headline(evidence, config):
     return figure
 
 
-def _bar(axes, top, height, value, colour, weight, size="small"):
+def _bar(axes: Axes, top: float, height: float, value: float, colour: Colour, weight: str, size: str = "small") -> None:
     axes.barh(top, value, height=height, align="edge", color=[colour], edgecolor="white", linewidth=0.5)
     axes.annotate(
         f"{value:.1f}",
@@ -51,5 +57,5 @@ def _bar(axes, top, height, value, colour, weight, size="small"):
     )
 
 
-def _tint(colour, white):
+def _tint(colour: Colour, white: float) -> Colour:
     return tuple(np.array(colour) * (1 - white) + white)

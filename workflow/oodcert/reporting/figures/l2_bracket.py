@@ -1,35 +1,40 @@
-"""The bracket of an l2 certificate: the guaranteed metric at one end, the attacked at the other, a panel a method."""
+"""The bracket of an l2 certificate: the guaranteed metric at one end, the attacked one at the other."""
+
+from __future__ import annotations
 
 from math import ceil
 
+from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 
+from oodcert.config.models import Config
+from oodcert.evidence.store import Evidence
 from oodcert.reporting.display_names import label
 from oodcert.reporting.figures.style import INK, LOOKS, MOST_COLUMNS, colours, panels, style
 from oodcert.reporting.tables.values import attacked_l2_table, guaranteed_l2_table, l2_metric
 
 CHANCE = {"auc": 0.5, "fpr95": 0.95}
-ATTACK = {"color": INK, "linestyle": "-", "marker": "x"}
+ATTACK: dict[str, str] = {"color": INK, "linestyle": "-", "marker": "x"}
 
 
-def l2_bracket(evidence, config):
-    """AUC (FPR95 with adaptive sampling), averaged over the OOD sets, against the l2 radius, at the first sigma of the
-    l2 attack."""
-    evaluation = config["evaluation"]
-    sigma, metric = evaluation["attack_l2"]["sigmas"][0], l2_metric(config)
-    only = {key: {**evaluation[key], "sigmas": [sigma]} for key in ("certify_l2", "attack_l2")}
-    only = {**config, "evaluation": {**evaluation, **only}}
+def l2_bracket(evidence: Evidence, config: Config) -> Figure:
+    """AUC (FPR95 with adaptive sampling) against the l2 radius, averaged over the OOD sets, a panel per method.
+
+    It is drawn at the first sigma of the l2 attack.
+    """
+    sigma, metric = config.evaluation.attack_l2.sigmas[0], l2_metric(config)
+    only = config.changed(evaluation={key: {"sigmas": (sigma,)} for key in ("certify_l2", "attack_l2")})
     guaranteed = guaranteed_l2_table(evidence, only).query("set == 'average'")
     attacked = attacked_l2_table(evidence, only).query("set == 'average'")
-    looks = dict(zip(evaluation["certify_l2"]["bounds"], LOOKS, strict=False))
-    with style(config):
-        figure, grid = panels(len(config["methods"]), height=1.9, extra=0.75)
-        for axes, (method, colour) in zip(grid, colours(config).items(), strict=True):
+    looks = dict(zip(config.evaluation.certify_l2.bounds, LOOKS, strict=False))
+    with style(config.figures):
+        figure, grid = panels(len(config.methods), height=1.9, extra=0.75)
+        for axes, (method, colour) in zip(grid, colours(config.methods, config.figures).items(), strict=True):
             curves = guaranteed[guaranteed["method"] == method].pivot(index="radius", columns="bound", values=metric)
-            other = attacked[attacked["method"] == method].set_index("radius")[metric]
-            axes.fill_between(other.index, curves["percentile"], other, color=colour, alpha=0.2, linewidth=0)
-            axes.plot(other.index, other, **ATTACK)
+            attack = attacked[attacked["method"] == method].set_index("radius")[metric]
+            axes.fill_between(attack.index, curves["percentile"], attack, color=colour, alpha=0.2, linewidth=0)
+            axes.plot(attack.index, attack, **ATTACK)
             for bound, look in looks.items():
                 if bound in curves:  # a score without a range has no mean bound
                     axes.plot(curves.index, curves[bound], color=colour, **look)

@@ -1,12 +1,19 @@
 """What all figures share: style, colours, panels, and how they are saved."""
 
+from __future__ import annotations
+
+from collections.abc import Iterable
+from contextlib import AbstractContextManager
 from io import BytesIO
 from math import ceil
+from pathlib import Path
 
 import matplotlib
 import seaborn
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from oodcert.config.models import FigureSettings
 from oodcert.errors import InputError
 from oodcert.runtime.files import atomic
 
@@ -15,7 +22,8 @@ WIDTH = 7.2  # inches, of a figure in the context "paper"
 MOST_COLUMNS = 5
 LIGHTEST = 0.5  # relative luminance of a line that is still seen on white
 SHADE = 0.6  # of a colour that comes a second time
-LOOKS = [  # of the bounds' lines, told apart without colour
+Colour = tuple[float, ...]  # RGB in [0, 1]
+LOOKS: list[dict[str, str]] = [  # of the bounds' lines, told apart without colour
     {"linestyle": "-", "marker": "o"},
     {"linestyle": "--", "marker": "s"},
     {"linestyle": "-.", "marker": "D"},
@@ -23,9 +31,9 @@ LOOKS = [  # of the bounds' lines, told apart without colour
 ]
 
 
-def style(config):
-    """Context manager under which every figure is drawn: fonts, lines and axes of config["figures"]["context"]."""
-    context = seaborn.plotting_context(config["figures"]["context"])
+def style(settings: FigureSettings) -> AbstractContextManager[None]:
+    """The context manager under which every figure is drawn: fonts, lines and axes of the settings' context."""
+    context = seaborn.plotting_context(settings.context)
     return matplotlib.rc_context(
         {
             **seaborn.axes_style("ticks"),
@@ -41,40 +49,47 @@ def style(config):
     )
 
 
-def colours(config):
-    """The colour of every method, the same in all figures: dict from method to RGB, in the palette's order.
+def colours(names: Iterable[str], settings: FigureSettings) -> dict[str, Colour]:
+    """A colour for every name, in the palette's order. Methods have the same colours in all figures.
 
-    Colours too light for a line on white (yellow, pink) are darkened. Where the methods outnumber the colours, these
-    come again in a darker shade. Raises InputError where the palette is unknown.
+    Colours too light for a line on white (yellow, pink) are darkened. If the names outnumber the colours, these come
+    again in a darker shade.
+
+    Raises:
+        InputError: if the palette is unknown.
     """
-    name = config["figures"]["palette"]
+    name = settings.palette
     try:
         palette = [_darkened(colour) for colour in seaborn.color_palette(name)]
     except ValueError as error:
         raise InputError(f"figures.palette: {name!r} is no palette of seaborn's; `colorblind` is one.") from error
-    found = {}
-    for index, method in enumerate(config["methods"]):
+    by_name = {}
+    for index, key in enumerate(names):
         round_, place = divmod(index, len(palette))
-        found[method] = tuple(SHADE**round_ * channel for channel in palette[place])
-    return found
+        by_name[key] = tuple(SHADE**round_ * channel for channel in palette[place])
+    return by_name
 
 
-def _darkened(colour):
+def _darkened(colour: Colour) -> Colour:
     luminance = sum(weight * channel**2.2 for weight, channel in zip((0.2126, 0.7152, 0.0722), colour, strict=True))
     factor = (LIGHTEST / max(luminance, LIGHTEST)) ** (1 / 2.2)
     return tuple(factor * channel for channel in colour)
 
 
-def new_figure(width, height):
-    """An empty figure; width and height in inches, for the fonts of the context "paper", and larger for others."""
+def new_figure(width: float, height: float) -> Figure:
+    """An empty figure. Width and height are in inches for the context "paper"; they grow with the fonts of others."""
     scale = matplotlib.rcParams["font.size"] / seaborn.plotting_context("paper")["font.size"]
     return Figure(figsize=(width * scale, height * scale), layout="constrained")
 
 
-def panels(count, height, extra=0.5, share="xy"):
-    """A figure with `count` panels in at most 5 columns, and a list of the panels.
+def panels(count: int, height: float, extra: float = 0.5, share: str = "xy") -> tuple[Figure, list[Axes]]:
+    """A figure with `count` panels in at most MOST_COLUMNS columns, and a list of the panels.
 
-    height: inches of one row of panels; extra: inches for titles and legend; share: the axes that all panels share.
+    Args:
+        count: number of panels.
+        height: inches of one row of panels.
+        extra: inches for titles and legend.
+        share: the axes that all panels share: "xy", "x", "y" or "".
     """
     rows = ceil(count / MOST_COLUMNS)
     columns = ceil(count / rows)
@@ -87,8 +102,8 @@ def panels(count, height, extra=0.5, share="xy"):
     return figure, list(grid[:count])
 
 
-def save(figure, stem, dpi):
-    """Writes stem.pdf (vector, fonts embedded) and stem.png, each atomically, the same bytes at every call."""
+def save(figure: Figure, stem: str | Path, dpi: int) -> None:
+    """Writes stem.pdf (vector, fonts embedded) and stem.png, each whole or not at all, the same bytes at every call."""
     metadata = {"pdf": {"CreationDate": None}, "png": {"Software": None}}
     for kind, entries in metadata.items():
         drawn = BytesIO()  # matplotlib's own error on a full disk says nothing of it

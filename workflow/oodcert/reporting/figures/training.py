@@ -1,30 +1,40 @@
-"""Learning curves: the loss terms of every trained part against the epoch, a panel a part."""
+"""Learning curves: the loss terms of every trained component against the epoch, a panel per component."""
 
+from __future__ import annotations
+
+from matplotlib.figure import Figure
+
+from oodcert.config.models import Config
 from oodcert.errors import InputError
+from oodcert.evidence.store import Evidence
 from oodcert.reporting.display_names import label
 from oodcert.reporting.figures.style import LOOKS, colours, panels, style
 
 SKIPPED = ("learning_rate", "total")
 
 
-def training(evidence, config):
-    """A line a term of each part's loss, its mean over every epoch, on axes of the panel's own."""
+def training(evidence: Evidence, config: Config) -> Figure:
+    """A line per term of each component's loss: its mean over every epoch. Each panel has axes of its own.
+
+    Raises:
+        InputError: if there are no learning curves.
+    """
     curves = evidence.get("training")
     if curves is None:
-        raise InputError("There are no learning curves: train the parts first.")
+        raise InputError("There are no learning curves: train the components first.")
     terms = curves.loc[~curves["term"].isin(SKIPPED), "term"].unique()
     looks = {
         term: {"color": ink, "linestyle": look["linestyle"]}
-        for (term, ink), look in zip(colours({**config, "methods": terms}).items(), LOOKS * len(terms), strict=False)
+        for (term, ink), look in zip(colours(terms, config.figures).items(), LOOKS * len(terms), strict=False)
     }
-    parts = curves["part"].unique()
-    with style(config):
-        figure, grid = panels(len(parts), height=1.5, extra=0.7, share="")
-        for axes, part in zip(grid, parts, strict=True):
+    components = curves["component"].unique()
+    with style(config.figures):
+        figure, grid = panels(len(components), height=1.5, extra=0.7, share="")
+        for axes, component in zip(grid, components, strict=True):
             for term, look in looks.items():
-                curve = curves[(curves["part"] == part) & (curves["term"] == term)]
+                curve = curves[(curves["component"] == component) & (curves["term"] == term)]
                 axes.plot(curve["epoch"], curve["value"], **look)
-            axes.set_title(label(part))
+            axes.set_title(label(component))
             axes.set_ylim(bottom=min(0, axes.get_ylim()[0]))
             axes.locator_params(axis="x", nbins=4, integer=True)
             axes.locator_params(axis="y", nbins=4)

@@ -1,10 +1,16 @@
 """Tables as pure functions of evidence: values, captions, and the files they are written to."""
 
+from collections.abc import Callable
+
+import pandas as pd
+
+from oodcert.config.models import Config
+from oodcert.evidence.store import Evidence
 from oodcert.reporting.display_names import label
 from oodcert.reporting.tables.ablation import ablation_table
 from oodcert.reporting.tables.captions import caption
 from oodcert.reporting.tables.claims import claims_table
-from oodcert.reporting.tables.protocol import reported_headline_table, reported_ood_table
+from oodcert.reporting.tables.protocol import protocol_headline_table, protocol_ood_table
 from oodcert.reporting.tables.reported import reported_table
 from oodcert.reporting.tables.sanity import sanity_table
 from oodcert.reporting.tables.values import (
@@ -19,13 +25,13 @@ from oodcert.reporting.tables.values import (
 )
 from oodcert.reporting.tables.writing import readable, write_table
 
-TABLES = {
+TABLES: dict[str, Callable[[Evidence, Config], pd.DataFrame]] = {
     "id": id_table,
     "autoattack": autoattack_table,
-    "ood": reported_ood_table,
+    "ood": protocol_ood_table,
     "l2": l2_table,
     "sanity": sanity_table,
-    "headline": reported_headline_table,
+    "headline": protocol_headline_table,
     "ablation": ablation_table,
     "claims": claims_table,
     "reported": reported_table,

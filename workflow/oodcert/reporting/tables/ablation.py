@@ -1,12 +1,16 @@
-"""The ablation of the published protocol: what each of its flags, made sound, does to what is reported."""
+"""The ablation of the authors' code: what each of its flags, corrected, does to what is reported."""
+
+from __future__ import annotations
 
 import numpy as np
 import pandas as pd
 
 from oodcert.authors_code.flags import ALL, FLAGS, acting, case_of, groups, touches
+from oodcert.config.models import Config
+from oodcert.evidence.store import Evidence
 from oodcert.reporting.tables.authors_code import measured
 
-COLUMNS = ["method", "flag", "name", "measure", "published", "sound", "effect", "note"]
+COLUMNS = ["method", "flag", "name", "measure", "authors_code", "sound", "effect", "note"]
 NONE = "–"
 
 MEASURES = {
@@ -24,64 +28,61 @@ PREFIXES = {
 }
 
 
-def ablation_table(evidence, config):
+def ablation_table(evidence: Evidence, config: Config) -> pd.DataFrame:
     """A row per method x flag x measure that the flag may change, then a row per measure with the flag "all".
 
-    published: the measure under the published protocol; sound: the same with this flag alone made sound, or with "all";
-    effect: sound - published; NaN where there is no value; note: what the published code does. A flag that does not act
-    on a method has one row, whose note says why. Measures and their units: oodcert.reporting.tables.authors_code.measured.
+    A flag that does not act on a method has one row, whose note says why.
+
+    Returns:
+        A DataFrame with COLUMNS. authors_code: the measure as the authors' code has it. sound: the same with this flag
+        alone corrected, or with "all". effect: sound - authors_code; NaN if there is no value. note: what the authors'
+        code does. Measures and their units are those of oodcert.reporting.tables.authors_code.measured.
+
+    Raises:
+        InputError: if evidence is missing.
     """
-    published, sound = _by_method(measured(evidence, config)), _by_method(measured(evidence, config, ALL))
+    theirs, sound = _by_method(measured(evidence, config)), _by_method(measured(evidence, config, ALL))
     alone = {}
     for flag in FLAGS:
-        methods = {name: one for name, one in config["methods"].items() if acting([flag], case_of(name, config))}
+        methods = {name: spec for name, spec in config.methods.items() if acting([flag], case_of(name, config))}
         if methods:
-            alone[flag] = _by_method(measured(evidence, {**config, "methods": methods}, flag, groups(flag)))
-    rows = []
-    for method in config["methods"]:
-        for flag in FLAGS:
-            reason = FLAGS[flag].idle(case_of(method, config))
+            alone[flag] = _by_method(measured(evidence, config.changed(methods=methods), flag, groups(flag)))
+    rows: list[tuple] = []
+    for method in config.methods:
+        for flag, known in FLAGS.items():
+            reason = known.idle(case_of(method, config))
             if reason is not None:
-                rows.append((method, flag, FLAGS[flag].name, NONE, np.nan, np.nan, f"no effect here: {reason}"))
+                rows.append((method, flag, known.name, NONE, np.nan, np.nan, f"no effect here: {reason}"))
                 continue
-            for measure, value in published[method].items():
+            for measure, value in theirs[method].items():
                 if touches(flag, measure):
-                    rows.append(
-                        (
-                            method,
-                            flag,
-                            FLAGS[flag].name,
-                            measure,
-                            value,
-                            alone[flag][method][measure],
-                            FLAGS[flag].title,
-                        )
-                    )
-        rows += [(method, ALL, ALL, key, value, sound[method][key], NONE) for key, value in published[method].items()]
+                    corrected = alone[flag][method][measure]
+                    rows.append((method, flag, known.name, measure, value, corrected, known.title))
+        rows += [(method, ALL, ALL, key, value, sound[method][key], NONE) for key, value in theirs[method].items()]
     table = pd.DataFrame(rows, columns=[column for column in COLUMNS if column != "effect"])
-    return table.assign(effect=table["sound"] - table["published"])[COLUMNS]
+    return table.assign(effect=table["sound"] - table["authors_code"])[COLUMNS]
 
 
-def shown(table):
-    """The table's rows for the eye: of each flag the measure that it moves most, for one method, then `all` of it.
+def shown(table: pd.DataFrame) -> pd.DataFrame:
+    """The table's rows for people: of each flag the measure that it moves most, for one method, then those of "all".
 
-    That method is distro where the flag acts on it, else the one with the largest effect. The rows of "all" are the
+    That method is distro if the flag acts on it, else the one with the largest effect. The rows of "all" are the
     headline of every method.
     """
     acted = table[table["measure"] != NONE].copy()
     acted["size"] = acted["effect"].abs().fillna(0).round(6)  # as in the csv file, so that ties are ties there too
     rows = []
-    for _, part in acted[acted["flag"] != ALL].groupby("flag", sort=False):
-        mine = part[part["method"] == "distro"]
-        one = (part if mine.empty else mine).sort_values("size", ascending=False, kind="stable")
-        rows.append(one.iloc[0])
+    for _, of_flag in acted[acted["flag"] != ALL].groupby("flag", sort=False):
+        of_distro = of_flag[of_flag["method"] == "distro"]
+        candidates = of_flag if of_distro.empty else of_distro
+        rows.append(candidates.sort_values("size", ascending=False, kind="stable").iloc[0])
     order = [*FLAGS]
     rows.sort(key=lambda row: order.index(row["flag"]))
     headline = acted[(acted["flag"] == ALL) & (acted["measure"] == "headline")]
     return pd.concat([pd.DataFrame(rows), headline])[COLUMNS].reset_index(drop=True)
 
 
-def measure_label(measure):
+def measure_label(measure: str) -> str:
     """The readable form of a measure's name."""
     for prefix, text in PREFIXES.items():
         if measure.startswith(prefix):
@@ -90,5 +91,9 @@ def measure_label(measure):
     return MEASURES.get(measure, f"{kind} {metric.upper()}")
 
 
-def _by_method(rows):
-    return {method: part.set_index("measure")["value"].to_dict() for method, part in rows.groupby("method", sort=False)}
+def _by_method(rows: pd.DataFrame) -> dict[str, dict[str, float]]:
+    """Method -> measure -> value."""
+    return {
+        method: of_method.set_index("measure")["value"].to_dict()
+        for method, of_method in rows.groupby("method", sort=False)
+    }

@@ -1,20 +1,43 @@
-"""Published claims beside what a run says of them."""
+"""Claims of papers beside what a run says of them."""
 
+from __future__ import annotations
+
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
+from typing import Any
 
 import numpy as np
 import pandas as pd
 
-from oodcert.reporting.claims import NOT_TESTABLE, REPRODUCED, SETTINGS, border, decide, interval, listed, read_claims
+from oodcert.config.models import Config
+from oodcert.evidence.store import Evidence
+from oodcert.reporting.claims import (
+    NOT_TESTABLE,
+    REPRODUCED,
+    SETTINGS,
+    Claim,
+    border,
+    decide,
+    interval,
+    listed,
+    read_claims,
+)
 from oodcert.reporting.display_names import label
-from oodcert.reporting.reported_values import published
+from oodcert.reporting.reported_values import reported_value
 from oodcert.reporting.tables.measures import Measures, NotMeasured
 from oodcert.reporting.tables.setting import lacking
 
 
 @dataclass(frozen=True)
 class Verdict:
-    """What a run says of a claim: the measured value and the ends of its interval, in % (NaN where there is none)."""
+    """What a run says of a claim.
+
+    Attributes:
+        verdict: one of oodcert.reporting.claims.VERDICTS.
+        why: the reason, in words.
+        measured: the value, in % or points; NaN if there is none.
+        lower, upper: the ends of its 95 % interval; NaN if there is none, infinite if an attack is not reliable.
+    """
 
     verdict: str
     why: str
@@ -23,87 +46,122 @@ class Verdict:
     upper: float = np.nan
 
 
-def claims_table(evidence, config, claims=None):
-    """A row per claim: id, statement, source, declared, published, expected; verdict, why, measured, lower, upper.
+def claims_table(evidence: Evidence, config: Config, claims: Sequence[Claim] | None = None) -> pd.DataFrame:
+    """A row per claim: id, statement, source, declared, reported_value, expected; then the fields of its Verdict.
 
-    claims: as of `oodcert.reporting.claims.read_claims`; None: those of paper/claims.yaml. published: as text; expected: the
-    border that measured, in % (differences in points), is held against; lower, upper: its 95 % interval by a paired
-    bootstrap over images, NaN where nothing was measured, infinite where an attack is not reliable.
+    reported_value: what the paper gives, as text. expected: the border that measured is compared with. The interval of
+    measured is by a paired bootstrap over images.
+
+    Args:
+        evidence: the run's.
+        config: the run's.
+        claims: as of oodcert.reporting.claims.read_claims; None: those of paper/claims.yaml.
+
+    Raises:
+        InputError: if evidence is missing, or methods were evaluated on different images.
     """
-    measures, rows = Measures(evidence, config), []
-    for claim in read_claims() if claims is None else claims:
-        rows.append(
-            {
-                **{key: claim[key] for key in ("id", "statement", "source", "declared")},
-                "published": published(claim["published"]),
-                "expected": border(claim["expected"]),
-                **asdict(judge(claim, measures, config)),
-            }
-        )
+    measures = Measures(evidence, config)
+    rows = [
+        {
+            **{key: claim[key] for key in ("id", "statement", "source", "declared")},
+            "reported_value": reported_value(claim["reported_value"]),
+            "expected": border(claim["expected"]),
+            **asdict(judge(claim, measures, config)),
+        }
+        for claim in (read_claims() if claims is None else claims)
+    ]
     return pd.DataFrame(rows)
 
 
-def judge(claim, measures, config):
-    """The Verdict on one claim of `read_claims`, by the evidence behind `measures`, of the class Measures.
+def judge(claim: Claim, measures: Measures, config: Config) -> Verdict:
+    """The verdict on one claim.
 
-    A claim is tested only where the run has what it needs. Then each of its methods is compared with each that it is
-    held against, and the `interval` of the least difference (the greatest, of a claim that is `below`) decides.
+    A claim is tested only if the run has what it needs. Then each of its methods is compared with each that it is held
+    against. The `interval` of the least difference decides; of a claim that is `below`, that of the greatest.
+
+    Args:
+        claim: one of `read_claims`.
+        measures: the run's quantities.
+        config: the run's.
+
+    Raises:
+        InputError: if evidence is missing, or methods were evaluated on different images.
     """
-    measure, expected, images = claim["measure"], claim["expected"], config["data"]["test_images"]
-    methods = listed(measure["method"])
-    absent = {*methods, *listed(measure.get("minus", {}).get("method", []))} - config["methods"].keys()
+    methods = listed(claim["measure"]["method"])
+    absent = {*methods, *listed(claim["measure"].get("minus", {}).get("method", []))} - config.methods.keys()
     if absent:
         return Verdict(NOT_TESTABLE, f"no {' and no '.join(label(name) for name in sorted(absent))} in this run")
     lacks = lacking(claim.get("needs", {}), config, methods)
     if lacks:
         return Verdict(NOT_TESTABLE, "; ".join(lacks))
     try:
-        pairs, values, low_known, high_known = _comparisons(measure, measures)
+        comparisons = _comparisons(claim["measure"], measures)
     except NotMeasured as error:
         return Verdict(NOT_TESTABLE, str(error))
-    if expected["direction"] == "below":  # the same claim of what is negated
-        measured, low, high = interval(-values, high_known, low_known, images)
-        verdict = decide(low, high, -expected["value"], expected["tolerance"])
-        measured, low, high = -measured, -high, -low
-    else:
-        measured, low, high = interval(values, low_known, high_known, images)
-        verdict = decide(low, high, expected["value"], expected["tolerance"], expected["direction"] == "near")
-    which = _named(pairs[int(np.argmin(np.abs(values[:, 0] - measured)))], measure)
-    side = border(expected)
-    if verdict != NOT_TESTABLE:
-        why = f"{'all' if verdict == REPRODUCED else 'none'} of the interval is {side}"
-    elif np.isinf([low, high]).any():
-        why = f"undecided, for an attack fails a sanity check: not all of the interval is {side}"
-    else:
-        why = f"undecided with so few images: part of the interval is {side}, part is not"
-    return Verdict(verdict, which + why, measured, low, high)
+    return _decided(claim, comparisons, config.data.test_images)
 
 
-def _comparisons(measure, measures):
-    """The pairs of methods, the differences in % [pairs, 1 + resamples], and which of their ends are known."""
+@dataclass(frozen=True)
+class _Comparisons:
+    """The comparisons that a claim makes.
+
+    pairs: of methods; values: differences in % [pairs, 1 + resamples]; low_known and high_known: whether the value has
+    an end there [pairs].
+    """
+
+    pairs: Sequence[tuple[str, str | None]]
+    values: np.ndarray
+    low_known: np.ndarray
+    high_known: np.ndarray
+
+
+def _comparisons(measure: dict[str, Any], measures: Measures) -> _Comparisons:
     quantity, minus = measure["quantity"], measure.get("minus")
     settings = {key: measure[key] for key in SETTINGS[quantity]}
-    found = []
+    rows: list[tuple[tuple[str, str | None], np.ndarray, bool, bool]] = []
     for method in listed(measure["method"]):
         left = {**settings, "method": method}
         value, known = measures.value(quantity, True, **left), not measures.too_favourable(quantity, **left)
         if minus is None:
-            found.append(((method, None), value, known, True))
+            rows.append(((method, None), value, known, True))
             continue
         for other in listed(minus.get("method", method)):
             right = {**left, **minus, "method": other}
             subtracted = measures.value(quantity, False, **right)
             difference = value - subtracted
             relative = 100 * difference / subtracted if "relative" in measure else difference
-            found.append(((method, other), relative, known, not measures.too_favourable(quantity, **right)))
-    pairs, values, low_known, high_known = zip(*found, strict=True)
-    return pairs, np.array(values), np.array(low_known), np.array(high_known)
+            rows.append(((method, other), relative, known, not measures.too_favourable(quantity, **right)))
+    pairs, values, low_known, high_known = zip(*rows, strict=True)
+    return _Comparisons(pairs, np.array(values), np.array(low_known), np.array(high_known))
 
 
-def _named(pair, measure):
+def _decided(claim: Claim, comparisons: _Comparisons, images: int) -> Verdict:
+    """The verdict by the interval of the comparison that decides."""
+    expected, values = claim["expected"], comparisons.values
+    low_known, high_known = comparisons.low_known, comparisons.high_known
+    if expected["direction"] == "below":  # the same claim of the negated values
+        measured, low, high = interval(-values, high_known, low_known, images)
+        verdict = decide(low, high, -expected["value"], expected["tolerance"])
+        measured, low, high = -measured, -high, -low
+    else:
+        measured, low, high = interval(values, low_known, high_known, images)
+        verdict = decide(low, high, expected["value"], expected["tolerance"], expected["direction"] == "near")
+    which = _named(comparisons.pairs[int(np.argmin(np.abs(values[:, 0] - measured)))], claim["measure"])
+    return Verdict(verdict, which + _reason(verdict, low, high, border(expected)), measured, low, high)
+
+
+def _reason(verdict: str, low: float, high: float, side: str) -> str:
+    if verdict != NOT_TESTABLE:
+        return f"{'all' if verdict == REPRODUCED else 'none'} of the interval is {side}"
+    if np.isinf([low, high]).any():
+        return f"undecided, for an attack fails a sanity check: not all of the interval is {side}"
+    return f"undecided with so few images: part of the interval is {side}, part is not"
+
+
+def _named(pair: tuple[str, str | None], measure: dict[str, Any]) -> str:
     """Which of several comparisons decided, as the beginning of a sentence."""
     method, other = pair
     names = [label(method)] if isinstance(measure["method"], list) else []
-    if isinstance(measure.get("minus", {}).get("method"), list):
+    if other is not None and isinstance(measure["minus"].get("method"), list):
         names.append(f"against {label(other)}")
     return f"{' '.join(names)}: " if names else ""

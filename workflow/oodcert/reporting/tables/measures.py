@@ -1,16 +1,23 @@
 """The quantities that claims are about, measured on a run's evidence and on its bootstrap resamples.
 
-All values are in %, arrays [1 + RESAMPLES]: the first is what the tables show, the others are of the resamples of
-`oodcert.statistics.bootstrap`. Resamples of one set are the same for all methods and quantities, so that differences are paired.
+All values are in %, arrays [1 + RESAMPLES]. The first is what the tables show, the others are of the resamples of
+oodcert.statistics.bootstrap. Resamples of one set are the same for all methods and quantities, so differences are
+paired.
 """
 
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
 from functools import cached_property
+from typing import Any
 
 import numpy as np
+import pandas as pd
 
-from oodcert.config.method_specs import bounds_of
+from oodcert.config.models import Config
 from oodcert.errors import InputError
-from oodcert.evidence.selection import at, of_method, of_set
+from oodcert.evidence.selection import rows_at, rows_of_method, rows_of_set
+from oodcert.evidence.store import Evidence
 from oodcert.reporting.claims import SETTINGS
 from oodcert.reporting.display_names import label
 from oodcert.reporting.tables.sanity import sanity_table
@@ -26,129 +33,137 @@ OOD_SCORES = {  # protocol -> evaluation and column
 
 
 class NotMeasured(Exception):
-    """A quantity that the configuration does not evaluate; the message says which setting lacks."""
+    """A quantity that the configuration does not evaluate; the message names the setting that lacks."""
 
 
 class Measures:
     """The quantities of one run, each computed once.
 
-    evidence, config: as for the tables. Every method named after a quantity takes a method's name, the quantity's
-    settings, and favoured: whether the value stands on the claim's side of a comparison (see `oodcert.statistics.bootstrap`).
-    It raises NotMeasured where the configuration lacks a setting, and InputError where evidence of one that it has is
-    missing, or where methods were evaluated on different images.
+    A method that is named after a quantity takes a method's name, the quantity's settings, and `favoured`: whether the
+    value stands on the claim's side of a comparison (see oodcert.statistics.bootstrap). It raises NotMeasured if the
+    configuration lacks a setting. It raises InputError if evidence is missing, or methods were evaluated on different
+    images.
+
+    Args:
+        evidence: the run's, as for the tables.
+        config: the run's.
     """
 
-    def __init__(self, evidence, config):
+    def __init__(self, evidence: Evidence, config: Config) -> None:
         self._evidence, self._config = evidence, config
-        self._values, self._drawn, self._samples = {}, {}, {}
+        self._values: dict[tuple, np.ndarray] = {}
+        self._metrics: dict[tuple[str, str, bool], dict[str, np.ndarray]] = {}
+        self._resamples: dict[tuple[str, int], np.ndarray] = {}
+        self._samples: dict[tuple[str, int], np.ndarray] = {}
 
-    def value(self, quantity, favoured, **settings):
-        """One of QUANTITIES, % [1 + RESAMPLES]."""
+    def value(self, quantity: str, favoured: bool, **settings: Any) -> np.ndarray:
+        """One of QUANTITIES, in %, [1 + RESAMPLES]."""
         key = (quantity, favoured, *sorted(settings.items()))
         if key not in self._values:
             self._values[key] = 100 * QUANTITIES[quantity](self, favoured=favoured, **settings)
         return self._values[key]
 
-    def too_favourable(self, quantity, method, protocol=None, **_):
+    def too_favourable(self, quantity: str, method: str, protocol: str | None = None, **_: Any) -> bool:
         """Whether the value rests on an attack on OOD images that fails a sanity check: the truth may be lower."""
         attacked = quantity == "headline" or protocol == "adversarial"
         return attacked and not self._reliable[method]
 
-    def detection(self, method, protocol, metric, favoured):
+    def detection(self, method: str, protocol: str, metric: str, favoured: bool) -> np.ndarray:
         """AUC or AUPR over the OOD sets under a protocol: clean, guaranteed or adversarial (l-infinity)."""
         return self._detection(method, protocol, favoured)[metric]
 
-    def headline(self, method, favoured):
+    def headline(self, method: str, favoured: bool) -> np.ndarray:
         """The mean of AUC, AUPR and 1 - FPR95 over the three protocols."""
-        found = [self._detection(method, protocol, favoured) for protocol in PROTOCOLS]
-        return np.mean([(one["auc"], one["aupr"], 1 - one["fpr95"]) for one in found], axis=(0, 1))
+        metrics = [self._detection(method, protocol, favoured) for protocol in PROTOCOLS]
+        return np.mean([(one["auc"], one["aupr"], 1 - one["fpr95"]) for one in metrics], axis=(0, 1))
 
-    def guaranteed_l2(self, method, bound, sigma, radius, favoured):
+    def guaranteed_l2(self, method: str, bound: str, sigma: float, radius: float, favoured: bool) -> np.ndarray:
         """Guaranteed AUC over the OOD sets in the l2 ball, by a bound on the smoothed score."""
-        settings = self._config["evaluation"]["certify_l2"]
-        _require("σ", sigma, settings["sigmas"])
-        _require("R", radius, settings["radii"])
-        if bound not in bounds_of(self._config["methods"][method], settings["bounds"]):
+        settings = self._config.evaluation.certify_l2
+        _require("σ", sigma, settings.sigmas)
+        _require("R", radius, settings.radii)
+        if bound not in self._config.methods[method].admitted_bounds(settings.bounds):
             raise NotMeasured(f"no {bound} bound for {label(method)}")
         if l2_metric(self._config) != "auc":
             raise NotMeasured("no AUC in ℓ₂ balls: adaptive sampling settles FPR95 alone")
-        rows = at(of_method(self._evidence, "certify_l2", method), "certify_l2", "sigma", sigma)
-        rows = at(rows, "certify_l2", "bound", bound)
-        inside = self._of_set(at(rows, "certify_l2", "radius", 0.0), "certify_l2", "id")["lower"]
-        rows = at(rows, "certify_l2", "radius", radius)
-        names = self._config["data"]["ood"]
-        outside = {name: self._of_set(rows, "certify_l2", name)["upper"] for name in names}
-        return self._average(inside, outside, True, favoured)["auc"]
+        rows = rows_at(rows_of_method(self._evidence, "certify_l2", method), "certify_l2", "sigma", sigma)
+        rows = rows_at(rows, "certify_l2", "bound", bound)
+        lower = self._of_set(rows_at(rows, "certify_l2", "radius", 0.0), "certify_l2", "id")["lower"]
+        rows = rows_at(rows, "certify_l2", "radius", radius)
+        upper = {name: self._of_set(rows, "certify_l2", name)["upper"] for name in self._config.data.ood}
+        return self._average(lower, upper, True, favoured)["auc"]
 
-    def accuracy(self, method, favoured):
+    def accuracy(self, method: str, favoured: bool) -> np.ndarray:
         """Clean accuracy on the ID test images."""
-        rows = of_method(self._evidence, "clean", method)
+        rows = rows_of_method(self._evidence, "clean", method)
         rows = rows[rows["set"].isin(["id", "id_more"])].assign(set="id")
         rows = self._of_set(rows, "clean", "id")
         return self._share(rows["prediction"] == rows["label"], favoured)
 
-    def adversarial_accuracy(self, method, epsilon, favoured):
+    def adversarial_accuracy(self, method: str, epsilon: float, favoured: bool) -> np.ndarray:
         """ID accuracy under AutoAttack in the l-infinity ball of radius epsilon."""
-        _require("ε", epsilon, self._config["evaluation"]["attack_id"]["epsilons"])
-        rows = at(of_method(self._evidence, "attack_id", method), "attack_id", "epsilon", epsilon)
-        rows = self._of_set(at(rows, "attack_id", "attack", WORST_CASE), "attack_id", "id")
+        _require("ε", epsilon, self._config.evaluation.attack_id.epsilons)
+        rows = rows_at(rows_of_method(self._evidence, "attack_id", method), "attack_id", "epsilon", epsilon)
+        rows = self._of_set(rows_at(rows, "attack_id", "attack", WORST_CASE), "attack_id", "id")
         return self._share(rows["correct"], favoured)
 
-    def certified_accuracy(self, method, sigma, radius, favoured):
+    def certified_accuracy(self, method: str, sigma: float, radius: float, favoured: bool) -> np.ndarray:
         """ID accuracy certified at an l2 radius under noise of sigma."""
-        settings = self._config["evaluation"]["certify_id"]
-        _require("σ", sigma, settings["sigmas"])
-        _require("R", radius, settings["radii"])
-        rows = at(of_method(self._evidence, "certify_id", method), "certify_id", "sigma", sigma)
+        settings = self._config.evaluation.certify_id
+        _require("σ", sigma, settings.sigmas)
+        _require("R", radius, settings.radii)
+        rows = rows_at(rows_of_method(self._evidence, "certify_id", method), "certify_id", "sigma", sigma)
         rows = self._of_set(rows, "certify_id", "id")
         return self._share(rows["correct"] & (rows["prediction"] >= 0) & (rows["radius"] >= radius), favoured)
 
     @cached_property
-    def _reliable(self):
+    def _reliable(self) -> pd.Series:
         return sanity_table(self._evidence, self._config).set_index("method")["reliable"]
 
-    def _detection(self, method, protocol, favoured):
-        key = ("metrics", method, protocol, favoured)
-        if key not in self._values:
-            inside = self._of_set(of_method(self._evidence, "clean", method), "clean", "id")["score"]
+    def _detection(self, method: str, protocol: str, favoured: bool) -> dict[str, np.ndarray]:
+        key = (method, protocol, favoured)
+        if key not in self._metrics:
+            id_scores = self._of_set(rows_of_method(self._evidence, "clean", method), "clean", "id")["score"]
             evaluation, column = OOD_SCORES[protocol]
-            rows, outside = of_method(self._evidence, evaluation, method), {}
+            rows, ood_scores = rows_of_method(self._evidence, evaluation, method), {}
             if protocol != "clean":
-                rows = at(rows, evaluation, "epsilon", self._config["evaluation"]["epsilon"])
-            for name in self._config["data"]["ood"]:
+                rows = rows_at(rows, evaluation, "epsilon", self._config.evaluation.epsilon)
+            for name in self._config.data.ood:
                 chosen = self._of_set(rows, evaluation, name)
-                outside[name] = chosen[column]
+                ood_scores[name] = chosen[column]
                 if protocol == "guaranteed":  # a vacuous bound is the worst value, also where it equals some ID score
-                    outside[name] = outside[name].mask(chosen["vacuous"], np.inf)
-            self._values[key] = self._average(inside, outside, protocol == "guaranteed", favoured)
-        return self._values[key]
+                    ood_scores[name] = ood_scores[name].mask(chosen["vacuous"], np.inf)
+            self._metrics[key] = self._average(id_scores, ood_scores, protocol == "guaranteed", favoured)
+        return self._metrics[key]
 
-    def _average(self, inside, outside, guaranteed, favoured):
-        """The metrics' means over the OOD sets: dict of [1 + RESAMPLES]."""
-        found = []
-        for name, scores in outside.items():
-            if np.isnan(inside).any() or np.isnan(scores).any():
+    def _average(
+        self, id_scores: pd.Series, ood_scores: Mapping[str, pd.Series], guaranteed: bool, favoured: bool
+    ) -> dict[str, np.ndarray]:
+        """The metrics' means over the OOD sets, each [1 + RESAMPLES]."""
+        by_set = []
+        for name, scores in ood_scores.items():
+            if np.isnan(id_scores).any() or np.isnan(scores).any():
                 raise InputError(f"Scores of ID images or of {name} are NaN: run the evaluation again.")
-            ranks = with_added(inside.to_numpy(), scores.to_numpy(), favoured)
-            draws = self._draws("id", len(inside)), self._draws(name, len(scores))
-            found.append(detection_metrics(*ranks, *draws, guaranteed))
-        return {metric: np.mean([one[metric] for one in found], axis=0) for metric in METRICS}
+            ranks = with_added(id_scores.to_numpy(), scores.to_numpy(), favoured)
+            draws = self._draws("id", len(id_scores)), self._draws(name, len(scores))
+            by_set.append(detection_metrics(*ranks, *draws, guaranteed))
+        return {metric: np.mean([metrics[metric] for metrics in by_set], axis=0) for metric in METRICS}
 
-    def _share(self, right, favoured):
+    def _share(self, holds: pd.Series, favoured: bool) -> np.ndarray:
         """The share of images for which something holds, [1 + RESAMPLES]."""
-        right = np.append(right.to_numpy(), (True, False) if favoured else (False, True)).astype(np.int64)
+        right = np.append(holds.to_numpy(), (True, False) if favoured else (False, True)).astype(np.int64)
         draws = self._draws("id", len(right) - ADDED)
         return draws @ right / draws.sum(axis=1)
 
-    def _draws(self, name, images):
+    def _draws(self, name: str, images: int) -> np.ndarray:
         key = (name, images)
-        if key not in self._drawn:
-            self._drawn[key] = drawn(self._config["seed"], name, images)
-        return self._drawn[key]
+        if key not in self._resamples:
+            self._resamples[key] = drawn(self._config.seed, name, images)
+        return self._resamples[key]
 
-    def _of_set(self, rows, evaluation, name):
+    def _of_set(self, rows: pd.DataFrame, evaluation: str, name: str) -> pd.DataFrame:
         """The rows of one set in the order of their images, which must be the same for all methods."""
-        rows = of_set(rows, evaluation, name).sort_values("sample", kind="stable", ignore_index=True)
+        rows = rows_of_set(rows, evaluation, name).sort_values("sample", kind="stable", ignore_index=True)
         samples = self._samples.setdefault((name, len(rows)), rows["sample"].to_numpy())
         if not np.array_equal(samples, rows["sample"]) or rows["sample"].duplicated().any():
             raise InputError(
@@ -158,9 +173,9 @@ class Measures:
         return rows
 
 
-QUANTITIES = {name: getattr(Measures, name) for name in SETTINGS}
+QUANTITIES: dict[str, Callable[..., np.ndarray]] = {name: getattr(Measures, name) for name in SETTINGS}
 
 
-def _require(name, value, values):
+def _require(name: str, value: float, values: Sequence[float]) -> None:
     if not np.isclose(value, values).any():
         raise NotMeasured(f"no {name} = {value:g} in this run")

@@ -1,36 +1,56 @@
-"""The setting of a run, as far as published numbers depend on it, and where it falls short of a published one."""
+"""The setting of a run, as far as reported values depend on it, and where it falls short of a claim's."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict, dataclass
 
 from oodcert.config.external_weights import imported
+from oodcert.config.models import Config, Training
 from oodcert.reporting.display_names import label
 
 
-def setting(config, method):
-    """What a method's numbers rest on: id_set, network, epochs and images (of a test set).
+@dataclass(frozen=True)
+class Setting:
+    """What a method's numbers rest on.
 
-    network: the name of the classifier's, or "published" or "own" where it is imported; epochs: with those of the part
-    that it starts from, None where it isn't trained here.
+    Attributes:
+        id_set: name of the ID set.
+        network: name of the classifier's network; "released" or "own" if the classifier is imported.
+        epochs: of its training, with those of the component that it starts from; None if it is not trained here.
+        images: number of images of a test set.
     """
-    part, imports = config["methods"][method]["classifier"], imported(config)
-    networks = config["networks"]
-    network = imports[part].network if part in imports else networks.get(part, networks["classifier"])
-    return {
-        "id_set": config["data"]["id"],
-        "network": network["name"],
-        "epochs": None if part in imports else _epochs(part, config["training"]),
-        "images": config["data"]["test_images"],
-    }
+
+    id_set: str
+    network: str
+    epochs: int | None
+    images: int
 
 
-def lacking(needs, config, methods):
-    """Where a run falls short of what a claim needs, as texts: [] where it doesn't.
+def setting_of(config: Config, method: str) -> Setting:
+    """The Setting of a method's numbers."""
+    component, imports = config.methods[method].classifier, imported(config)
+    if component in imports:
+        network, epochs = imports[component].network["name"], None
+    else:
+        network, epochs = config.networks.spec_of(component).as_json()["name"], _epochs(component, config.training)
+    return Setting(config.data.id, network, epochs, config.data.test_images)
 
-    needs: id_set and network, names, and epochs and images, the least numbers; methods: those that the claim is about.
-    Published weights have the network and the training that the claim needs.
+
+def lacking(needs: Mapping[str, str | int], config: Config, methods: Iterable[str]) -> list[str]:
+    """Where a run falls short of what a claim needs, as texts; none if it does not.
+
+    Released weights have the network and the training that any claim needs.
+
+    Args:
+        needs: id_set and network, names; epochs and images, the least numbers.
+        config: the run's.
+        methods: those that the claim is about.
     """
-    found = {}
+    texts: dict[str, None] = {}
     for method in methods:
-        here = setting(config, method)
-        if here["network"] == "published":
+        here = asdict(setting_of(config, method))
+        if here["network"] == "released":
             here |= {key: needs.get(key) for key in ("network", "epochs")}
         for key, wanted in needs.items():
             if isinstance(wanted, str):
@@ -39,10 +59,10 @@ def lacking(needs, config, methods):
                 met = here[key] is not None and here[key] >= wanted
                 text = f"{'unknown' if here[key] is None else here[key]} {key} instead of {wanted}"
             if not met:
-                found[text] = True
-    return list(found)
+                texts[text] = None
+    return list(texts)
 
 
-def _epochs(part, training):
-    start = training[part]["start_from"]
-    return training[part]["epochs"] + (training[start]["epochs"] if start else 0)
+def _epochs(component: str, training: Training) -> int:
+    start = training[component].start_from
+    return training[component].epochs + (training[start].epochs if start else 0)
