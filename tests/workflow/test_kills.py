@@ -1,4 +1,4 @@
-"""SIGKILL at random moments, while evidence is written and while pieces are computed: nothing half-written is left."""
+"""SIGKILL at random moments, while evidence is written and while portions are computed: nothing half-written is left."""
 
 import os
 import random
@@ -7,21 +7,23 @@ import signal
 import threading
 import time
 from collections import Counter
+from dataclasses import replace
 
 import numpy as np
 import pandas as pd
 import pytest
-from oodcert.evaluations.linf import attack_linf
-from oodcert.execution.partial_runs import Kept, in_pieces
 from tqdm import tqdm
 
+from divided_runs import divided_config
+from oodcert.evaluations import attack_linf
+from oodcert.evaluations.registry import EVALUATIONS
 from oodcert.evidence.provenance import Provenance
 from oodcert.evidence.store import sidecar, write_evidence
-from oodcert.execution.partial_results import load_piece, save_piece
-from oodcert.execution.shards import pieces
+from oodcert.execution.partial_results import load_partial, save_partial
+from oodcert.execution.portions import Resumable, compute_portions
+from oodcert.execution.shards import portions
 from oodcert.runtime.files import sha256
-from test_shards import cut_config, settings_of
-from untrained_runs import evaluation
+from untrained_runs import computed, evaluation
 
 WRITERS, KILLS = 40, 12
 
@@ -48,7 +50,7 @@ def killed(work, seconds):
     return False
 
 
-@pytest.mark.parametrize("kind", ["evidence", "piece"])
+@pytest.mark.parametrize("kind", ["evidence", "partial result"])
 def test_a_file_that_was_being_written_is_whole_or_is_not_used(kind, tmp_path):
     contents = [pd.DataFrame({"value": np.random.default_rng(one).random(20_000)}) for one in range(2)]
     path, moments, seen = tmp_path / "rows.parquet", random.Random(0), Counter()
@@ -56,8 +58,8 @@ def test_a_file_that_was_being_written_is_whole_or_is_not_used(kind, tmp_path):
     def write():
         for turn in range(10_000):
             rows = contents[turn % 2]
-            if kind == "piece":
-                save_piece(path, rows, "mark")
+            if kind == "partial result":
+                save_partial(path, rows, "key")
             else:
                 write_evidence(rows, path, Provenance({}))
 
@@ -66,8 +68,8 @@ def test_a_file_that_was_being_written_is_whole_or_is_not_used(kind, tmp_path):
         if not path.exists():
             continue
         seen["file"] += 1
-        if kind == "piece":
-            found, _ = load_piece(path, "mark")
+        if kind == "partial result":
+            found, _ = load_partial(path, "key")
         else:
             found = pd.read_parquet(path)
             if sidecar(path).exists():
@@ -76,34 +78,38 @@ def test_a_file_that_was_being_written_is_whole_or_is_not_used(kind, tmp_path):
     assert {file.name for file in tmp_path.iterdir()} <= {
         *("rows.parquet", "rows.json", ".rows.partial.parquet", ".rows.partial.json"),
     }
-    assert seen["file"] > WRITERS / 2 and (kind == "piece" or seen[True])
+    assert seen["file"] > WRITERS / 2 and (kind == "partial result" or seen[True])
 
 
-def test_a_job_that_is_killed_again_and_again_loses_at_most_the_piece_under_way(tmp_path):
-    own, moments, log = settings_of(attack_linf, "distro"), random.Random(1), tmp_path / "computed"
-    stages = pieces(cut_config(chunk=1), "attack_linf", "distro")
+def recorded(evaluation):
+    """attack_linf, with a character for each call in the file that the environment names."""
+    rows = attack_linf.attack_linf(evaluation)
+    with open(os.environ["COMPUTED"], "a") as file:
+        file.write(".")
+    return rows
 
-    def recorded(part):
-        rows = attack_linf(part)
-        with open(log, "a") as file:
-            file.write(".")
-        return rows
 
-    recorded.__name__ = "attack_linf"
+def test_a_job_that_is_killed_again_and_again_loses_at_most_the_portion_under_way(tmp_path, monkeypatch):
+    moments, log, folder = random.Random(1), tmp_path / "computed", tmp_path / "partial"
+    monkeypatch.setenv("COMPUTED", str(log))
+    config = divided_config(chunk=1)
+    phases = portions(config, "attack_linf", "distro")
+    spec = replace(EVALUATIONS["attack_linf"], function=f"{__name__}:recorded")
 
-    def work():
-        return in_pieces(recorded, [Kept(evaluation("distro", **own), tmp_path / "pieces", "mark")], stages)
+    def run():
+        resumable = Resumable(evaluation("attack_linf", "distro", config=config), folder, "key")
+        return compute_portions(spec, [resumable], phases)
 
     started = time.monotonic()
-    work()
-    of_a_piece = (time.monotonic() - started) / len(stages["all"])
+    run()
+    of_a_portion = (time.monotonic() - started) / len(phases["all"])
     kills, rounds = 0, 1
     while kills < KILLS:
-        if killed(work, moments.uniform(0, 2 * of_a_piece)):
-            shutil.rmtree(tmp_path / "pieces")
+        if killed(run, moments.uniform(0, 2 * of_a_portion)):
+            shutil.rmtree(folder)
             rounds += 1
         else:
             kills += 1
-    [(rows, _)] = work()
-    pd.testing.assert_frame_equal(rows, attack_linf(evaluation("distro", **own)), check_exact=True)
-    assert len(log.read_text()) <= rounds * len(stages["all"]) + kills
+    [(rows, _)] = run()
+    pd.testing.assert_frame_equal(rows, computed("attack_linf", "distro", config=config), check_exact=True)
+    assert len(log.read_text()) <= rounds * len(phases["all"]) + kills

@@ -15,27 +15,18 @@ import pandas as pd
 import pytest
 import yaml
 
-from conftest import ROOT, read_config, shrink
-from oodcert.config.method_specs import TOGETHER
+from conftest import ROOT, checked, read_config, shrink
+from oodcert.config.method_specs import JOINT_EVALUATIONS
+from oodcert.evaluations.registry import EVALUATIONS
 from oodcert.evidence.manifest import write_manifest
 from oodcert.reporting.figures import FIGURES
 from oodcert.reporting.tables import TABLES
 from oodcert.runtime.files import sha256
 
 TEN = tuple(read_config()["methods"])
-EVALUATIONS = (
-    "clean",
-    "guarantee_linf",
-    "attack_linf",
-    "sanity",
-    "certify_l2",
-    "attack_l2",
-    "certify_id",
-    "attack_id",
-    "published",
-)
-PARTS = ("discriminator", "prood", "denoiser")  # of distro
-SHARED = ("data/", "results/tiny/models/", "results/tiny/evidence/")  # files that no other method has a part in
+OF_METHODS = [name for name, spec in EVALUATIONS.items() if spec.methods]
+COMPONENTS = ("discriminator", "prood", "denoiser")  # of distro
+SHARED = ("data/", "results/tiny/models/", "results/tiny/evidence/")  # files that do not depend on other methods
 AUDITED = {"manifest", "audit"}
 KILLS = int(os.environ.get("OODCERT_KILLS", "2"))  # of a whole run; make test-kills has more
 WRITTEN = {"check", "write_tables", "draw_figures", "tables", "figures", *AUDITED}
@@ -73,9 +64,9 @@ def results(folder):
 
 
 def planned(output):
-    """Rules that a dry run would execute; that of several methods together is the one of each."""
+    """Rules that a dry run would execute; the rule of joint methods is the one of each."""
     found = re.findall(r"^(\w+) +\d+$", output, re.MULTILINE)
-    return {rule.removesuffix("_together") for rule in found} - {"total", "all"}
+    return {rule.removesuffix("_joint") for rule in found} - {"total", "all"}
 
 
 @pytest.fixture(scope="module")
@@ -95,7 +86,7 @@ def copy(finished, tmp_path):
 
 def test_every_output_is_there_and_nothing_half_written(finished):
     found = set(results(finished))
-    for evaluation in EVALUATIONS:
+    for evaluation in OF_METHODS:
         for method in TEN:
             assert f"results/tiny/evidence/{evaluation}/{method}.parquet" in found
     for table in TABLES:
@@ -108,11 +99,11 @@ def test_every_output_is_there_and_nothing_half_written(finished):
 
 def test_every_number_can_be_traced(finished):
     paths = sorted((finished / "results/tiny/evidence").glob("*/*.parquet"))
-    assert len(paths) == len(EVALUATIONS) * len(TEN) + 10 + 1  # of the parts' training and of the linear score
+    assert len(paths) == len(OF_METHODS) * len(TEN) + 10 + 1  # of the components' training and of the linear score
     for path in paths:
         record = json.loads(path.with_suffix(".json").read_text())
         assert record["sha256"] == sha256(path)
-        assert path.parent.name not in EVALUATIONS or record["network_calls"] > 0
+        assert path.parent.name not in OF_METHODS or record["network_calls"] > 0
         assert record["inputs"] == {name: sha256(finished / name) for name in record["inputs"]}
 
 
@@ -198,18 +189,22 @@ def test_a_sharded_run_that_is_killed_again_and_again_ends_with_the_same_bits(fi
     code, output = snakemake(tmp_path, "--cores", "2", config=config)
     assert code == 0, output
     found = {path: sha for path, sha in results(tmp_path).items() if path.startswith(SHARED)}
-    assert sum("/evidence/" in path for path in found) == len(EVALUATIONS) + len(PARTS) + 2
+    assert sum("/evidence/" in path for path in found) == len(OF_METHODS) + len(COMPONENTS) + 2
     assert found.items() <= results(finished).items()
 
 
-def test_shards_of_methods_that_are_certified_together_end_with_the_same_bits(copy):
-    names = [f"results/tiny/evidence/{one}/{method}.parquet" for one in TOGETHER for method in ("diffusion", "distro")]
+def test_shards_of_joint_methods_end_with_the_same_bits(copy):
+    names = [
+        f"results/tiny/evidence/{one}/{method}.parquet"
+        for one in JOINT_EVALUATIONS
+        for method in ("diffusion", "distro")
+    ]
     before = {name: sha256(copy / name) for name in names}
     for name in names:
         (copy / name).unlink()
     config = tiny("diffusion", "distro") | {"shards": 2}
     code, output = snakemake(copy, "--cores", "2", *names, "--rerun-triggers", "mtime", config=config)
-    assert code == 0 and planned(output) == {*TOGETHER, "gather"}, output
+    assert code == 0 and planned(output) == {*JOINT_EVALUATIONS, "gather"}, output
     assert {name: sha256(copy / name) for name in names} == before
 
 
@@ -233,8 +228,8 @@ def test_a_second_run_in_the_same_folder_is_refused_and_the_first_one_goes_on(tm
     ("change", "rules"),
     [
         (lambda c: c["figures"].update(dpi=123), {"draw_figures", "figures", *AUDITED}),
-        (lambda c: c.update(protocol="published"), {"write_tables", "tables", *AUDITED}),
-        (lambda c: c["evaluation"]["published"].update(n=30), {"published", *WRITTEN} - {"check"}),
+        (lambda c: c.update(protocol="authors_code"), {"write_tables", "tables", *AUDITED}),
+        (lambda c: c["evaluation"]["authors_code"].update(n=30), {"authors_code", *WRITTEN} - {"check"}),
         (
             lambda c: c["evaluation"]["certify_l2"].update(sigmas=[0.25, 0.6]),
             {"certify_l2", "denoised_examples", *WRITTEN},
@@ -244,7 +239,7 @@ def test_a_second_run_in_the_same_folder_is_refused_and_the_first_one_goes_on(tm
             lambda c: c["evaluation"]["attack_linf"]["square"].update(queries=6),
             {"attack_linf", "sanity", "attack_linear", *WRITTEN},
         ),
-        (lambda c: c["training"]["oe"].update(outlier_weight=2.0), {"train", *EVALUATIONS, *WRITTEN}),
+        (lambda c: c["training"]["oe"].update(outlier_weight=2.0), {"train", *OF_METHODS, *WRITTEN}),
     ],
 )
 def test_a_changed_setting_reruns_exactly_what_it_touches(finished, change, rules):
@@ -254,18 +249,18 @@ def test_a_changed_setting_reruns_exactly_what_it_touches(finished, change, rule
     assert code == 0 and planned(output) <= rules and planned(output) >= rules - {"tables", "figures"}
 
 
-def test_without_the_published_protocol_there_is_no_ablation(finished):
+def test_without_the_authors_code_there_is_no_ablation(finished):
     config = tiny()
-    config["evaluation"]["published"] = None
+    config["evaluation"]["authors_code"] = None
     code, output = snakemake(finished, "-n", config=config)
     assert code == 0 and "write_tables" in planned(output) and "ablation" not in output
-    config["protocol"] = "published"
+    config["protocol"] = "authors_code"
     code, output = snakemake(finished, "-n", config=config)
-    assert code != 0 and "needs the published protocol's evidence" in output and "Traceback" not in output
+    assert code != 0 and "needs the evidence of the authors' code" in output and "Traceback" not in output
 
 
-def test_the_published_protocol_is_written_by_the_tables_alone(copy):
-    config = tiny() | {"protocol": "published"}
+def test_the_protocol_of_the_authors_code_is_written_by_the_tables_alone(copy):
+    config = tiny() | {"protocol": "authors_code"}
     before = results(copy)
     assert snakemake(copy, "--cores", "2", "tables", config=config)[0] == 0
     changed = {path for path, sha in results(copy).items() if before[path] != sha}
@@ -280,10 +275,10 @@ def test_a_changed_method_leaves_the_others_alone(finished):
     config["training"]["oe"]["outlier_weight"] = 2.0
     _, output = snakemake(finished, "-n", config=config)
     jobs = [set(message.split()) for message in re.findall(r"^Job \d+: (.*)$", output, re.MULTILINE)]
-    assert sum("oe" in words for words in jobs) == 1 + len(EVALUATIONS)
-    assert sum("diffusion" in words for words in jobs) == len(EVALUATIONS)  # whose classifier is that of oe
+    assert sum("oe" in words for words in jobs) == 1 + len(OF_METHODS)
+    assert sum("diffusion" in words for words in jobs) == len(OF_METHODS)  # whose classifier is that of oe
     assert not any(words & {*TEN} - {"oe", "diffusion", "distro"} for words in jobs)
-    assert sum("distro" in words for words in jobs) == len(TOGETHER)  # those of diffusion as well
+    assert sum("distro" in words for words in jobs) == len(JOINT_EVALUATIONS)  # those of diffusion as well
 
 
 def test_a_bad_config_is_refused_in_one_paragraph(tmp_path):
@@ -356,7 +351,7 @@ def test_the_report_shows_every_table_and_figure_under_its_caption(finished):
 
 def test_a_finished_run_is_shown_in_the_notebook_and_packed(copy):
     found = [path for name in ("evidence", "tables") for path in (copy / f"results/tiny/{name}").rglob("*.*")]
-    write_manifest(copy / "results/tiny", tiny(), [*found, *(copy / "figures/tiny").iterdir()])
+    write_manifest(copy / "results/tiny", checked(tiny()), [*found, *(copy / "figures/tiny").iterdir()])
     code, output = snakemake(copy, "--cores", "1", "notebook", "crate")
     assert code == 0, output
     assert {path.name for path in (copy / "exports/tiny").iterdir()} == {"analysis.ipynb", "analysis.html", "crate.zip"}
