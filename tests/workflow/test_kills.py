@@ -1,4 +1,4 @@
-"""SIGKILL at random moments, while evidence is written and while portions are computed: nothing half-written is left."""
+"""SIGKILL at random moments, while evidence is written and portions are computed: nothing half-written is left."""
 
 import os
 import random
