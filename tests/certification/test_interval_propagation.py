@@ -12,8 +12,8 @@ from interval_boxes import attacks, corners, random_images, randomised
 from oodcert.certification.interval_propagation import NoRule, interval_bounds, logit_difference_bounds
 from oodcert.certification.linf_bounds import linf_score_upper_bound
 from oodcert.errors import InputError
-from oodcert.models.architectures import build_network
 from oodcert.models.architectures.ibp_cnn import NegativeLinear
+from oodcert.models.networks import build_network
 
 SMALL = {
     "cnn": {"width": 4},

@@ -7,8 +7,8 @@ from torch import nn
 
 from oodcert.certification.monte_carlo import default_batch_size, sample, shared_denoising
 from oodcert.errors import InputError
-from oodcert.models.architectures import build_network
 from oodcert.models.detector import Detector
+from oodcert.models.networks import build_network
 from oodcert.models.wrappers import DenoisedNetwork, JointNetwork
 
 IMAGES = torch.rand(7, 1, 8, 8, generator=torch.Generator().manual_seed(0))

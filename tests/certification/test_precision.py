@@ -3,7 +3,6 @@
 import numpy as np
 import pytest
 import torch
-from test_monte_carlo import IMAGES, Counting, network
 from torch import nn
 from torch.nn.functional import cross_entropy
 
@@ -15,11 +14,13 @@ from oodcert.certification.precision import compiled
 from oodcert.certification.smoothing_bounds import score_bounds
 from oodcert.data.sets import id_sets
 from oodcert.errors import InputError
-from oodcert.models.architectures import build_network
-from oodcert.models.architectures.denoiser import DiffusionDenoiser, PatchUNet, cosine_schedule
+from oodcert.models.architectures.denoiser import DiffusionDenoiser, cosine_schedule
+from oodcert.models.architectures.patch_unet import PatchUNet
 from oodcert.models.detector import Detector
+from oodcert.models.networks import build_network
 from oodcert.models.wrappers import DenoisedNetwork, JointNetwork
 from oodcert.runtime.device_noise import device_noise
+from test_monte_carlo import IMAGES, Counting, network
 
 SIGMA, N, ALPHA = 0.25, 400, 0.01
 

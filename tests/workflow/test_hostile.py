@@ -17,12 +17,9 @@ import pyarrow.parquet as pq
 import pytest
 import torch
 from PIL import Image
-from test_download import entry
-from test_imageset import assert_refused
 
 from conftest import ROOT, read_config
 from oodcert.audit import files as audit_files
-from oodcert.execution import spot_check as spot
 from oodcert.audit.run import open_run
 from oodcert.cli.main import main, printable
 from oodcert.data.archives import members
@@ -33,9 +30,13 @@ from oodcert.data.pickles import load_pickle
 from oodcert.data.sizes import image_count
 from oodcert.evidence.manifest import NAME, digest
 from oodcert.evidence.store import write_json
+from oodcert.execution import spot_check as spot
 from oodcert.models.components import load_component
-from oodcert.models.user_networks import load_network, load_weights, mismatches, read_state
+from oodcert.models.user_networks import load_network
+from oodcert.models.weight_files import load_weights, mismatches, read_state
 from oodcert.training.resume import load_state, save_state
+from test_download import entry
+from test_imageset import assert_refused
 
 
 class Code:

@@ -9,7 +9,7 @@ from oodcert.attacks.pgd import monotone_pgd
 from oodcert.attacks.steps import per_sample, projection, refuse_nan, strongest, value_and_gradient
 from oodcert.authors_code.networks import detector
 from oodcert.models.checks import checked_logits
-from oodcert.models.wrappers import noisy_parts, replayed_logits
+from oodcert.models.wrappers import noisy_modules, replayed_logits
 from oodcert.runtime.keyed_noise import keyed_batch, keyed_noise
 
 MOMENTUM = 0.9
@@ -23,7 +23,7 @@ def authors_code_ensemble(network, score, images, ids, name, *, epsilon, protoco
     (D18); the objective of an energy score is the softmax (D22).
     """
     target = detector(network, "msp" if score == "energy" and "D22" in protocol else score, protocol)
-    randomised, shape, device = bool(noisy_parts(network)), images.shape[1:], images.device
+    randomised, shape, device = bool(noisy_modules(network)), images.shape[1:], images.device
 
     def drawn(draw, purpose, count):
         noise = keyed_batch(draw, seed, f"published/{purpose}/{name}", ids, count, shape)

@@ -12,7 +12,7 @@ from oodcert.data.imageset import ImageSet
 from oodcert.execution.shards import QUANTITIES
 from oodcert.models.checks import checked_logits
 from oodcert.models.detector import Detector
-from oodcert.models.wrappers import noisy_parts, replayed_logits
+from oodcert.models.wrappers import noisy_modules, replayed_logits
 from oodcert.runtime.keyed_noise import keyed_batch, keyed_noise
 from oodcert.runtime.memory import with_oom_backoff
 from oodcert.runtime.padding import images_per_batch
@@ -85,12 +85,12 @@ def score_deployed(evaluation, detector, images, name, purpose="clean"):
     purpose: keys the noise; scores that are to be compared have the same.
     """
     settings, ids = evaluation.settings, evaluation.sets[name].ids
-    draws = settings["draws"] if noisy_parts(detector.network) else 1
+    draws = settings["draws"] if noisy_modules(detector.network) else 1
     scores, predictions = [], []
 
     def logits(index):
         batch = images[index]
-        if not noisy_parts(detector.network):
+        if not noisy_modules(detector.network):
             return checked_logits(detector.network, batch)[:, None]
         noise = keyed_batch(keyed_noise, settings["seed"], f"{purpose}/{name}", ids[index], draws, batch.shape[1:])
         return replayed_logits(detector.network, batch, torch.from_numpy(noise).to(batch.device)).transpose(0, 1)

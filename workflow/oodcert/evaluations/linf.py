@@ -11,7 +11,7 @@ from oodcert.certification.linf_bounds import linf_score_upper_bound
 from oodcert.evaluations.base import chunks, frame, score_deployed
 from oodcert.models.composition import deployed_network
 from oodcert.models.scores import UNBOUNDED_SCORES
-from oodcert.models.wrappers import noisy_parts
+from oodcert.models.wrappers import noisy_modules
 from oodcert.runtime.memory import with_oom_backoff
 
 
@@ -47,7 +47,7 @@ def attack_linf(evaluation):
     epsilon = settings["epsilon"]
     with evaluation.network(deployed_network, settings["sigma"]) as network:
         detector = evaluation.detector(network)
-        draws = budget["draws"] if noisy_parts(network) else 1
+        draws = budget["draws"] if noisy_modules(network) else 1
         for name, ids in evaluation.ood():
             images, found = evaluation.images(name), []
 

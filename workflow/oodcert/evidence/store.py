@@ -16,7 +16,7 @@ from oodcert.errors import InputError
 from oodcert.paths import LIBRARY
 from oodcert.runtime.files import atomic, sha256
 
-PACKAGES = ("oodcert", "torch", "diffusers", "pyautoattack", "numpy", "scipy", "scikit-learn", "pandas", "pyarrow")
+PACKAGES = ("oodcert", "torch", "pyautoattack", "numpy", "scipy", "scikit-learn", "pandas", "pyarrow")
 
 NO_CODE = ("results", "figures")
 

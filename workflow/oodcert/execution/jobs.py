@@ -17,6 +17,7 @@ from oodcert.errors import InputError
 from oodcert.evidence.store import Provenance, read_evidence, write_evidence
 from oodcert.execution.partial_results import cache_key, code_fingerprint, folder_of
 from oodcert.execution.shards import SETS, content, pieces
+from oodcert.runtime import torch_setup
 from oodcert.runtime.faults import explained
 from oodcert.runtime.gpu_slots import take_gpu
 
@@ -64,20 +65,10 @@ def _trace(snakemake):
 def prepare_torch(params, jobs_per_gpu=1):
     """Fixes torch's threads, algorithms, rounding, memory and GPU; returns the device of the params' `device` ("auto"
     finds a GPU)."""
-    if params["device"] != "cpu":
-        take_gpu(jobs_per_gpu)
-    import torch
-
-    from oodcert.runtime.determinism import enable_determinism
-    from oodcert.runtime.memory import keep_freed_memory
-
-    torch.set_num_threads(params["threads"])
-    enable_determinism()
-    keep_freed_memory()
-    found = torch.cuda.is_available()
-    if params["device"] == "cuda" and not found:
-        raise InputError("Config key device = 'cuda', but torch sees no GPU here: set it to cpu or auto.")
-    return "cuda" if found and params["device"] != "cpu" else "cpu"
+    try:
+        return torch_setup.prepare_torch(params["device"], params["threads"], jobs_per_gpu)
+    except torch_setup.NoGpuError as error:
+        raise InputError(f"Config key {error}") from error
 
 
 def load_components(paths, params):
@@ -100,8 +91,7 @@ def components_to_evaluate(paths, params, device):
 
 def to_evaluate(part, image_shape, device):
     """A part, changed in place: batch norms folded into convolutions and, on a CPU, the layout that is faster there."""
-    from oodcert.models.folding import folded
-    from oodcert.models.layout import laid_out
+    from oodcert.models.inference_form import folded, laid_out
 
     return laid_out(folded(part), image_shape) if device == "cpu" else folded(part)
 
