@@ -20,7 +20,7 @@ from oodcert.cli.main import POSITIVE_INT
 from oodcert.errors import InputError
 from oodcert.execution.jobs import to_evaluate
 from oodcert.models.components import build_component
-from oodcert.models.layout import laid_out
+from oodcert.models.inference_form import laid_out
 from oodcert.runtime.device_noise import device_noise
 from oodcert.runtime.keyed_noise import BLOCK, keyed_noise
 from oodcert.runtime.memory import keep_freed_memory

@@ -21,7 +21,7 @@ from oodcert.errors import InputError
 from oodcert.evidence.provenance import Provenance
 from oodcert.evidence.store import write_json
 from oodcert.execution.jobs import load_components, load_sets
-from oodcert.models.architectures import build_network
+from oodcert.models.networks import build_network
 from oodcert.runtime.memory import keep_freed_memory
 
 METHODS = ("plain", "oe", "prood", "distro")  # of the run's, those that are measured unless a script takes all

@@ -16,8 +16,8 @@ import oodcert
 from oodcert.data.imageset import ImageSet
 from oodcert.evidence.provenance import Provenance
 from oodcert.evidence.store import sidecar, write_evidence, write_json
-from oodcert.models.architectures import build_network
 from oodcert.models.components import load_component, save_component
+from oodcert.models.networks import build_network
 from oodcert.runtime.files import sha256
 from oodcert.runtime.keyed_noise import derive_seed
 from oodcert.training.loop import Data, fit_classifier

@@ -17,7 +17,7 @@ from oodcert.evidence.provenance import Provenance
 from oodcert.evidence.store import write_evidence
 from oodcert.execution.spot_check import holm, mean_p_value, rank_p_value, spot_check
 from oodcert.models.components import save_component
-from oodcert.models.folding import folded
+from oodcert.models.inference_form import folded
 from oodcert.runtime.files import sha256
 from untrained_runs import CONFIG, evaluation, image_sets
 

@@ -13,8 +13,8 @@ from interval_networks import SMALL_ARCHITECTURES, FunctionModule, random_networ
 from oodcert.certification.interval_propagation import NoRule, interval_bounds, logit_difference_bounds
 from oodcert.certification.linf_bounds import linf_score_upper_bound
 from oodcert.errors import InputError
-from oodcert.models.architectures import build_network
 from oodcert.models.architectures.ibp_cnn import NegativeLinear
+from oodcert.models.networks import build_network
 
 CONSTANT = torch.tensor([1.5, -2.0], dtype=torch.float64)[:, None, None]
 

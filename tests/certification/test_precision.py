@@ -14,9 +14,10 @@ from oodcert.certification.precision import compiled
 from oodcert.certification.smoothing_bounds import score_bounds
 from oodcert.data.sets import id_sets
 from oodcert.errors import InputError
-from oodcert.models.architectures import build_network
-from oodcert.models.architectures.denoiser import DiffusionDenoiser, PatchUNet, cosine_schedule
+from oodcert.models.architectures.denoiser import DiffusionDenoiser, cosine_schedule
+from oodcert.models.architectures.patch_unet import PatchUNet
 from oodcert.models.detector import Detector
+from oodcert.models.networks import build_network
 from oodcert.models.wrappers import DenoisedNetwork, JointNetwork
 from oodcert.runtime.device_noise import device_noise
 from smoothed_networks import IMAGES, CountingDenoiser, small_network

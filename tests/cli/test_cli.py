@@ -19,7 +19,7 @@ from torch import nn
 import oodcert
 from oodcert.cli import pieces
 from oodcert.cli.main import main
-from oodcert.models.user_networks import load_weights
+from oodcert.models.weight_files import load_weights
 
 MODULE = """
 import os, time

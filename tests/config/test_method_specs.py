@@ -14,7 +14,7 @@ from oodcert.evaluations.base import Evaluation
 from oodcert.evaluations.clean import clean
 from oodcert.models.composition import deployed_network, smoothed_network
 from oodcert.models.detector import Detector
-from oodcert.models.wrappers import noisy_parts, replayed_logits
+from oodcert.models.wrappers import noisy_modules, replayed_logits
 from untrained_runs import CONFIG, evaluation, image_sets
 
 IMAGES = torch.rand(4, 1, 8, 8, generator=torch.Generator().manual_seed(0))
@@ -61,7 +61,7 @@ def test_any_classifier_goes_behind_the_denoiser(classifier, discriminator):
     with torch.inference_mode():
         assert smoothed(IMAGES).shape == deployed(IMAGES).shape == (4, outputs)
         drawn = replayed_logits(deployed, IMAGES, noise)
-        assert not smoothed.training and not noisy_parts(smoothed)
+        assert not smoothed.training and not noisy_modules(smoothed)
         if not discriminator:  # which sees no noise when deployed
             expected = torch.stack([smoothed(IMAGES + 0.25 * one) for one in noise])
             assert torch.allclose(drawn, expected, atol=1e-5)

@@ -9,9 +9,9 @@ from torch.nn.functional import relu
 
 from interval_boxes import random_images, randomised
 from oodcert.errors import InputError
-from oodcert.models.architectures import build_network
 from oodcert.models.architectures.densenet import DenseLayer
 from oodcert.models.architectures.wideresnet import PreactivationBlock
+from oodcert.models.networks import build_network
 
 SMALL = {
     "cnn": {"width": 4},

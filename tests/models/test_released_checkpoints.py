@@ -14,12 +14,12 @@ from interval_boxes import attacks, random_images, randomised
 from oodcert.certification.interval_propagation import interval_bounds, logit_difference_bounds
 from oodcert.errors import InputError
 from oodcert.models import released_checkpoints
-from oodcert.models.architectures import build_network
 from oodcert.models.architectures.cnn import cnn
 from oodcert.models.architectures.denoiser import DiffusionDenoiser, cosine_schedule
 from oodcert.models.architectures.improved_unet import ImprovedUNet
 from oodcert.models.architectures.normalise import Normalise
 from oodcert.models.components import build_component, load_component, save_component
+from oodcert.models.networks import build_network
 from oodcert.models.released_checkpoints import FORMATS, released_names, released_network
 from original_architectures import (
     ORIGINALS,

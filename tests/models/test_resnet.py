@@ -2,7 +2,7 @@ import pytest
 import torch
 
 from oodcert.errors import InputError
-from oodcert.models.architectures import build_network
+from oodcert.models.networks import build_network
 
 
 def small(image_shape=(3, 32, 32), outputs=10, depth=8, width=4):

@@ -3,8 +3,8 @@
 import torch
 from torch import nn
 
-from oodcert.models.architectures import build_network
 from oodcert.models.detector import Detector
+from oodcert.models.networks import build_network
 
 GENERATOR = torch.Generator().manual_seed(0)
 IMAGES = torch.rand(6, 1, 8, 8, generator=GENERATOR)  # near the borders of the pixel range too

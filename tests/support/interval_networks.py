@@ -5,7 +5,7 @@ from collections.abc import Callable
 from torch import Tensor, nn
 
 from interval_boxes import randomised
-from oodcert.models.architectures import build_network
+from oodcert.models.networks import build_network
 
 SMALL_ARCHITECTURES = {
     "cnn": {"width": 4},

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from oodcert.certification.monte_carlo import sample
-from oodcert.models.architectures import build_network
+from oodcert.models.networks import build_network
 
 IMAGES = torch.rand(7, 1, 8, 8, generator=torch.Generator().manual_seed(0))
 SAMPLING: dict[str, Any] = {"sigma": 0.25, "looks": [100], "seed": 0, "batch_size": 32}

@@ -12,7 +12,7 @@ from torch import nn
 from conftest import RECIPE
 from oodcert.certification.interval_propagation import logit_difference_bounds
 from oodcert.errors import InputError
-from oodcert.models.architectures import build_network
+from oodcert.models.networks import build_network
 from oodcert.training.acet import acet_loss, attack, log_confidence
 from oodcert.training.atom import atom_loss, id_score, mine_outliers
 from oodcert.training.good import good_loss
@@ -156,7 +156,7 @@ def test_vos_and_attacking_methods_name_the_learning_rate_when_training_diverges
         "vos": {"queue": 20, "start": 0.0, "candidates": 100, "energy_weight": 0.1},
         "acet": {"epsilon": 0.05, "attack_iterations": 2, "outlier_weight": 1.0},
     }.items():
-        with pytest.raises(InputError, match="lower this part's learning_rate"):
+        with pytest.raises(InputError, match="lower this component's learning_rate"):
             train(part, learning_rate=1e15, **settings)
 
 

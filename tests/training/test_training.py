@@ -11,9 +11,9 @@ from oodcert.certification.interval_propagation import interval_bounds
 from oodcert.config.components import known_components
 from oodcert.data.imageset import ImageSet
 from oodcert.errors import InputError
-from oodcert.models.architectures import build_network
 from oodcert.models.architectures.denoiser import DiffusionDenoiser, cosine_schedule
 from oodcert.models.components import build_component
+from oodcert.models.networks import build_network
 from oodcert.training import loop, train_component
 from oodcert.training.discriminator import discriminator_loss
 from oodcert.training.oe import outlier_exposure_loss
@@ -179,7 +179,7 @@ def test_a_missing_part_is_named():
 
 
 def test_a_diverging_loss_is_refused():
-    with pytest.raises(InputError, match=r"'id' .* epoch 1 of 8: lower this part's learning_rate"):
+    with pytest.raises(InputError, match=r"'id' .* epoch 1 of 8: lower this component's learning_rate"):
         train("plain", learning_rate=1e30)
 
 
@@ -253,5 +253,5 @@ def test_a_part_cannot_start_from_another_network():
     more = {"plain": build_component("plain", NETWORKS, (1, 8, 8), 3)}
     with pytest.raises(InputError, match="fewer outputs"):
         train("oe", more, start_from="plain")
-    with pytest.raises(InputError, match="needs the trained part plain"):
+    with pytest.raises(InputError, match="needs the trained component plain"):
         train("oe", {}, start_from="plain")

@@ -30,8 +30,8 @@ from conftest import read_config, shrink
 from oodcert.config.method_specs import trained_components
 from oodcert.data.sets import id_sets, ood_sets, outlier_sets
 from oodcert.errors import InputError
-from oodcert.models.architectures import build_network
 from oodcert.models.components import build_component, save_component
+from oodcert.models.networks import build_network
 from oodcert.runtime.keyed_noise import keyed_noise
 
 SHAPE = (1, 8, 8)

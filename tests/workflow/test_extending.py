@@ -9,11 +9,11 @@ import pandas as pd
 import pytest
 import torch
 import yaml
-from oodcert.models.networks import NETWORKS
 from torch import nn
 
 from conftest import ROOT, read_config, shrink
 from oodcert.config.components import known_components
+from oodcert.models.networks import NETWORKS
 
 PAGE = (ROOT / "docs" / "extending.md").read_text()
 OWN, NEW = (yaml.safe_load(block) for block in re.findall(r"```yaml\n(.*?)```", PAGE, re.DOTALL)[-2:])

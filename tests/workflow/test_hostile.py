@@ -32,7 +32,8 @@ from oodcert.evidence.manifest import NAME, digest
 from oodcert.evidence.store import write_json
 from oodcert.execution import spot_check as spot
 from oodcert.models.components import load_component
-from oodcert.models.user_networks import load_network, load_weights, mismatches, read_state
+from oodcert.models.user_networks import load_network
+from oodcert.models.weight_files import load_weights, mismatches, read_state
 from oodcert.training.resume import load_state, save_state
 from test_download import entry
 from test_imageset import assert_refused

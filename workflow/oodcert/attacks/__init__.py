@@ -1,4 +1,4 @@
-"""Attacks on the confidence of OOD images and on the labels of ID images."""
+"""Attacks on the confidence of OOD images and on the labels of ID images. The package itself imports no torch."""
 
 REDUCED = 0.25  # share of its iterations and queries with which an attack must not do better
 ATTACK_ALPHA = 1e-7  # error probability of an l2 attack's lower bounds: many are compared with certificates

@@ -1,25 +1,43 @@
 """Auto-PGD (Croce and Hein 2020) as ascent of any per-sample objective."""
 
 import torch
+from torch import Tensor
 
-from oodcert.attacks.steps import direction, per_sample, projection, refuse_nan, value_and_gradient
+from oodcert.attacks.steps import Objective, Run, direction, per_sample, projection, refuse_nan, value_and_gradient
 
 MOMENTUM = 0.75  # weight of the new step; the rest is that of the last change
 RISING = 0.75  # share of a period's steps that must raise the objective for the step size to stay
 
 
-def apgd(objective, images, start, epsilon, *, iterations, norm="linf"):
-    """Ascends objective from start within ‖x' - x‖ ≤ epsilon, x' in [0, 1]: the best (images, values [N]) on the way.
+def apgd(
+    objective: Objective, images: Tensor, start: Tensor, epsilon: float, *, iterations: int, norm: str = "linf"
+) -> Run:
+    """Ascends an objective within ‖x' - x‖ ≤ epsilon, x' in [0, 1], and returns the best points on the way.
 
-    objective: callable [N, C, H, W] -> [N], differentiable, the same function at every call; it is a score, so neither
-    labels nor predictions decide which samples are attacked. norm: "linf" or "l2". This is Algorithm 1 of Croce and
-    Hein (2020): at each checkpoint a sample's step, at first 2 epsilon, is halved and the sample put back to its best
-    point if fewer than three quarters of the period's steps raised the objective (condition 1), or if neither the step
-    nor the best value has changed since the last checkpoint (condition 2). Everything is per sample, so results do not
-    depend on the batch.
+    This is Algorithm 1 of Croce and Hein (2020). A sample's step is 2 epsilon at first. At each checkpoint the step is
+    halved and the sample put back to its best point in two cases: fewer than three quarters of the period's steps
+    raised the objective (condition 1), or neither the step nor the best value has changed since the last checkpoint
+    (condition 2). Everything is per sample, so results do not depend on the batch. The objective is a score, so neither
+    labels nor predictions decide which samples are attacked.
 
     The result is never below the start. The checkpoints depend on the number of iterations, so more of them usually
-    find more, but are not bound to. Raises InputError if the objective or its gradient becomes NaN.
+    give a higher value, but are not bound to.
+
+    Args:
+        objective: Differentiable, and the same function at every call.
+        images: [N, C, H, W] in [0, 1], the centres of the balls.
+        start: [N, C, H, W], where the ascent begins once it is projected into the ball.
+        epsilon: Radius of the balls, in the [0, 1] pixel scale.
+        iterations: Number of steps.
+        norm: "linf" or "l2".
+
+    Returns:
+        The images [N, C, H, W] and their values [N].
+
+    Raises:
+        InputError: The objective or its gradient becomes NaN.
+
+    Source: Croce and Hein (2020), https://arxiv.org/abs/2003.01690
     """
     project = projection(images, epsilon, norm)
     point = before = best = project(start)
@@ -56,8 +74,19 @@ def apgd(objective, images, start, epsilon, *, iterations, norm="linf"):
     return best, best_value
 
 
-def checkpoints(iterations):
-    """The iterations after which step sizes are reviewed: 22 %, then periods shorter by 3 % each, at least 6 %."""
+def checkpoints(iterations: int) -> list[int]:
+    """The iterations after which step sizes are reviewed.
+
+    The first comes after 22 % of the iterations; the periods then get shorter by 3 % each, and last 6 % at least.
+
+    Args:
+        iterations: Number of steps of the whole attack.
+
+    Returns:
+        Sorted iterations, counted from 1.
+
+    Source: Croce and Hein (2020), section 4.1, https://arxiv.org/abs/2003.01690
+    """
     percent = [0, 22]
     while percent[-1] < 100:
         percent.append(percent[-1] + max(percent[-1] - percent[-2] - 3, 6))

@@ -1,18 +1,43 @@
 """Monotone projected gradient ascent with a step size per sample."""
 
 import torch
+from torch import Tensor
 
-from oodcert.attacks.steps import per_sample, projection, refuse_nan, unit, value_and_gradient
+from oodcert.attacks.steps import Objective, Run, per_sample, projection, refuse_nan, unit, value_and_gradient
 
 
-def monotone_pgd(objective, images, start, epsilon, *, iterations, step=None, momentum=0.9):
-    """Ascends objective from start within ‖x' - x‖∞ ≤ epsilon, x' in [0, 1]; never returns less than it started with.
+def monotone_pgd(
+    objective: Objective,
+    images: Tensor,
+    start: Tensor,
+    epsilon: float,
+    *,
+    iterations: int,
+    step: float | None = None,
+    momentum: float = 0.9,
+) -> Run:
+    """Ascends an objective within ‖x' - x‖∞ ≤ epsilon, x' in [0, 1]; never returns less than it started with.
 
-    objective: callable [N, C, H, W] -> [N], differentiable, the same function at every call.
-    Each sample has its own step (initially `step`, by default epsilon): a step that fails to improve is undone and
-    halved, one that improves grows by a tenth. Gradients are normalised per sample, so results do not depend on the
-    batch. A run of few iterations is the beginning of a longer one, so more iterations never give less. Returns
-    (images, values [N]). Raises InputError if the objective or its gradient becomes NaN.
+    Each sample has a step of its own: a step that fails to improve is undone and halved, one that improves grows by a
+    tenth. Gradients are normalised per sample, so results do not depend on the batch. A run of few iterations is the
+    beginning of a longer one, so more iterations never give less.
+
+    Args:
+        objective: Differentiable, and the same function at every call.
+        images: [N, C, H, W] in [0, 1], the centres of the balls.
+        start: [N, C, H, W], where the ascent begins once it is projected into the ball.
+        epsilon: Radius of the balls, in the [0, 1] pixel scale.
+        iterations: Number of steps.
+        step: The first step in the [0, 1] pixel scale; epsilon by default.
+        momentum: Weight of the earlier gradients in each step, in [0, 1).
+
+    Returns:
+        The images [N, C, H, W] and their values [N].
+
+    Raises:
+        InputError: The objective or its gradient becomes NaN.
+
+    Source: Meinke et al. (2022), https://arxiv.org/abs/2106.04260
     """
     project = projection(images, epsilon, "linf")
     best = project(start)
@@ -35,7 +60,17 @@ def monotone_pgd(objective, images, start, epsilon, *, iterations, step=None, mo
     return best, value
 
 
-def decontrast(images, epsilon):
-    """Every pixel moved by at most epsilon towards its image's mean (Meinke et al. 2022)."""
+def decontrast(images: Tensor, epsilon: float) -> Tensor:
+    """Every pixel moved towards its image's mean.
+
+    Args:
+        images: [N, C, H, W] in [0, 1].
+        epsilon: Largest change of a pixel, in the [0, 1] scale.
+
+    Returns:
+        Images [N, C, H, W] in [0, 1].
+
+    Source: Meinke et al. (2022), https://arxiv.org/abs/2106.04260
+    """
     mean = images.mean(dim=(1, 2, 3), keepdim=True)
     return images + (mean - images).clamp(-epsilon, epsilon)

@@ -18,7 +18,7 @@ from oodcert.authors_code.flags import NOISE_NAME
 from oodcert.authors_code.networks import detector
 from oodcert.models.checks import checked_logits
 from oodcert.models.detector import Detector
-from oodcert.models.wrappers import noisy_parts, replayed_logits
+from oodcert.models.wrappers import noisy_modules, replayed_logits
 from oodcert.runtime.keyed_noise import keyed_batch, keyed_noise
 
 MOMENTUM = 0.9
@@ -64,7 +64,7 @@ def authors_code_ensemble(
         InputError: if the score or its gradient becomes NaN.
     """
     target = detector(network, "msp" if score == "energy" and "D22" in protocol else score, protocol)
-    randomised, shape, device = bool(noisy_parts(network)), images.shape[1:], images.device
+    randomised, shape, device = bool(noisy_modules(network)), images.shape[1:], images.device
 
     def drawn(draw: Callable[..., NDArray[np.float32]], purpose: str, count: int) -> Tensor:
         noise = keyed_batch(draw, seed, f"{NOISE_NAME}/{purpose}/{name}", ids, count, shape)

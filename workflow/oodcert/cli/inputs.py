@@ -11,9 +11,9 @@ import torch
 from oodcert.data.folder import select_images
 from oodcert.errors import InputError
 from oodcert.models.detector import Detector
-from oodcert.models.user_networks import load_network, load_object, load_weights
-from oodcert.runtime.determinism import enable_determinism
-from oodcert.runtime.memory import keep_freed_memory
+from oodcert.models.user_networks import load_network, load_object
+from oodcert.models.weight_files import load_weights
+from oodcert.runtime import torch_setup
 
 RESERVED = ("average", "settings")  # a row of the tables, a file beside the results
 
@@ -37,12 +37,10 @@ class Images:
 
 def prepare_torch(options):
     """Fixes torch's algorithms and rounding; returns the device, "cpu" or "cuda", of --device."""
-    found = torch.cuda.is_available()
-    if options.device == "cuda" and not found:
-        raise InputError("--device cuda: torch sees no GPU here. Use auto or cpu.")
-    enable_determinism(warn_only=True)
-    keep_freed_memory()
-    return "cuda" if found and options.device != "cpu" else "cpu"
+    try:
+        return torch_setup.prepare_torch(options.device, warn_only=True)
+    except torch_setup.NoGpuError as error:
+        raise InputError("--device cuda: torch sees no GPU here. Use auto or cpu.") from error
 
 
 def load_detector(options, device):

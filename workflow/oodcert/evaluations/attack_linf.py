@@ -46,12 +46,12 @@ def attack_linf(evaluation: Evaluation[A]) -> pd.DataFrame:
     """
     from oodcert.evaluations.base import score_deployed
     from oodcert.models.composition import deployed_network
-    from oodcert.models.wrappers import noisy_parts
+    from oodcert.models.wrappers import noisy_modules
 
     job, frames = evaluation.settings, []
     with evaluation.network(deployed_network, job.sigma) as network:
         detector = evaluation.detector(network)
-        draws = job.budget.draws if noisy_parts(network) else 1
+        draws = job.budget.draws if noisy_modules(network) else 1
         for name, _ in evaluation.ood():
             candidates = _candidates(evaluation, detector, name, draws)
             scores = np.stack([score_deployed(evaluation, detector, points, name)[0] for points in candidates.values()])

@@ -18,7 +18,7 @@ from oodcert.data.imageset import ImageSet
 from oodcert.evaluations.settings import DeployedJob, MethodJob, NetworkJob
 from oodcert.models.checks import checked_logits
 from oodcert.models.detector import Detector
-from oodcert.models.wrappers import noisy_parts, replayed_logits
+from oodcert.models.wrappers import noisy_modules, replayed_logits
 from oodcert.runtime.keyed_noise import keyed_batch, keyed_noise
 from oodcert.runtime.memory import with_oom_backoff
 from oodcert.runtime.padding import images_per_batch
@@ -113,7 +113,7 @@ def score_deployed(
         Scores [m, N], with m noise draws for a randomised method and m = 1 for others, and predictions [N].
     """
     settings: DeployedJob = evaluation.settings
-    ids, noisy = evaluation.sets[name].ids, noisy_parts(detector.network)
+    ids, noisy = evaluation.sets[name].ids, noisy_modules(detector.network)
     draws = settings.draws if noisy else 1
     scores, predictions = [], []
 

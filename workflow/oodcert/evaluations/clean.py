@@ -28,13 +28,13 @@ def clean(evaluation: Evaluation[CleanJob]) -> pd.DataFrame:
     """
     from oodcert.evaluations.base import rows, score_deployed
     from oodcert.models.composition import deployed_network
-    from oodcert.models.wrappers import noisy_parts
+    from oodcert.models.wrappers import noisy_modules
 
     frames = []
     with evaluation.network(deployed_network, evaluation.settings.sigma) as network:
         detector = evaluation.detector(network)
         for name, image_set in evaluation.sets.items():
-            if name == "id_more" and noisy_parts(network):
+            if name == "id_more" and noisy_modules(network):
                 continue
             scores, predictions = score_deployed(evaluation, detector, evaluation.images(name), name)
             columns = {"sample": image_set.ids, "label": image_set.labels, "prediction": predictions}

@@ -15,7 +15,7 @@ from typing import Any, TypedDict
 from oodcert.paths import LIBRARY
 from oodcert.runtime.files import sha256
 
-PACKAGES = ("oodcert", "torch", "diffusers", "pyautoattack", "numpy", "scipy", "scikit-learn", "pandas", "pyarrow")
+PACKAGES = ("oodcert", "torch", "pyautoattack", "numpy", "scipy", "scikit-learn", "pandas", "pyarrow")
 NO_CODE = ("results", "figures")  # folders of the repository whose changes do not change the code
 
 

@@ -27,7 +27,6 @@ from typing import Any, NoReturn
 
 ADDRESS = "OODCERT_FORK_SERVER"  # of the environment: the server's socket, and the Python that it runs
 PRELOADED = (
-    "diffusers.models.unets.unet_2d",
     "oodcert.audit",
     "oodcert.models.components",
     "oodcert.cli.audit",

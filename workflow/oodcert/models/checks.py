@@ -1,12 +1,20 @@
 """Checks of what a network is given and of what it returns."""
 
 import torch
+from torch import Tensor, nn
 
 from oodcert.errors import InputError
 
 
-def check_images(images):
-    """Raises InputError unless images is a float tensor [N, C, H, W] in [0, 1] with N ≥ 1."""
+def check_images(images: Tensor) -> None:
+    """Checks that images are a float tensor [N, C, H, W] in [0, 1] with N ≥ 1.
+
+    Args:
+        images: The tensor to check.
+
+    Raises:
+        InputError: The tensor has another type, shape or range, or holds no image.
+    """
     if images.ndim != 4 or not images.is_floating_point():
         raise InputError(
             f"Images must be a float tensor [N, C, H, W], got {images.dtype} of shape {tuple(images.shape)}. "
@@ -22,15 +30,37 @@ def check_images(images):
         )
 
 
-def checked_logits(network, images):
-    """The network's logits [N, K]; raises InputError where they have another shape or are not finite."""
+def checked_logits(network: nn.Module, images: Tensor) -> Tensor:
+    """The network's logits, which must be finite.
+
+    Args:
+        network: Maps images [N, C, H, W] to logits [N, K].
+        images: Float tensor [N, C, H, W].
+
+    Returns:
+        Logits [N, K].
+
+    Raises:
+        InputError: The logits have another shape or are not finite.
+    """
     logits = shaped_logits(network, images)
     refuse_rows(network, ~torch.isfinite(logits).all(1))
     return logits
 
 
-def shaped_logits(network, images):
-    """The network's logits [N, K], finite or not; raises InputError where they have another shape."""
+def shaped_logits(network: nn.Module, images: Tensor) -> Tensor:
+    """The network's logits, finite or not.
+
+    Args:
+        network: Maps images [N, C, H, W] to logits [N, K].
+        images: Float tensor [N, C, H, W].
+
+    Returns:
+        Logits [N, K].
+
+    Raises:
+        InputError: The logits have another shape.
+    """
     logits = network(images)
     if logits.ndim != 2 or logits.shape[0] != images.shape[0]:
         raise InputError(
@@ -39,8 +69,16 @@ def shaped_logits(network, images):
     return logits
 
 
-def refuse_rows(network, bad):
-    """Raises InputError if the logits of any row are bad [N], that is not finite."""
+def refuse_rows(network: nn.Module, bad: Tensor) -> None:
+    """Refuses logits of which some rows are not finite.
+
+    Args:
+        network: The network that gave the logits; the message names its class.
+        bad: Boolean [N], true where a row of the logits is not finite.
+
+    Raises:
+        InputError: A row is bad.
+    """
     if bad.any():
         raise InputError(
             f"{type(network).__name__} gave NaN or infinite logits for {bad.sum()} of {len(bad)} images. "
@@ -48,6 +86,6 @@ def refuse_rows(network, bad):
         )
 
 
-def hooked(module):
-    """Whether functions of others run before or after the module's own."""
+def hooked(module: nn.Module) -> bool:
+    """Whether a forward hook or a forward pre-hook is registered on the module: it may change what is computed."""
     return bool(module._forward_hooks or module._forward_pre_hooks)

@@ -1,10 +1,11 @@
-"""The networks of published weights, and the import of their files: docs/weights.md tells where each is published."""
+"""The networks of released weights, and the import of their files: docs/weights.md tells where each is released."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from oodcert.errors import InputError
 from oodcert.models.architectures.denoiser import DiffusionDenoiser, cosine_schedule
@@ -14,31 +15,34 @@ from oodcert.models.architectures.improved_unet import TIMESTEPS, ImprovedUNet
 from oodcert.models.architectures.normalise import Normalise
 from oodcert.models.architectures.resnet import resnet18
 from oodcert.models.architectures.wideresnet import wideresnet
-from oodcert.models.user_networks import mismatches, read_state
+from oodcert.models.weight_files import mismatches, read_state
 from oodcert.models.wrappers import JointNetwork
 
 IMAGE_SHAPE = (3, 32, 32)
 CIFAR = [value / 255 for value in (125.3, 123.0, 113.9)], [value / 255 for value in (63.0, 62.1, 66.7)]  # mean, std
 LOGITNORM = [0.492, 0.482, 0.446], [0.247, 0.244, 0.262]
-JOINT = ("base_model.", "detector.")  # before the names of a joint model's parts
+JOINT = ("base_model.", "detector.")  # before the names of a joint model's components
 
 
 @dataclass(frozen=True)
 class Format:
-    """A kind of published file.
+    """A kind of file of released weights.
 
-    role: "classifier", "discriminator", "joint" or "denoiser"; build: number of outputs -> network with fresh weights;
-    layers: the file's names of the layers that have weights, in the order of the network's (empty: they are the UNet's
-    own names); head: the one whose outputs are counted, if their number is free.
+    Attributes:
+        role: "classifier", "discriminator", "joint" or "denoiser".
+        build: Number of outputs -> network with fresh weights.
+        layers: The file's names of the layers that have weights, in the order of the network's. Empty where both have
+            the same names, as the UNet has.
+        head: The layer whose outputs are counted, where their number is free.
     """
 
     role: str
-    build: Callable
-    layers: tuple = ()
+    build: Callable[[int], nn.Module]
+    layers: tuple[str, ...] = ()
     head: str = ""
 
 
-def _resnet18_layers():
+def _resnet18_layers() -> Iterator[str]:
     blocks = [f"layer{stage}.{block}" for stage in (1, 2, 3, 4) for block in (0, 1)]
     for block in blocks:
         yield from (f"{block}.{layer}" for layer in ("conv1", "bn1", "conv2", "bn2"))
@@ -46,14 +50,14 @@ def _resnet18_layers():
             yield from (f"{block}.shortcut.0", f"{block}.shortcut.1")
 
 
-def _wideresnet_layers():
+def _wideresnet_layers() -> Iterator[str]:
     for block in (f"block{stage}.layer.{index}" for stage in (1, 2, 3) for index in range(6)):
         yield from (f"{block}.{layer}" for layer in ("bn1", "conv1", "bn2", "conv2"))
         if block.endswith(".0"):
             yield f"{block}.convShortcut"
 
 
-def _densenet_layers():
+def _densenet_layers() -> Iterator[str]:
     for stage in (1, 2, 3):
         yield from (
             f"block{stage}.layer.{index}.{layer}" for index in range(16) for layer in ("bn1", "conv1", "bn2", "conv2")
@@ -69,35 +73,35 @@ CNN_S = ("C1", "C2", "C3", "L4", "L5")
 CNN_XL = ("C1", "C2", "C3", "C4", "C5", "L6", "L7", "L8")
 
 
-def _resnet18(outputs):
+def _resnet18(outputs: int) -> nn.Module:
     return resnet18(IMAGE_SHAPE, outputs, width=64)
 
 
-def _discriminator(_):
+def _discriminator(_: int) -> nn.Module:
     return ibp_cnn_s(IMAGE_SHAPE, 1, width=128)
 
 
-def _joint(outputs):
+def _joint(outputs: int) -> nn.Module:
     return JointNetwork(_resnet18(outputs), _discriminator(outputs), outputs)
 
 
-def _good(outputs):
+def _good(outputs: int) -> nn.Module:
     return ibp_cnn_xl(IMAGE_SHAPE, outputs, width=128)
 
 
-def _logitnorm(outputs):
+def _logitnorm(outputs: int) -> nn.Module:
     return nn.Sequential(Normalise(*LOGITNORM), *wideresnet(IMAGE_SHAPE, outputs, depth=40, widen=2))
 
 
-def _vos(outputs):
+def _vos(outputs: int) -> nn.Module:
     return nn.Sequential(Normalise(*CIFAR), *wideresnet(IMAGE_SHAPE, outputs, depth=40, widen=2))
 
 
-def _densenet(outputs):
+def _densenet(outputs: int) -> nn.Module:
     return nn.Sequential(Normalise(*CIFAR), *densenet(IMAGE_SHAPE, outputs, depth=100, growth=12))
 
 
-def _improved_diffusion(_):
+def _improved_diffusion(_: int) -> nn.Module:
     return DiffusionDenoiser(ImprovedUNet(128), cosine_schedule(TIMESTEPS))
 
 
@@ -119,56 +123,90 @@ FORMATS = {
 }
 
 
-def load_checkpoint(path, format):
-    """The network of a published file of weights, in evaluation mode, float32, with inputs in [0, 1].
+def load_checkpoint(path: str | Path, format: str) -> nn.Module:
+    """The network of a file of released weights, in evaluation mode, float32, with inputs in [0, 1].
 
-    format: "prood-joint" (a JointNetwork), "prood-classifier" and "prood-discriminator" (from a file of their own, or
-    from that of a joint model), "good", "logitnorm", "vos", "acet", "atom" (with a class of outliers last; its score is
-    "atom"), or "improved-diffusion" (a DiffusionDenoiser). Classifiers are nn.Sequentials whose last module is the
-    linear head; where the original was trained on normalised images, they begin with that normalisation. The number of
-    classes is that of the file's head. docs/weights.md says where each file is published and what is known of it.
-    path: as torch.save or safetensors wrote it, the state dict alone or in a dict as "state_dict" or "model", with or
-    without DataParallel's "module." before the names. Nothing in the file is executed.
-    Raises InputError where the file cannot be read or trusted, and where a tensor is missing, unexpected, of another
-    shape, or holds NaN or infinity: all such tensors are named.
+    Classifiers are nn.Sequentials whose last module is the linear head. Where the original was trained on normalised
+    images, they begin with that normalisation. The number of classes is that of the file's head. docs/weights.md says
+    where each file is released and what is known of it. Nothing in the file is executed.
+
+    Args:
+        path: What torch.save or safetensors wrote: the state dict alone or in a dict as "state_dict" or "model", with
+            or without DataParallel's "module." before the names.
+        format: One of
+
+            - "prood-joint": a JointNetwork;
+            - "prood-classifier", "prood-discriminator": from a file of that network alone, or from that of a joint
+              model;
+            - "good", "logitnorm", "vos", "acet": classifiers;
+            - "atom": a classifier with a class of outliers last, whose score is "atom";
+            - "improved-diffusion": a DiffusionDenoiser.
+
+    Returns:
+        The network.
+
+    Raises:
+        InputError: The file cannot be read or trusted; or tensors are missing, unexpected, of another shape, or hold
+            NaN or infinity. All such tensors are named.
     """
     wanted = _format(format)
     state = read_state(path)
     if state and all(name.startswith("module.") for name in state):
         state = {name.removeprefix("module."): tensor for name, tensor in state.items()}
     if format in ("prood-classifier", "prood-discriminator") and any(name.startswith(JOINT) for name in state):
-        return getattr(_filled("prood-joint", state, path), wanted.role).eval()
-    return _filled(format, state, path).eval()
+        return getattr(_loaded("prood-joint", state, path), wanted.role).eval()
+    return _loaded(format, state, path).eval()
 
 
-def released_network(format, outputs):
-    """The network that load_checkpoint fills, with fresh weights.
+def released_network(format: str, outputs: int) -> nn.Module:
+    """The network that load_checkpoint loads weights into, with fresh weights.
 
-    outputs: number of logits, of which a discriminator has one and a denoiser none whatever it says.
-    Raises InputError on an unknown format.
+    Args:
+        format: One of load_checkpoint's.
+        outputs: Number of logits of a classifier. A discriminator has one and a denoiser none, whatever this says.
+
+    Returns:
+        The network.
+
+    Raises:
+        InputError: The format is unknown.
     """
     return _format(format).build(outputs)
 
 
-def released_component(image_shape, outputs, format):
-    """The network of a config entry {"name": "published", "format": ...} with fresh weights.
+def released_component(image_shape: Sequence[int], outputs: int | None, format: str) -> nn.Module:
+    """The network of a config entry {"name": "released", "format": ...} with fresh weights.
 
-    outputs: number of logits; 1 asks for a discriminator and None for a denoiser. Raises InputError on an unknown
-    format, on one of another role, and on images that are not (3, 32, 32).
+    Args:
+        image_shape: (C, H, W), which must be (3, 32, 32).
+        outputs: Number of logits; 1 asks for a discriminator and None for a denoiser.
+        format: One of load_checkpoint's.
+
+    Returns:
+        The network.
+
+    Raises:
+        InputError: The format is unknown or of another role, or the images have another shape.
     """
-    role = {1: "discriminator", None: "denoiser"}.get(outputs, "classifier")
+    role = "denoiser" if outputs is None else "discriminator" if outputs == 1 else "classifier"
     if _format(format).role != role:
-        with_oom_backoff = ", ".join(name for name, found in FORMATS.items() if found.role == role)
-        raise InputError(
-            f"The published format {format!r} is a {FORMATS[format].role}, not a {role}: use {with_oom_backoff}."
-        )
+        suitable = ", ".join(name for name, known in FORMATS.items() if known.role == role)
+        raise InputError(f"The released format {format!r} is a {FORMATS[format].role}, not a {role}: use {suitable}.")
     if tuple(image_shape) != IMAGE_SHAPE:
-        raise InputError(f"Published networks take images of shape {IMAGE_SHAPE}, not {tuple(image_shape)}.")
-    return released_network(format, outputs)
+        raise InputError(f"Released networks take images of shape {IMAGE_SHAPE}, not {tuple(image_shape)}.")
+    return released_network(format, outputs or 0)
 
 
-def released_names(format, network):
-    """key of the network's state dict -> name of the tensor in the published file."""
+def released_names(format: str, network: nn.Module) -> dict[str, str]:
+    """How the tensors of a released network are called in its file.
+
+    Args:
+        format: One of load_checkpoint's.
+        network: The network of released_network.
+
+    Returns:
+        Key of the network's state dict -> name of the tensor in the file.
+    """
     layers = [(name, layer) for name, layer in network.named_modules() if list(layer.parameters(recurse=False))]
     names = FORMATS[format].layers or [name.removeprefix("noise_model.") for name, _ in layers]
     return {
@@ -178,13 +216,13 @@ def released_names(format, network):
     }
 
 
-def _format(name):
+def _format(name: str) -> Format:
     if name not in FORMATS:
-        raise InputError(f"Unknown format of published weights {name!r}: use one of {', '.join(FORMATS)}.")
+        raise InputError(f"Unknown format of released weights {name!r}: use one of {', '.join(FORMATS)}.")
     return FORMATS[name]
 
 
-def _filled(format, state, path):
+def _loaded(format: str, state: Mapping[str, Tensor], path: str | Path) -> nn.Module:
     """The network of that format with a state dict's tensors, once all of them fit."""
     head = FORMATS[format].head
     counted = [state[name] for name in (f"{head}.weight", f"{head}.bias") if name in state and state[name].ndim]

@@ -1,10 +1,11 @@
 """Networks built from networks: joint, denoised, noisy, and cut to the classes."""
 
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from math import log
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 from torch.nn.functional import logsigmoid
 
 from oodcert.errors import InputError
@@ -12,104 +13,171 @@ from oodcert.models.checks import checked_logits
 
 
 class JointNetwork(nn.Module):
-    """ProoD's joint model (Meinke et al. 2022): p(y|x) = p(y|x, i) p(i|x) + (1 - p(i|x)) / K.
+    """ProoD's joint model of a classifier and a discriminator: p(y|x) = p(y|x, i) p(i|x) + (1 - p(i|x)) / K.
 
-    classifier: images to logits [N, K]; discriminator: images to one logit [N] or [N, 1] of p(i|x).
-    Forward gives log p(y|x) [N, K], computed in the log domain; each row's exponentials sum to one.
+    Forward maps images to log p(y|x) [N, K], computed in the log domain. The exponentials of each row sum to one.
+
+    Args:
+        classifier: Maps images [N, C, H, W] to logits [N, K] of p(y|x, i).
+        discriminator: Maps images to one logit [N] or [N, 1] of p(i|x), the probability of being in-distribution.
+        num_classes: K.
+
+    Source: Meinke et al. (2022), https://arxiv.org/abs/2106.04260
     """
 
-    def __init__(self, classifier, discriminator, num_classes):
+    def __init__(
+        self,
+        classifier: nn.Module | Callable[[Tensor], Tensor],
+        discriminator: nn.Module | Callable[[Tensor], Tensor],
+        num_classes: int,
+    ) -> None:
         super().__init__()
         self.classifier, self.discriminator, self.num_classes = classifier, discriminator, num_classes
 
-    def forward(self, images):
-        logits, inside = _exact(self.classifier(images)), _exact(self.discriminator(images).reshape(-1, 1))
+    def forward(self, images: Tensor) -> Tensor:
+        """log p(y|x) [N, K] of images [N, C, H, W]; InputError where the classifier gives other than K logits."""
+        logits, id_logit = _exact(self.classifier(images)), _exact(self.discriminator(images).reshape(-1, 1))
         if logits.shape[1] != self.num_classes:
             raise InputError(
                 f"The joint network was built for {self.num_classes} classes, its classifier gives "
                 f"{logits.shape[1]} logits: pass num_classes={logits.shape[1]}, or the classifier that belongs to it."
             )
-        return joint_log_probabilities(logits, inside, self.num_classes)
+        return joint_log_probabilities(logits, id_logit, self.num_classes)
 
 
-def _exact(logits):
-    """In float32 at least: autocast would leave part of the joint probability to bfloat16."""
+def _exact(logits: Tensor) -> Tensor:
+    """The logits in float32 at least: autocast would leave some terms of the joint probability to bfloat16."""
     return logits.to(torch.promote_types(logits.dtype, torch.float32))
 
 
-def joint_log_probabilities(logits, inside, num_classes):
-    """log p(y|x) [N, K] of JointNetwork from logits [N, K] and the discriminator's [N, 1]; the mass of the second term
-    is spread over num_classes."""
-    known = logits.log_softmax(1) + logsigmoid(inside)
-    return torch.logaddexp(known, logsigmoid(-inside) - log(num_classes))
+def joint_log_probabilities(logits: Tensor, id_logit: Tensor, num_classes: int) -> Tensor:
+    """The log-probabilities of JointNetwork.
+
+    Args:
+        logits: The classifier's [N, K].
+        id_logit: The discriminator's [N, 1].
+        num_classes: Over how many classes the mass of the second term, 1 - p(i|x), is spread.
+
+    Returns:
+        log p(y|x) [N, K].
+    """
+    known = logits.log_softmax(1) + logsigmoid(id_logit)
+    return torch.logaddexp(known, logsigmoid(-id_logit) - log(num_classes))
 
 
 class ClassLogits(nn.Module):
-    """The logits of the first num_classes classes [N, num_classes]: labels as a network with a class of outliers
-    beside them gives them."""
+    """The logits of the first num_classes classes, for networks that have a class of outliers after them.
 
-    def __init__(self, network, num_classes):
+    Args:
+        network: Maps images [N, C, H, W] to logits [N, K] with K ≥ num_classes.
+        num_classes: How many logits are kept.
+    """
+
+    def __init__(self, network: nn.Module, num_classes: int) -> None:
         super().__init__()
         self.network, self.num_classes = network, num_classes
 
-    def forward(self, images):
+    def forward(self, images: Tensor) -> Tensor:
+        """Logits [N, num_classes] of images [N, C, H, W]."""
         return self.network(images)[:, : self.num_classes]
 
 
 class DenoisedNetwork(nn.Module):
-    """Denoises once, then classifies (Carlini et al. 2023). Adds no noise: its input is meant to be noisy already.
+    """Denoises once, then classifies. It adds no noise: its input is meant to be noisy already.
 
-    denoiser: callable (noisy [N, C, H, W], sigma) -> denoised images in [0, 1]; sigma: noise level in the [0, 1]
-    pixel scale.
+    Args:
+        network: Maps images [N, C, H, W] in [0, 1] to logits [N, K].
+        denoiser: Callable (noisy images [N, C, H, W], sigma) -> denoised images in [0, 1].
+        sigma: Standard deviation of the noise, in the [0, 1] pixel scale.
+
+    Source: Carlini et al. (2023), https://arxiv.org/abs/2206.10550
     """
 
-    def __init__(self, network, denoiser, sigma):
+    def __init__(
+        self, network: nn.Module, denoiser: nn.Module | Callable[[Tensor, float], Tensor], sigma: float
+    ) -> None:
         super().__init__()
-        self.network, self.denoiser, self.sigma, self._stand_in = network, denoiser, sigma, None
+        self.network, self.denoiser, self.sigma = network, denoiser, sigma
+        self._stand_in: Callable[[Tensor, float], Tensor] | None = None
 
     @contextmanager
-    def denoising_by(self, denoise):
-        """Within it, denoise(noisy, sigma) takes the place of the denoiser."""
+    def denoising_by(self, denoise: Callable[[Tensor, float], Tensor]) -> Iterator[None]:
+        """A context in which another function takes the place of the denoiser.
+
+        Args:
+            denoise: Callable (noisy images [N, C, H, W], sigma) -> denoised images in [0, 1].
+        """
         self._stand_in = denoise
         try:
             yield
         finally:
             self._stand_in = None
 
-    def forward(self, noisy):
+    def forward(self, noisy: Tensor) -> Tensor:
+        """Logits [N, K] of noisy images [N, C, H, W]."""
         return self.network((self._stand_in or self.denoiser)(noisy, self.sigma))
 
 
 class NoisyNetwork(nn.Module):
     """Adds fresh N(0, sigma² I) noise to its input at every pass: the randomised form of a network.
 
-    Inside `with network.replay(noise):` passes use the given standard normal noise, of the images' shape, instead.
+    Within `with network.replay(noise):` passes use the given noise instead.
+
+    Args:
+        network: Maps images [N, C, H, W] to logits [N, K].
+        sigma: Standard deviation of the noise, in the [0, 1] pixel scale.
     """
 
-    def __init__(self, network, sigma):
+    def __init__(self, network: nn.Module, sigma: float) -> None:
         super().__init__()
-        self.network, self.sigma, self._noise = network, sigma, None
+        self.network, self.sigma = network, sigma
+        self._noise: Tensor | None = None
 
     @contextmanager
-    def replay(self, noise):
+    def replay(self, noise: Tensor) -> Iterator[None]:
+        """A context in which passes use this noise.
+
+        Args:
+            noise: Standard normal noise of the images' shape, [N, C, H, W]. It is multiplied by sigma.
+        """
         self._noise = noise
         try:
             yield
         finally:
             self._noise = None
 
-    def forward(self, images):
+    def forward(self, images: Tensor) -> Tensor:
+        """Logits [N, K] of images [N, C, H, W] with noise added."""
         noise = torch.randn_like(images) if self._noise is None else self._noise
         return self.network(images + self.sigma * noise)
 
 
-def noisy_parts(network):
-    """The NoisyNetworks inside a network: empty for a deterministic one."""
+def noisy_modules(network: nn.Module) -> list[NoisyNetwork]:
+    """The NoisyNetworks in a network.
+
+    Args:
+        network: Any nn.Module.
+
+    Returns:
+        The modules; none for a deterministic network.
+    """
     return [module for module in network.modules() if isinstance(module, NoisyNetwork)]
 
 
-def replayed_logits(network, images, noise):
-    """Logits [m, N, K] of a randomised network, for each of the noise draws [m, N, C, H, W] in place of fresh noise."""
-    (noisy,) = noisy_parts(network)
+def replayed_logits(network: nn.Module, images: Tensor, noise: Tensor) -> Tensor:
+    """The logits of a randomised network under given noise draws in place of fresh noise.
+
+    Args:
+        network: A network that has exactly one NoisyNetwork in it.
+        images: Float tensor [N, C, H, W].
+        noise: Standard normal draws [m, N, C, H, W].
+
+    Returns:
+        Logits [m, N, K].
+
+    Raises:
+        InputError: The logits have another shape or are not finite.
+    """
+    (noisy,) = noisy_modules(network)
     with noisy.replay(noise.flatten(0, 1)):
         return checked_logits(network, images.repeat(len(noise), 1, 1, 1)).unflatten(0, (len(noise), -1))

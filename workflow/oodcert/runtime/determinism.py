@@ -5,12 +5,15 @@ import os
 import torch
 
 
-def enable_determinism(warn_only=False):
-    """Deterministic algorithms and no search for the fastest one; float32 in float32, not TF32, which keeps 10 bits of
-    23 and is torch's default in convolutions; sums of bfloat16 products in float32.
+def enable_determinism(warn_only: bool = False) -> None:
+    """Makes torch compute the same numbers in every run.
 
-    warn_only: whether an operation without a deterministic algorithm is let through with a warning. Call it before
+    It turns on deterministic algorithms and turns off the search for the fastest one. float32 stays float32: TF32,
+    torch's default in convolutions, keeps 10 bits of 23. Products of bfloat16 are summed in float32. Call this before
     anything is computed on a GPU.
+
+    Args:
+        warn_only: Whether an operation without a deterministic algorithm runs with a warning instead of an error.
     """
     os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
     torch.use_deterministic_algorithms(True, warn_only=warn_only)

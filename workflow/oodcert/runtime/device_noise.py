@@ -1,12 +1,14 @@
 """Normal noise made on the device that needs it, the same on every device: Philox4x32-10 (Salmon et al. 2011).
 
-It is written in torch's integer operations because the numbers of a torch.Generator on a GPU depend on how many threads
-the GPU's model is given, and on what was drawn before. Here each number is a function of what it is for.
+The generator is written in torch's integer operations. The numbers of a torch.Generator on a GPU depend on how many
+threads the GPU's model is given, and on what was drawn before. Here each number is a function of what it is for.
 """
 
+from collections.abc import Sequence
 from math import pi, prod
 
 import torch
+from torch import Tensor
 
 from oodcert.runtime.keyed_noise import derive_seed
 
@@ -16,11 +18,20 @@ STEPS = 0x9E3779B9, 0xBB67AE85  # of the key, from round to round
 WORD = 0xFFFFFFFF
 
 
-def philox(counter, key):
-    """Four random 32-bit words for each counter: int64 tensors of one shape.
+def philox(counter: Sequence[Tensor], key: tuple[int, int]) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """Four random 32-bit words for each counter.
 
-    counter: four such words, int64 tensors that broadcast; key: two, as numbers. Products of two words are taken modulo
-    2**64, as torch's int64 does on every device, so that their bits are right though their sign may not be.
+    Products of two words are taken modulo 2**64, as torch's int64 does on every device. So their bits are right, though
+    their sign may not be.
+
+    Args:
+        counter: Four words, int64 tensors that broadcast.
+        key: Two words.
+
+    Returns:
+        Four int64 tensors of one shape, in [0, 2**32).
+
+    Source: Salmon et al. (2011), https://doi.org/10.1145/2063384.2063405
     """
     first, second, third, fourth = counter
     for step in range(ROUNDS):
@@ -35,13 +46,26 @@ def philox(counter, key):
     return first, second, third, fourth
 
 
-def device_noise(seed, name, samples, draws, shape):
-    """Standard normal draws, row by row: float32 [B, *shape] on the device of samples.
+def device_noise(seed: int, name: str, samples: Tensor, draws: Tensor, shape: Sequence[int]) -> Tensor:
+    """Standard normal draws, row by row.
 
-    Row i is draw draws[i] of sample samples[i] (int64 [B] both) and depends on (seed, name, samples[i], draws[i]) and
-    the shape alone, like those of oodcert.runtime.keyed_noise.keyed_noise, which are other numbers. By Box and Muller (1958) in
-    float64: two devices agree but for the rounding of a logarithm or a sine, seen rarely in float32. No draw is beyond
-    6.8, where a normal variable is once in 7e10 times.
+    Row i depends on (seed, name, samples[i], draws[i]) and the shape alone. So do the draws of
+    oodcert.runtime.keyed_noise.keyed_noise, which are other numbers. The words of Philox become normal by the method of
+    Box and Muller in float64: two devices agree but for the rounding of a logarithm or a sine, seen rarely in float32.
+    No draw is beyond 6.8, where a normal variable is once in 7e10 times.
+
+    Args:
+        seed: Of the run.
+        name: What the draws are for, such as a set of images.
+        samples: Number of the sample of each row, int64 [B], not negative.
+        draws: Number of the draw of each row, int64 [B], in [0, 2**32).
+        shape: Of one draw.
+
+    Returns:
+        float32 [B, *shape], on the device of samples.
+
+    Source: Salmon et al. (2011), https://doi.org/10.1145/2063384.2063405; Box and Muller (1958),
+        https://doi.org/10.1214/aoms/1177706645
     """
     size, number = prod(shape), derive_seed(seed, "philox", name)
     blocks = torch.arange(-(-size // 4), device=samples.device)
@@ -55,5 +79,5 @@ def device_noise(seed, name, samples, draws, shape):
     return torch.stack(normals, -1).flatten(1)[:, :size].unflatten(1, shape)
 
 
-def _high(number):
+def _high(number: Tensor) -> Tensor:
     return number >> 32 & WORD

@@ -18,8 +18,15 @@ _GPU_SIGNS = ("CUDA error", "CUDA driver", "NVIDIA driver")
 _DEFECT_SIGNS = ("device-side assert", "illegal memory access", "invalid argument")  # of a program, not of a device
 
 
-def explained(error):
-    """One paragraph for a user on an exception that is a fault of the machine; None for any other."""
+def explained(error: BaseException) -> str | None:
+    """What a user should know about an exception that is a fault of the machine.
+
+    Args:
+        error: Any exception.
+
+    Returns:
+        One paragraph with the remedy; None where the exception is no fault of the machine.
+    """
     if isinstance(error, MemoryError):
         return f"Memory did not suffice ({error}): lower evaluation.batch_size, or run fewer jobs at a time. {AGAIN}"
     if isinstance(error, OSError) and error.errno in _DISK:
@@ -39,8 +46,15 @@ def explained(error):
     return None
 
 
-def check_writable(*folders):
-    """Raises InputError where files can't be created in one of the folders, or in what it would be created in."""
+def check_writable(*folders: str | Path) -> None:
+    """Checks that files can be created in folders.
+
+    Args:
+        folders: Each exists, or would be created in a folder that does.
+
+    Raises:
+        InputError: No file can be created in one of them.
+    """
     for folder in map(Path, folders):
         existing = next(path for path in (folder.absolute(), *folder.absolute().parents) if path.exists())
         if not existing.is_dir() or not os.access(existing, os.W_OK | os.X_OK):

@@ -1,6 +1,5 @@
 """Which GPU a job runs on: one of those that it may see, shared with no more jobs than the config allows."""
 
-import fcntl
 import os
 import subprocess
 import sys
@@ -8,16 +7,19 @@ import tempfile
 import time
 from pathlib import Path
 
+from filelock import FileLock, Timeout
+
 from oodcert.errors import InputError
 
-WAIT = 1  # seconds between two looks for a free place
-_held = []  # the open lock file of this job's place, which the system closes with the process, however that ends
+WAIT = 1  # seconds between two looks for a free slot
+_held: list[FileLock] = []  # this process's slot, which the system frees when the process ends, however that happens
 
 
-def visible_gpus():
-    """UUIDs of the GPUs that this process may use: those of CUDA_VISIBLE_DEVICES, else all that nvidia-smi lists.
+def visible_gpus() -> list[str]:
+    """The GPUs that this process may use: those of CUDA_VISIBLE_DEVICES, else all that nvidia-smi lists.
 
-    Numbers in CUDA_VISIBLE_DEVICES count in the order of nvidia-smi. Without nvidia-smi they stand as they are.
+    Returns:
+        UUIDs. Numbers in CUDA_VISIBLE_DEVICES count in the order of nvidia-smi; without nvidia-smi they stay numbers.
     """
     try:
         query = ["nvidia-smi", "--query-gpu=uuid", "--format=csv,noheader"]
@@ -31,11 +33,17 @@ def visible_gpus():
     return [numbered.get(name, name) for name in map(str.strip, named.split(",")) if name and name != "-1"]
 
 
-def take_gpu(jobs_per_gpu):
-    """Keeps this process to one GPU, by CUDA_VISIBLE_DEVICES, until it ends; call it before torch looks for GPUs.
+def take_gpu(jobs_per_gpu: int) -> None:
+    """Keeps this process to one GPU, by CUDA_VISIBLE_DEVICES, until it ends. Call it before torch looks for GPUs.
 
-    It is the one that fewest jobs of oodcert hold, of this user and in any folder. Where each is held by jobs_per_gpu
-    of them, waits for one.
+    The GPU is the one that fewest jobs of oodcert hold, of this user and in any folder. Where each is held by
+    jobs_per_gpu jobs, this waits for one. Without GPUs nothing happens.
+
+    Args:
+        jobs_per_gpu: How many jobs may hold a GPU at a time.
+
+    Raises:
+        InputError: The folder of the locks belongs to another user.
     """
     gpus = visible_gpus()
     if not gpus or _held:
@@ -47,34 +55,34 @@ def take_gpu(jobs_per_gpu):
     os.environ["CUDA_VISIBLE_DEVICES"] = chosen
 
 
-def _take(gpus, jobs_per_gpu, folder):
-    """The GPU with most free places, one of which is now held; None where there is no free one."""
-    with open(folder / "choosing", "w") as turn:
-        fcntl.flock(turn, fcntl.LOCK_EX)
-        free = {gpu: [_locked(folder / f"{gpu}.{place}") for place in range(jobs_per_gpu)] for gpu in gpus}
-        free = {gpu: [file for file in files if file] for gpu, files in free.items()}
+def _take(gpus: list[str], jobs_per_gpu: int, folder: Path) -> str | None:
+    """The GPU with most free slots, one of which is now held; None where there is no free one."""
+    with FileLock(folder / "choosing"):
+        free = {gpu: _lock_free_slots(gpu, jobs_per_gpu, folder) for gpu in gpus}
         chosen = max(gpus, key=lambda gpu: len(free[gpu]))
         if free[chosen]:
             _held.append(free[chosen].pop())
-        for file in (file for files in free.values() for file in files):
-            file.close()
+        for lock in (lock for locks in free.values() for lock in locks):
+            lock.release()
         return chosen if _held else None
 
 
-def _lock_folder():
+def _lock_free_slots(gpu: str, jobs_per_gpu: int, folder: Path) -> list[FileLock]:
+    """The locks, now held, of all slots of a GPU that no other process holds."""
+    taken = []
+    for slot in range(jobs_per_gpu):
+        lock = FileLock(folder / f"{gpu}.{slot}", timeout=0)
+        try:
+            lock.acquire()
+        except Timeout:
+            continue
+        taken.append(lock)
+    return taken
+
+
+def _lock_folder() -> Path:
     folder = Path(tempfile.gettempdir()) / f"oodcert-gpus-{os.getuid()}"
     folder.mkdir(mode=0o700, exist_ok=True)
     if folder.is_symlink() or folder.stat().st_uid != os.getuid():
         raise InputError(f"{folder} belongs to another user: remove it, or set TMPDIR to a folder of your own.")
     return folder
-
-
-def _locked(path):
-    """The open file, locked; None where another process has it."""
-    file = open(path, "w")  # noqa: SIM115, it is held open
-    try:
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        file.close()
-        return None
-    return file

@@ -2,20 +2,25 @@
 
 import ctypes
 import sys
+from collections.abc import Callable
+from typing import Any, TypeVar
 
 import torch
+from torch import Tensor
 
 from oodcert.errors import InputError
 
 TRIM_THRESHOLD, MMAP_MAX = -1, -4  # of glibc's mallopt
 KEPT = 2**30  # bytes
 
+Rows = TypeVar("Rows", Tensor, dict[str, Tensor])  # with a row for each sample of a batch
 
-def keep_freed_memory():
-    """Has glibc keep freed memory for this process, at the end of its heap up to 1 GiB; elsewhere nothing happens.
 
-    By default it returns a tensor's pages to the system, which clears each one when the next tensor of that size asks
-    for it: on a CPU that can take as long as the network.
+def keep_freed_memory() -> None:
+    """Has glibc keep freed memory for this process, at the end of its heap up to 1 GiB.
+
+    By default glibc returns a tensor's pages to the system, which clears each one when the next tensor of that size
+    asks for it: on a CPU that can take as long as the network. Where there is no glibc nothing happens.
     """
     mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
     if mallopt:
@@ -23,24 +28,37 @@ def keep_freed_memory():
         mallopt(MMAP_MAX, 0)  # a mapping of its own would be given back with its tensor
 
 
-def is_out_of_memory(error):
-    """Whether an exception says that memory, a GPU's or the machine's, did not suffice for a tensor."""
+def is_out_of_memory(error: BaseException) -> bool:
+    """Whether an exception says that memory, of a GPU or of the machine, did not suffice for a tensor.
+
+    Args:
+        error: Any exception.
+
+    Returns:
+        True for such an exception.
+    """
     return isinstance(error, torch.OutOfMemoryError) or (
         isinstance(error, RuntimeError) and "DefaultCPUAllocator" in str(error)
     )
 
 
-def with_oom_backoff(compute):
-    """The function compute, which halves its batch until memory suffices, and keeps to that size from then on.
+def with_oom_backoff(compute: Callable[[Any], Rows]) -> Callable[[Any], Rows]:
+    """The function, which halves its batch until memory suffices, and keeps to that size from then on.
 
-    compute: callable from a batch, anything with a length that can be sliced, to a tensor with a row each, or a dict of
-    such tensors. An image's row does not depend on the others of its batch, but for what float rounding does with
-    batches of another size. Raises what compute does where a single image does not fit, and InputError where compute
-    has changed a batch in place before memory gave out.
+    An image's row does not depend on the others of its batch, but for what float rounding does with batches of another
+    size.
+
+    Args:
+        compute: Maps a batch, anything with a length that can be sliced, to a tensor with a
+            row for each of its samples, or to a dict of such tensors.
+
+    Returns:
+        A function of the same arguments and results. It raises what compute does where a single sample does not fit,
+        and InputError where compute has changed a batch in place before memory gave out.
     """
     largest = sys.maxsize
 
-    def computed(batch):
+    def computed(batch: Any) -> Rows:
         nonlocal largest
         while True:
             size, version = min(largest, len(batch)), getattr(batch, "_version", None)
@@ -52,7 +70,7 @@ def with_oom_backoff(compute):
             if getattr(batch, "_version", None) != version:
                 raise InputError(
                     f"Memory does not suffice for a batch of {size}, and the network changes its input in place, so "
-                    "that parts of it can't be tried: give a smaller batch size, or let the network work on a copy."
+                    "that smaller batches can't be tried: give a smaller batch size, or let the network work on a copy."
                 )
             largest = -(-size // 2)
             print(f"Memory does not suffice for batches of {size}: going on with {largest}.", file=sys.stderr)
@@ -62,7 +80,8 @@ def with_oom_backoff(compute):
     return computed
 
 
-def _joined(found):
-    if isinstance(found[0], dict):
-        return {key: torch.cat([part[key] for part in found]) for key in found[0]}
-    return torch.cat(found)
+def _joined(results: list[Rows]) -> Rows:
+    first = results[0]
+    if isinstance(first, dict):
+        return {key: torch.cat([result[key] for result in results]) for key in first}
+    return torch.cat(results)

@@ -1,12 +1,17 @@
 """atom: adversarial training with informative outlier mining (Chen et al. 2021)."""
 
+from collections.abc import Mapping
+from typing import Any
+
+import pandas as pd
 import torch
+from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
 from oodcert.errors import InputError
 from oodcert.models.scores import SCORES
 from oodcert.training.acet import attack
-from oodcert.training.loop import fit_classifier
+from oodcert.training.loop import Batch, Data, Settings, fit_classifier
 
 SETTINGS = {
     "epsilon": "nonnegative",
@@ -23,26 +28,50 @@ CHUNK = 500  # outliers scored together
 id_score = SCORES["atom"]  # -log p_{K+1}
 
 
-def atom_loss(logits, labels, weight):
-    """Cross-entropy of the first len(labels) rows, "id", and weight times that of the others to K + 1, "outliers".
+def atom_loss(logits: Tensor, labels: Tensor, weight: float) -> dict[str, Tensor]:
+    """Cross-entropy of ID images to their labels, and of attacked outliers to the class K + 1.
 
-    logits: [N + M, K + 1], ID rows first, attacked outliers after them. The objective of Chen et al. (2021, section 3).
+    Args:
+        logits: [N + M, K + 1], ID rows first, attacked outliers after them.
+        labels: Of the ID rows, int64 [N].
+        weight: Of the outliers' term.
+
+    Returns:
+        The terms "id" and "outliers".
+
+    Source: Chen et al. (2021), section 3, https://arxiv.org/abs/2006.15207
     """
-    inside, outside = logits.split([len(labels), len(logits) - len(labels)])
-    return {"id": cross_entropy(inside, labels), "outliers": weight * id_score(outside).mean()}
+    id_logits, ood_logits = logits.split([len(labels), len(logits) - len(labels)])
+    return {"id": cross_entropy(id_logits, labels), "outliers": weight * id_score(ood_logits).mean()}
 
 
-def mine_outliers(network, outliers, pool, quantile, generator):
-    """Indices (int64, on the CPU) of informative outliers, hardest first (Chen et al. 2021, algorithm 1).
+def mine_outliers(
+    network: nn.Module, outliers: Tensor, pool: int, quantile: float, generator: torch.Generator
+) -> Tensor:
+    """Informative outliers, hardest first.
 
-    `pool` outliers drawn without replacement, or all where there are fewer, are sorted by p_{K+1}, those that look most
-    in-distribution first; a quarter of them is taken from the share `quantile` of the order on. outliers: uint8
-    [M, C, H, W]; network in evaluation mode. Raises InputError where quantile leaves less than a quarter.
+    `pool` outliers are drawn without replacement, or all where there are fewer. They are sorted by p_{K+1}, those that
+    look most in-distribution first. A quarter of them is taken, from the share `quantile` of this order on.
+
+    Args:
+        network: In evaluation mode, with K + 1 logits.
+        outliers: uint8 [M, C, H, W].
+        pool: How many outliers are drawn.
+        quantile: In [0, 0.75].
+        generator: On the CPU.
+
+    Returns:
+        Their indices, int64 on the CPU.
+
+    Raises:
+        InputError: The quantile leaves less than a quarter.
+
+    Source: Chen et al. (2021), algorithm 1, https://arxiv.org/abs/2006.15207
     """
     if quantile > 1 - MINED:
         raise InputError(
             f"Outliers are mined from quantile {quantile} of the pool on, but {MINED:.0%} of it are needed: "
-            f"set this part's quantile to {1 - MINED} at most in the config."
+            f"set this component's quantile to {1 - MINED} at most in the config."
         )
     candidates = torch.randperm(len(outliers), generator=generator)[:pool]
     chunks = (outliers[chunk.to(outliers.device)].float() / 255 for chunk in candidates.split(CHUNK))
@@ -52,14 +81,30 @@ def mine_outliers(network, outliers, pool, quantile, generator):
     return hardest[first : first + max(1, int(MINED * len(hardest)))]
 
 
-def train(network, parts, data, settings, **run):
-    """Every mined outlier is attacked, towards the least p_{K+1}."""
+def train(
+    network: nn.Module, components: Mapping[str, nn.Module], data: Data, settings: Settings, **run: Any
+) -> pd.DataFrame:
+    """Trains on the ID images and mined outliers, each attacked towards the least p_{K+1}.
+
+    Args:
+        network: Classifier, trained in place.
+        components: Not used.
+        data: What is trained on.
+        settings: The component's entry in the config's `training`.
+        run: seed and the further options of `fit`.
+
+    Returns:
+        The learning curve of `fit`.
+
+    Raises:
+        InputError: A term of the loss is not finite.
+    """
     epsilon, iterations = settings["epsilon"], settings["attack_iterations"]
 
-    def mine(module, outliers, generator):
+    def mine(module: nn.Module, outliers: Tensor, generator: torch.Generator) -> Tensor:
         return mine_outliers(module, outliers, settings["pool"], settings["quantile"], generator)
 
-    def loss(batch):
+    def loss(batch: Batch) -> dict[str, Tensor]:
         outliers = attack(network, id_score, batch.outliers, epsilon, iterations, batch.generator)
         return atom_loss(network(torch.cat([batch.images, outliers])), batch.labels, settings["outlier_weight"])
 

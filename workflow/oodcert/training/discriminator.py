@@ -1,29 +1,65 @@
 """discriminator: ProoD's ID/OOD discriminator, trained on its interval bounds (Meinke et al. 2022)."""
 
+from collections.abc import Mapping
+from typing import Any, cast
+
+import pandas as pd
 import torch
+from torch import Tensor, nn
 from torch.nn.functional import softplus
 
 from oodcert.certification.interval_propagation import interval_bounds
-from oodcert.training.loop import fit, ramp
+from oodcert.training.loop import Batch, Data, Settings, fit, ramp
 
 SETTINGS = {"epsilon": "nonnegative", "epsilon_ramp": "share", "weight_ramp": "share", "bias_shift": "finite"}
 
 
-def discriminator_loss(network, images, outliers, epsilon, weight):
-    """Binary loss on the ID images, "id", and weight times that of the upper bounds over the outliers' epsilon-box."""
+def discriminator_loss(
+    network: nn.Module, images: Tensor, outliers: Tensor, epsilon: float, weight: float
+) -> dict[str, Tensor]:
+    """Binary cross-entropy of ID images, and of the upper bounds over the boxes around outliers.
+
+    Args:
+        network: Maps images to one logit [N, 1] of being in-distribution.
+        images: ID images [N, C, H, W] in [0, 1].
+        outliers: [M, C, H, W] in [0, 1].
+        epsilon: Half the side of the boxes, in the [0, 1] pixel scale.
+        weight: Of the outliers' term.
+
+    Returns:
+        The terms "id" and "outliers".
+
+    Source: Meinke et al. (2022), https://arxiv.org/abs/2106.04260
+    """
     lower, upper = (outliers - epsilon).clamp(min=0), (outliers + epsilon).clamp(max=1)
     highest = interval_bounds(network, lower, upper)[1]
     return {"id": softplus(-network(images)).mean(), "outliers": weight * softplus(highest).mean()}
 
 
-def train(network, parts, data, settings, **run):
-    """Epsilon and the outliers' weight rise linearly to `epsilon` and 1 over their shares of the epochs (0: at once).
+def train(
+    network: nn.Sequential, components: Mapping[str, nn.Module], data: Data, settings: Settings, **run: Any
+) -> pd.DataFrame:
+    """Trains on the ID images and on interval bounds around the outliers.
 
-    Adam, with the learning rate / 5 at 50, 75 and 85 % of the epochs. bias_shift is ProoD's Δ: added to the output's
-    bias after training, it moves p(i|x) of ID images towards one.
+    Epsilon and the outliers' weight rise linearly to `epsilon` and 1 over their shares of the epochs (0: at once). The
+    optimizer is Adam. As "steps" the learning rate is divided by 5 at 50, 75 and 85 % of the epochs. The setting
+    bias_shift is ProoD's Δ: added to the output's bias after training, it moves p(i|x) of ID images towards one.
+
+    Args:
+        network: Discriminator, an nn.Sequential with a linear layer last, trained in place.
+        components: Not used.
+        data: What is trained on.
+        settings: The component's entry in the config's `training`.
+        run: seed and the further options of `fit`.
+
+    Returns:
+        The learning curve of `fit`.
+
+    Raises:
+        InputError: A term of the loss is not finite.
     """
 
-    def loss(batch):
+    def loss(batch: Batch) -> dict[str, Tensor]:
         epsilon = settings["epsilon"] * ramp(batch.progress, settings["epsilon_ramp"])
         weight = ramp(batch.progress, settings["weight_ramp"])
         return discriminator_loss(network, batch.images, batch.outliers, epsilon, weight)
@@ -31,8 +67,8 @@ def train(network, parts, data, settings, **run):
     optimizer = torch.optim.Adam(
         network.parameters(), lr=settings["learning_rate"], weight_decay=settings["weight_decay"]
     )
-    recipe = {"optimizer": optimizer, "milestones": (0.5, 0.75, 0.85), "decay": 0.2, "autocast": False}
-    curve = fit(network, loss, data, settings, **recipe, **run)
+    steps = (0.5, 0.75, 0.85)
+    curve = fit(network, loss, data, settings, optimizer=optimizer, milestones=steps, decay=0.2, autocast=False, **run)
     with torch.no_grad():
-        network[-1].bias += settings["bias_shift"]
+        cast(nn.Linear, network[-1]).bias.add_(settings["bias_shift"])
     return curve

@@ -1,10 +1,15 @@
 """good: quantile-GOOD, guaranteed low confidence on outliers by interval bounds (Bitterwolf et al. 2020)."""
 
+from collections.abc import Mapping
+from typing import Any
+
+import pandas as pd
 import torch
+from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
 from oodcert.certification.interval_propagation import logit_difference_bounds
-from oodcert.training.loop import fit, ramp
+from oodcert.training.loop import Batch, Data, Settings, fit, ramp
 
 SETTINGS = {
     "epsilon": "nonnegative",
@@ -16,29 +21,57 @@ SETTINGS = {
 BOUNDED = True
 
 
-def good_loss(logits, labels, bounds, quantile, weight):
-    """Cross-entropy of the first len(labels) rows, "id", and weight times the others' confidence loss, "outliers".
+def good_loss(logits: Tensor, labels: Tensor, bounds: Tensor, quantile: float, weight: float) -> dict[str, Tensor]:
+    """Cross-entropy of ID images, and the confidence loss of outliers.
 
-    logits: [N + M, K], ID rows first, outliers after them. bounds: [M, K, K], upper bounds on f_k - f_l over the boxes
-    around the outliers. The confidence loss of an outlier is log(1 + d² / 2) (Bitterwolf et al. 2020, eq. 8), where d
-    bounds every difference of its logits: over its box for the share `quantile` with the smallest such d, rounded down,
-    and at the outlier itself for the others (eq. 10).
+    The confidence loss of an outlier is log(1 + d² / 2) (eq. 8), where d bounds every difference of its logits. For the
+    share `quantile` with the smallest d, rounded down, d bounds them over the outlier's box. For the others it bounds
+    them at the outlier itself (eq. 10).
+
+    Args:
+        logits: [N + M, K], ID rows first, outliers after them.
+        labels: Of the ID rows, int64 [N].
+        bounds: [M, K, K], upper bounds on f_k - f_l over the boxes around the outliers.
+        quantile: In [0, 1].
+        weight: Of the outliers' term.
+
+    Returns:
+        The terms "id" and "outliers".
+
+    Source: Bitterwolf et al. (2020), https://arxiv.org/abs/2007.08473
     """
-    inside, outside = logits.split([len(labels), len(logits) - len(labels)])
-    guaranteed, clean = bounds.amax((1, 2)), outside.amax(1) - outside.amin(1)
-    easy, hard = guaranteed.argsort(stable=True).tensor_split([int(quantile * len(outside))])
+    id_logits, ood_logits = logits.split([len(labels), len(logits) - len(labels)])
+    guaranteed, clean = bounds.amax((1, 2)), ood_logits.amax(1) - ood_logits.amin(1)
+    easy, hard = guaranteed.argsort(stable=True).tensor_split([int(quantile * len(ood_logits))])
     largest = torch.cat([guaranteed[easy], clean[hard]])
-    return {"id": cross_entropy(inside, labels), "outliers": weight * torch.log1p(largest**2 / 2).mean()}
+    return {"id": cross_entropy(id_logits, labels), "outliers": weight * torch.log1p(largest**2 / 2).mean()}
 
 
-def train(network, parts, data, settings, **run):
-    """Epsilon and the outliers' weight rise linearly to `epsilon` and `outlier_weight` over their shares of the epochs.
+def train(
+    network: nn.Module, components: Mapping[str, nn.Module], data: Data, settings: Settings, **run: Any
+) -> pd.DataFrame:
+    """Trains on the ID images and on interval bounds around the outliers.
 
-    Adam, with the learning rate / 5 at 50, 83 and 94 % of the epochs, as the published code has it for CIFAR-10, but
-    from fresh weights, where the paper starts from a network trained for low confidence on outliers.
+    Epsilon and the outliers' weight rise linearly to `epsilon` and `outlier_weight` over their shares of the epochs.
+    The optimizer is Adam. As "steps" the learning rate is divided by 5 at 50, 83 and 94 % of the epochs, as in the
+    authors' code for CIFAR-10. The start is from fresh weights, where the paper starts from a network trained for low
+    confidence on outliers.
+
+    Args:
+        network: Classifier, trained in place.
+        components: Not used.
+        data: What is trained on.
+        settings: The component's entry in the config's `training`.
+        run: seed and the further options of `fit`.
+
+    Returns:
+        The learning curve of `fit`.
+
+    Raises:
+        InputError: A term of the loss is not finite.
     """
 
-    def loss(batch):
+    def loss(batch: Batch) -> dict[str, Tensor]:
         epsilon = settings["epsilon"] * ramp(batch.progress, settings["epsilon_ramp"])
         weight = settings["outlier_weight"] * ramp(batch.progress, settings["weight_ramp"])
         lower, upper = (batch.outliers - epsilon).clamp(min=0), (batch.outliers + epsilon).clamp(max=1)
@@ -49,5 +82,5 @@ def train(network, parts, data, settings, **run):
     optimizer = torch.optim.Adam(
         network.parameters(), lr=settings["learning_rate"], weight_decay=settings["weight_decay"]
     )
-    recipe = {"optimizer": optimizer, "milestones": (0.5, 0.83, 0.94), "decay": 0.2, "autocast": False}
-    return fit(network, loss, data, settings, **recipe, **run)
+    steps = (0.5, 0.83, 0.94)
+    return fit(network, loss, data, settings, optimizer=optimizer, milestones=steps, decay=0.2, autocast=False, **run)

@@ -3,26 +3,36 @@
 import math
 import time
 from collections import defaultdict
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
 
 import pandas as pd
 import torch
 from torch import Tensor, nn
+from torch.optim import Optimizer
+from torch.optim.lr_scheduler import LambdaLR
 from tqdm import tqdm
 
 from oodcert.errors import InputError
 from oodcert.runtime.keyed_noise import derive_seed
 from oodcert.training.augment import augment
-from oodcert.training.resume import fingerprint, load_state, save_state
+from oodcert.training.resume import Holders, Row, fingerprint, load_state, save_state
 
 CHECKPOINT_EVERY = 60  # seconds between two checkpoints, at least
+
+Settings = Mapping[str, Any]  # a component's entry in the config's `training`
 
 
 @dataclass(frozen=True)
 class Data:
-    """What is trained on, in memory on the device: images and outliers uint8 [N or M, C, H, W], labels int64 [N].
+    """What is trained on, in memory on the device.
 
-    outliers may be empty, [0, C, H, W]: then those of every batch are.
+    Attributes:
+        images: ID images, uint8 [N, C, H, W].
+        labels: Of the ID images, int64 [N].
+        outliers: uint8 [M, C, H, W]. Without any, [0, C, H, W], no batch has outliers.
     """
 
     images: Tensor
@@ -32,10 +42,14 @@ class Data:
 
 @dataclass(frozen=True)
 class Batch:
-    """What a loss sees: images and as many outliers, float32 [B, C, H, W] in [0, 1], augmented alike; labels int64 [B].
+    """What a loss sees.
 
-    progress: share of the epochs done, in [0, 1). generator: on the CPU, for the loss's own random numbers, seeded
-    afresh for every batch.
+    Attributes:
+        images: ID images, float32 [B, C, H, W] in [0, 1], augmented.
+        labels: Of the ID images, int64 [B].
+        outliers: As many outliers, float32 [B, C, H, W] in [0, 1], augmented alike.
+        progress: Share of the epochs done, in [0, 1).
+        generator: On the CPU, for the random numbers of the loss, seeded afresh for every batch.
     """
 
     images: Tensor
@@ -45,98 +59,165 @@ class Batch:
     generator: torch.Generator
 
 
-def fit(module, loss, data, settings, *, optimizer, milestones, decay, seed, checkpoint=None, autocast=True, mine=None):
-    """Minimises a loss by mini-batches; returns the learning curve, a DataFrame of epoch (from 1), term and value.
+Loss = Callable[[Batch], dict[str, Tensor]]  # named scalars, whose sum is minimised
+Mine = Callable[[nn.Module, Tensor, torch.Generator], Tensor]  # module, outliers -> indices of the epoch's outliers
 
-    loss: callable Batch -> dict of named scalar tensors, whose sum is minimised. If it is an nn.Module, its state is
-    part of the checkpoint. settings: epochs, batch_size, schedule and augmentation (see oodcert.training.augment); what
-    else there is counts for the fingerprint alone. The learning rates are multiplied by decay after the shares
-    `milestones` of the epochs where schedule is "steps"; where it is "cosine", they go down half a cosine, epoch by
-    epoch, which would reach 0 after the last one. mine: callable (module, all outliers, CPU generator) -> int64 indices
-    of the outliers of the coming epoch, called at its start with the module in evaluation mode and without gradients;
-    without it all are used. An epoch passes over the outliers in random order, anew when they run out. The curve has
-    the mean of each term over those of an epoch's images that had it, and the terms "total" and "learning_rate" (of
-    the optimizer's first group).
 
-    All randomness derives from (seed, epoch, step), torch's global generators included, which are left as they were.
-    So a training that was interrupted resumes without any generator's state, to the same bits: checkpoint, a path, is
-    written after an epoch, at most every CHECKPOINT_EVERY seconds, and read at the start if its fingerprint (data,
-    settings, seed, initial states, torch's version) fits; otherwise it is ignored with a line on stderr. It is left
-    behind at the end: the caller removes it once the trained weights are safe, so that no moment loses both.
+def fit(
+    module: nn.Module,
+    loss: Loss,
+    data: Data,
+    settings: Settings,
+    *,
+    optimizer: Optimizer,
+    milestones: Sequence[float],
+    decay: float,
+    seed: int,
+    checkpoint: Path | None = None,
+    autocast: bool = True,
+    mine: Mine | None = None,
+) -> pd.DataFrame:
+    """Minimises a loss by mini-batches.
 
-    On a GPU the loss is computed in bfloat16 where torch's autocast finds it safe. autocast=False keeps float32, as
-    training on interval bounds needs: bfloat16 steps by 0.004 below 1, nearly half of the usual epsilon of 0.01.
-    Raises InputError, before the weights are touched, as soon as a term is not finite.
+    The learning rates follow `schedule`. As "steps" they are multiplied by `decay` after the shares `milestones` of the
+    epochs. As "cosine" they go down half a cosine, epoch by epoch, which would reach 0 after the last one.
+
+    An epoch passes over the outliers in random order, anew when they run out. With `mine` it uses those that are mined
+    at its start, with the module in evaluation mode and without gradients; otherwise it uses all.
+
+    All randomness derives from (seed, epoch, step), torch's global generators included, which are left as they were. So
+    an interrupted training resumes without any generator's state, to the same bits. `checkpoint` is written after an
+    epoch, at most every CHECKPOINT_EVERY seconds. It is read at the start if its fingerprint fits (data, settings,
+    seed, initial states, torch's version); otherwise it is ignored with a line on stderr. It stays at the end: the
+    caller removes it once the trained weights are safe, so that no moment loses both.
+
+    On a GPU the loss is computed in bfloat16 where torch's autocast takes that to be safe.
+
+    Args:
+        module: What is trained, in place.
+        loss: Named scalars of a batch, whose sum is minimised. If it is an nn.Module, its state belongs to the
+            checkpoint.
+        data: Images, labels and outliers.
+        settings: epochs, batch_size, schedule and augmentation (see oodcert.training.augment). Further ones count for
+            the fingerprint alone.
+        optimizer: Of the module's parameters, with the learning rates of the first epoch.
+        milestones: Shares of the epochs, in [0, 1].
+        decay: Factor of the learning rate at each milestone.
+        seed: Of the training.
+        checkpoint: Path of the state of an unfinished training; none is kept by default.
+        autocast: Whether bfloat16 may be used. Training on interval bounds needs False: bfloat16 steps by 0.004 below
+            1, nearly half of the usual epsilon of 0.01.
+        mine: Function of the module, all outliers and a CPU generator to int64 indices of the coming epoch's outliers.
+
+    Returns:
+        The learning curve, with columns epoch (from 1), term and value. A term's value is its mean over those of the
+        epoch's images that had it. Further terms are "total" and "learning_rate", that of the optimizer's first group.
+
+    Raises:
+        InputError: A term is not finite. The weights are as they were before that step.
     """
-    device, epochs = data.images.device, settings["epochs"]
-    holders = {"module": module, "optimizer": optimizer} | ({"loss": loss} if isinstance(loss, nn.Module) else {})
-    rates = [group["lr"] for group in optimizer.param_groups]
-    mark, start, rows = None, 0, []
-    if checkpoint is not None:
-        mark = _fingerprint(holders, data, [settings, milestones, decay, seed, autocast, device.type])
-        start, rows = load_state(checkpoint, mark, holders)
-    saved = time.monotonic()
+    epochs, device = settings["epochs"], data.images.device
+    scheduler = LambdaLR(optimizer, _rate_factor(settings["schedule"], epochs, milestones, decay))
+    holders: Holders = {"module": module, "optimizer": optimizer, "scheduler": scheduler}
+    if isinstance(loss, nn.Module):
+        holders["loss"] = loss
+    saver = _Saver(checkpoint, holders)
+    start, rows = saver.resume(data, [settings, milestones, decay, seed, autocast, device.type])
     progress = tqdm(range(start, epochs), f"training {type(module).__name__}", epochs, initial=start, unit="epoch")
     with torch.random.fork_rng([device] if device.type == "cuda" else []):
         for epoch in progress:
-            factor = decay ** sum(epoch >= round(milestone * epochs) for milestone in milestones)
-            if settings["schedule"] == "cosine":
-                factor = (1 + math.cos(math.pi * epoch / epochs)) / 2
-            for group, rate in zip(optimizer.param_groups, rates, strict=True):
-                group["lr"] = rate * factor
-            sums, images = defaultdict(float), defaultdict(int)
-            for batch in _batches(module, data, settings, seed, epoch, mine):
-                for name, value in _step(loss, batch, optimizer, autocast, f"epoch {epoch + 1} of {epochs}").items():
-                    sums[name] += value * len(batch.images)
-                    images[name] += len(batch.images)
-            means = {name: total / images[name] for name, total in sums.items()}
+            batches = _batches(module, data, settings, seed, epoch, mine)
+            means = _train_epoch(loss, batches, optimizer, autocast, f"epoch {epoch + 1} of {epochs}")
             means["learning_rate"] = optimizer.param_groups[0]["lr"]
             rows += [(epoch + 1, name, value) for name, value in means.items()]
             progress.set_postfix(loss=f"{means['total']:.4g}", refresh=False)
-            if checkpoint is not None and epoch + 1 < epochs and time.monotonic() - saved >= CHECKPOINT_EVERY:
-                save_state(checkpoint, mark, epoch + 1, rows, holders)
-                saved = time.monotonic()
+            scheduler.step()
+            if epoch + 1 < epochs:
+                saver.save(epoch + 1, rows)
     return pd.DataFrame(rows, columns=["epoch", "term", "value"])
 
 
-def fit_classifier(network, loss, data, settings, **run):
-    """`fit` with the classifiers' recipe: SGD with Nesterov momentum 0.9; as steps, learning rate / 10 at 50, 75, 90 %.
+def fit_classifier(network: nn.Module, loss: Loss, data: Data, settings: Settings, **run: Any) -> pd.DataFrame:
+    """`fit` with the recipe of all classifiers: SGD with Nesterov momentum 0.9.
 
-    Nesterov's momentum serves all classifiers alike, plain ones too. Where the loss is an nn.Module, its own parameters
-    are trained as well, without weight decay. run: seed, and the further options of `fit`.
+    As "steps" the learning rate is divided by 10 at 50, 75 and 90 % of the epochs. Where the loss is an nn.Module, its
+    parameters beyond the network's are trained as well, without weight decay.
+
+    Args:
+        network: What is trained, in place.
+        loss: As for `fit`.
+        data: As for `fit`.
+        settings: Those of `fit`, learning_rate and weight_decay.
+        run: seed, and the further options of `fit`.
+
+    Returns:
+        The learning curve of `fit`.
+
+    Raises:
+        InputError: A term is not finite.
     """
     trained = set(network.parameters())
-    own = [weight for weight in loss.parameters() if weight not in trained] if isinstance(loss, nn.Module) else []
-    groups = [{"params": list(network.parameters()), "weight_decay": settings["weight_decay"]}, {"params": own}]
+    further = [weight for weight in loss.parameters() if weight not in trained] if isinstance(loss, nn.Module) else []
+    groups = [{"params": list(network.parameters()), "weight_decay": settings["weight_decay"]}, {"params": further}]
     optimizer = torch.optim.SGD(groups, lr=settings["learning_rate"], momentum=0.9, nesterov=True)
     return fit(network, loss, data, settings, optimizer=optimizer, milestones=(0.5, 0.75, 0.9), decay=0.1, **run)
 
 
-def _step(loss, batch, optimizer, autocast, when):
-    """One step of the optimizer: dict from term to its value before the step."""
-    device = batch.images.device.type
-    with torch.autocast(device, torch.bfloat16, enabled=autocast and device == "cuda"):
-        terms = loss(batch)
-        terms = {**terms, "total": sum(terms.values())}
-    values = torch.stack([term.detach().double() for term in terms.values()]).tolist()
-    for name, value in zip(terms, values, strict=True):
-        if not math.isfinite(value):
-            raise InputError(
-                f"The loss term {name!r} became {value} in {when}: lower this part's learning_rate in the config."
-            )
-    optimizer.zero_grad()
-    terms["total"].backward()
-    optimizer.step()
-    return dict(zip(terms, values, strict=True))
+def ramp(progress: float, share: float) -> float:
+    """How far a setting has risen: linearly over the first epochs.
 
+    Args:
+        progress: Share of the epochs done, in [0, 1].
+        share: Share of the epochs over which the setting rises; 0 means at once.
 
-def ramp(progress, share):
-    """How far a setting has risen, in [0, 1]: linearly over this share of the training, at once for 0."""
+    Returns:
+        A factor in [0, 1].
+    """
     return min(1.0, progress / share) if share > 0 else 1.0
 
 
-def _batches(module, data, settings, seed, epoch, mine):
-    """The epoch's Batches, with the module in training mode and torch's global generators seeded."""
+def _rate_factor(schedule: str, epochs: int, milestones: Sequence[float], decay: float) -> Callable[[int], float]:
+    """The factor of the learning rates in an epoch, counted from 0."""
+    if schedule == "cosine":
+        return lambda epoch: (1 + math.cos(math.pi * epoch / epochs)) / 2
+    return lambda epoch: decay ** sum(epoch >= round(milestone * epochs) for milestone in milestones)
+
+
+class _Saver:
+    """Keeps the state of a training on disk; without a path it does nothing."""
+
+    def __init__(self, path: Path | None, holders: Holders) -> None:
+        self.path, self.holders = path, holders
+        self.fingerprint, self.saved = "", time.monotonic()
+
+    def resume(self, data: Data, settings: list[Any]) -> tuple[int, list[Row]]:
+        """Puts a saved state of the same training into the holders: epochs done, and the rows of the curve."""
+        if self.path is None:
+            return 0, []
+        self.fingerprint = _fingerprint(self.holders, data, settings)
+        return load_state(self.path, self.fingerprint, self.holders)
+
+    def save(self, epoch: int, rows: list[Row]) -> None:
+        """Saves the state after `epoch` epochs, unless the last time was less than CHECKPOINT_EVERY seconds ago."""
+        if self.path is not None and time.monotonic() - self.saved >= CHECKPOINT_EVERY:
+            save_state(self.path, self.fingerprint, epoch, rows, self.holders)
+            self.saved = time.monotonic()
+
+
+def _fingerprint(holders: Holders, data: Data, settings: list[Any]) -> str:
+    """A hash of everything that a training depends on."""
+    states = {name: holder.state_dict() for name, holder in holders.items() if isinstance(holder, nn.Module)}
+    tensors = {f"{name}.{key}": tensor for name, state in states.items() for key, tensor in state.items()}
+    optimizer = holders["optimizer"]
+    assert isinstance(optimizer, Optimizer)
+    groups = [{key: value for key, value in group.items() if key != "params"} for group in optimizer.param_groups]
+    return fingerprint([settings, type(optimizer).__name__, groups], vars(data) | tensors)
+
+
+def _batches(
+    module: nn.Module, data: Data, settings: Settings, seed: int, epoch: int, mine: Mine | None
+) -> Iterator[Batch]:
+    """The epoch's batches, with the module in training mode and torch's global generators seeded."""
     device, n = data.images.device, len(data.images)
     torch.manual_seed(derive_seed(seed, "global", epoch))
     pool = torch.arange(len(data.outliers))
@@ -149,24 +230,49 @@ def _batches(module, data, settings, seed, epoch, mine):
     order = torch.randperm(n, generator=generator)
     rounds = -(-n // len(pool)) if len(pool) else 0
     passes = [pool[torch.randperm(len(pool), generator=generator)] for _ in range(rounds)]
-    outliers = torch.cat([pool[:0], *passes])[:n]
+    outlier_order = torch.cat([pool[:0], *passes])[:n]
     starts = range(0, n, settings["batch_size"])
     for step, first in enumerate(starts):
-        inside, outside = (indices[first : first + starts.step].to(device) for indices in (order, outliers))
-        together = torch.cat([data.images[inside], data.outliers[outside]])
+        chosen, outliers = (indices[first : first + starts.step].to(device) for indices in (order, outlier_order))
+        together = torch.cat([data.images[chosen], data.outliers[outliers]])
         together = augment(together, settings["augmentation"], _generator(seed, "augmentation", epoch, step))
-        images, others = together.float().div(255).split([len(inside), len(outside)])
-        done = (epoch + step / len(starts)) / settings["epochs"]
-        yield Batch(images, data.labels[inside], others, done, _generator(seed, "loss", epoch, step))
+        images, others = together.float().div(255).split([len(chosen), len(outliers)])
+        progress = (epoch + step / len(starts)) / settings["epochs"]
+        yield Batch(images, data.labels[chosen], others, progress, _generator(seed, "loss", epoch, step))
 
 
-def _generator(seed, *names):
+def _generator(seed: int, *names: object) -> torch.Generator:
     return torch.Generator().manual_seed(derive_seed(seed, *names))
 
 
-def _fingerprint(holders, data, settings):
-    states = {name: holder.state_dict() for name, holder in holders.items() if isinstance(holder, nn.Module)}
-    tensors = {f"{name}.{key}": tensor for name, state in states.items() for key, tensor in state.items()}
-    optimizer = holders["optimizer"]
-    groups = [{key: value for key, value in group.items() if key != "params"} for group in optimizer.param_groups]
-    return fingerprint([settings, type(optimizer).__name__, groups], vars(data) | tensors)
+def _train_epoch(
+    loss: Loss, batches: Iterable[Batch], optimizer: Optimizer, autocast: bool, when: str
+) -> dict[str, float]:
+    """The mean of each term over those of the epoch's images that had it."""
+    sums: dict[str, float] = defaultdict(float)
+    images: dict[str, int] = defaultdict(int)
+    for batch in batches:
+        for name, value in _step(loss, batch, optimizer, autocast, when).items():
+            sums[name] += value * len(batch.images)
+            images[name] += len(batch.images)
+    return {name: total / images[name] for name, total in sums.items()}
+
+
+def _step(loss: Loss, batch: Batch, optimizer: Optimizer, autocast: bool, when: str) -> dict[str, float]:
+    """One step of the optimizer; the values of the terms are those before the step."""
+    device = batch.images.device.type
+    with torch.autocast(device, torch.bfloat16, enabled=autocast and device == "cuda"):
+        terms = loss(batch)
+        total = sum(terms.values())
+    assert isinstance(total, Tensor)
+    terms = {**terms, "total": total}
+    values = torch.stack([term.detach().double() for term in terms.values()]).tolist()
+    for name, value in zip(terms, values, strict=True):
+        if not math.isfinite(value):
+            raise InputError(
+                f"The loss term {name!r} became {value} in {when}: lower this component's learning_rate in the config."
+            )
+    optimizer.zero_grad()
+    total.backward()
+    optimizer.step()
+    return dict(zip(terms, values, strict=True))

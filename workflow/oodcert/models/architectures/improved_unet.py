@@ -1,10 +1,12 @@
 """The UNet of improved diffusion (Nichol and Dhariwal 2021) for CIFAR-10, with the parameter names of its weights."""
 
 from collections import OrderedDict
-from math import log, sqrt
+from math import sqrt
 
 import torch
-from torch import nn
+from torch import Tensor, nn
+
+from oodcert.models.architectures.timesteps import sinusoids
 
 GROUPS, HEADS, DROPOUT = 32, 4, 0.3
 MULTIPLIERS = (1, 2, 2, 2)  # of the width, per level: 32x32, 16x16, 8x8, 4x4
@@ -16,18 +18,23 @@ TIMESTEPS, EMBEDDED_TIMESTEPS = 4000, 1000  # the network sees the timesteps of 
 class ResidualBlock(nn.Module):
     """Two 3x3 convolutions, each after group norm and SiLU; the timestep scales and shifts the second norm's output."""
 
-    def __init__(self, inside, outside, embedding):
+    def __init__(self, in_channels: int, out_channels: int, embedding: int) -> None:
         super().__init__()
         self.in_layers = nn.Sequential(
-            nn.GroupNorm(GROUPS, inside), nn.SiLU(), nn.Conv2d(inside, outside, 3, padding=1)
+            nn.GroupNorm(GROUPS, in_channels), nn.SiLU(), nn.Conv2d(in_channels, out_channels, 3, padding=1)
         )
-        self.emb_layers = nn.Sequential(nn.SiLU(), nn.Linear(embedding, 2 * outside))
+        self.emb_layers = nn.Sequential(nn.SiLU(), nn.Linear(embedding, 2 * out_channels))
         self.out_layers = nn.Sequential(
-            nn.GroupNorm(GROUPS, outside), nn.SiLU(), nn.Dropout(DROPOUT), nn.Conv2d(outside, outside, 3, padding=1)
+            nn.GroupNorm(GROUPS, out_channels),
+            nn.SiLU(),
+            nn.Dropout(DROPOUT),
+            nn.Conv2d(out_channels, out_channels, 3, padding=1),
         )
-        self.skip_connection = nn.Conv2d(inside, outside, 1) if inside != outside else nn.Identity()
+        changes = in_channels != out_channels
+        self.skip_connection = nn.Conv2d(in_channels, out_channels, 1) if changes else nn.Identity()
 
-    def forward(self, features, embedding):
+    def forward(self, features: Tensor, embedding: Tensor) -> Tensor:
+        """Features [N, out_channels, H, W] of features [N, in_channels, H, W] and the timestep's embedding [N, E]."""
         scale, shift = self.emb_layers(embedding)[..., None, None].chunk(2, dim=1)
         normed = self.out_layers[0](self.in_layers(features))
         return self.skip_connection(features) + self.out_layers[1:](normed * (1 + scale) + shift)
@@ -36,13 +43,14 @@ class ResidualBlock(nn.Module):
 class Attention(nn.Module):
     """Self-attention between the pixels, after group norm. The rows of qkv go by head first, then query, key, value."""
 
-    def __init__(self, channels):
+    def __init__(self, channels: int) -> None:
         super().__init__()
         self.norm = nn.GroupNorm(GROUPS, channels)
         self.qkv = nn.Conv1d(channels, 3 * channels, 1)
         self.proj_out = nn.Conv1d(channels, channels, 1)
 
-    def forward(self, features):
+    def forward(self, features: Tensor) -> Tensor:
+        """Features of the same shape, [N, channels, H, W]."""
         pixels = features.flatten(2)
         query, key, value = self.qkv(self.norm(pixels)).unflatten(1, (HEADS, 3, -1)).unbind(2)  # [N, HEADS, c, pixels]
         attention = (query.mT @ key / sqrt(key.shape[2])).softmax(3)
@@ -52,69 +60,92 @@ class Attention(nn.Module):
 class Block(nn.Sequential):
     """Layers in sequence, of which the residual blocks also get the timestep's embedding."""
 
-    def forward(self, features, embedding):
+    def forward(self, features: Tensor, embedding: Tensor) -> Tensor:  # type: ignore[override]
+        """Features after all layers, from features [N, C, H, W] and the timestep's embedding [N, E]."""
         for layer in self:
             features = layer(features, embedding) if isinstance(layer, ResidualBlock) else layer(features)
         return features
 
 
 class ImprovedUNet(nn.Module):
-    """Predicts the noise [N, 3, H, W] in x_t from (x_t [N, 3, H, W] in the [-1, 1] scale, timestep [N]).
+    """Predicts the noise in x_t from x_t and the timestep.
 
-    Timesteps are those of the schedule of 4000 steps, and may be fractional. width: a multiple of 32, 128 as published
-    (52.5 million parameters). Three more outputs, the learned variances, are computed and left out.
-    Source: openai/improved-diffusion, the flags of its CIFAR-10 model and the defaults of those it does not give; among
-    these rescale_timesteps.
+    It has the flags of the CIFAR-10 model of openai/improved-diffusion, and that code's defaults for the flags which
+    the model does not give; among these is rescale_timesteps. Three more outputs, the learned variances, are computed
+    and left out.
+
+    Args:
+        width: Channels at the highest resolution, a multiple of 32. The paper's 128 makes 52.5 million parameters.
+
+    Source: Nichol and Dhariwal (2021), https://arxiv.org/abs/2102.09672;
+        https://github.com/openai/improved-diffusion
     """
 
-    def __init__(self, width):
+    def __init__(self, width: int) -> None:
         super().__init__()
         self.width, embedding = width, 4 * width
         self.time_embed = nn.Sequential(nn.Linear(width, embedding), nn.SiLU(), nn.Linear(embedding, embedding))
-
-        def layers(inside, level):
-            outside = MULTIPLIERS[level] * width
-            return [ResidualBlock(inside, outside, embedding), *([Attention(outside)] if level in ATTENTION else [])]
-
-        blocks, channels = [Block(nn.Conv2d(3, width, 3, padding=1))], [width]  # channels: of every block's output
-        for level, multiplier in enumerate(MULTIPLIERS):
-            if level:
-                blocks.append(Block(_named(op=nn.Conv2d(channels[-1], channels[-1], 3, stride=2, padding=1))))
-                channels.append(channels[-1])
-            for _ in range(BLOCKS):
-                blocks.append(Block(*layers(channels[-1], level)))
-                channels.append(multiplier * width)
-        self.input_blocks, current = nn.ModuleList(blocks), channels[-1]
+        channels = self._build_way_down(embedding)
+        current = channels[-1]
         self.middle_block = Block(
             ResidualBlock(current, current, embedding), Attention(current), ResidualBlock(current, current, embedding)
         )
+        self._build_way_up(channels, embedding)
+        self.out = nn.Sequential(nn.GroupNorm(GROUPS, width), nn.SiLU(), nn.Conv2d(width, 6, 3, padding=1))
+
+    def _build_way_down(self, embedding: int) -> list[int]:
+        """Makes input_blocks; returns the channels of every block's output."""
+        self.input_blocks = nn.ModuleList([Block(nn.Conv2d(3, self.width, 3, padding=1))])
+        channels = [self.width]
+        for level, multiplier in enumerate(MULTIPLIERS):
+            if level:
+                halving = nn.Conv2d(channels[-1], channels[-1], 3, stride=2, padding=1)
+                self.input_blocks.append(Block(_named(op=halving)))
+                channels.append(channels[-1])
+            for _ in range(BLOCKS):
+                self.input_blocks.append(Block(*self._layers(channels[-1], level, embedding)))
+                channels.append(multiplier * self.width)
+        return channels
+
+    def _build_way_up(self, channels: list[int], embedding: int) -> None:
+        """Makes output_blocks, each of which also gets the output of an input block, the latest first."""
+        current, skips = channels[-1], list(channels)
         self.output_blocks = nn.ModuleList()
         for level in reversed(range(len(MULTIPLIERS))):
             for step in range(BLOCKS + 1):
-                block = layers(current + channels.pop(), level)
-                current = MULTIPLIERS[level] * width
+                layers = self._layers(current + skips.pop(), level, embedding)
+                current = MULTIPLIERS[level] * self.width
                 if level and step == BLOCKS:
-                    block.append(_named(up=nn.Upsample(scale_factor=2), conv=nn.Conv2d(current, current, 3, padding=1)))
-                self.output_blocks.append(Block(*block))
-        self.out = nn.Sequential(nn.GroupNorm(GROUPS, width), nn.SiLU(), nn.Conv2d(width, 6, 3, padding=1))
+                    doubling = nn.Conv2d(current, current, 3, padding=1)
+                    layers.append(_named(up=nn.Upsample(scale_factor=2), conv=doubling))
+                self.output_blocks.append(Block(*layers))
 
-    def forward(self, noisy, timestep):
-        embedding, features, kept = self.time_embed(self._waves(timestep.to(noisy.dtype))), noisy, []
+    def _layers(self, in_channels: int, level: int, embedding: int) -> list[nn.Module]:
+        """A residual block and, at some levels, attention."""
+        out_channels = MULTIPLIERS[level] * self.width
+        block = ResidualBlock(in_channels, out_channels, embedding)
+        return [block, Attention(out_channels)] if level in ATTENTION else [block]
+
+    def forward(self, noisy: Tensor, timestep: Tensor) -> Tensor:
+        """The predicted noise.
+
+        Args:
+            noisy: x_t [N, 3, H, W] in the [-1, 1] scale; H and W are multiples of 8.
+            timestep: [N] or [1], in [0, 4000), the schedule's number of steps; it may be fractional.
+
+        Returns:
+            The noise [N, 3, H, W].
+        """
+        scaled = EMBEDDED_TIMESTEPS / TIMESTEPS * timestep.to(noisy.dtype)
+        embedding, features, skips = self.time_embed(sinusoids(scaled, self.width)), noisy, []
         for block in self.input_blocks:
             features = block(features, embedding)
-            kept.append(features)
+            skips.append(features)
         features = self.middle_block(features, embedding)
         for block in self.output_blocks:
-            features = block(torch.cat([features, kept.pop()], 1), embedding)
+            features = block(torch.cat([features, skips.pop()], 1), embedding)
         return self.out(features)[:, :3]
 
-    def _waves(self, timestep):
-        """Cosines, then sines, of the timestep at frequencies from 1 to almost 1/10000: [N, width]."""
-        half = self.width // 2
-        frequencies = torch.exp(-log(10000) * torch.arange(half, device=timestep.device).to(timestep) / half)
-        angles = (EMBEDDED_TIMESTEPS / TIMESTEPS * timestep)[:, None] * frequencies
-        return torch.cat([angles.cos(), angles.sin()], 1)
 
-
-def _named(**layers):
+def _named(**layers: nn.Module) -> nn.Sequential:
     return nn.Sequential(OrderedDict(layers))

@@ -1,33 +1,54 @@
 """Residual networks for CIFAR (He et al. 2016)."""
 
-from torch import nn
+from collections.abc import Sequence
+
+from torch import Tensor, nn
 from torch.nn.functional import relu
 
 from oodcert.errors import InputError
 
 
 class BasicBlock(nn.Module):
-    """Two 3x3 convolutions with batch norm, added to a shortcut: the identity, or a 1x1 convolution with batch norm
-    ("option B" of He et al.) where the number of channels or the resolution changes."""
+    """Two 3x3 convolutions with batch norm, added to a shortcut.
 
-    def __init__(self, inside, outside, stride):
+    The shortcut is the identity, or a 1x1 convolution with batch norm ("option B" of He et al.) where the number of
+    channels or the resolution changes.
+    """
+
+    def __init__(self, in_channels: int, out_channels: int, stride: int) -> None:
         super().__init__()
         self.residual = nn.Sequential(
-            *convolution(inside, outside, 3, stride), nn.ReLU(inplace=True), *convolution(outside, outside, 3, 1)
+            *convolution(in_channels, out_channels, 3, stride),
+            nn.ReLU(inplace=True),
+            *convolution(out_channels, out_channels, 3, 1),
         )
-        changes = stride != 1 or inside != outside
-        self.shortcut = nn.Sequential(*convolution(inside, outside, 1, stride)) if changes else nn.Identity()
+        changes = stride != 1 or in_channels != out_channels
+        self.shortcut = nn.Sequential(*convolution(in_channels, out_channels, 1, stride)) if changes else nn.Identity()
 
-    def forward(self, features):
+    def forward(self, features: Tensor) -> Tensor:
+        """Features [N, out_channels, H / stride, W / stride] of features [N, in_channels, H, W]."""
         return relu(self.shortcut(features) + self.residual(features), inplace=True)
 
 
-def resnet(image_shape, outputs, depth, width):
-    """ResNet of the given depth, 6n + 2 layers, from images [N, C, H, W] of any size to logits [N, outputs].
+def resnet(image_shape: Sequence[int], outputs: int, depth: int, width: int) -> nn.Sequential:
+    """ResNet of 6n + 2 layers.
 
-    Three stages of n basic blocks with width, 2 width and 4 width channels and strides 1, 2 and 2, global average
-    pooling and a linear layer; He initialisation. Depth 20, width 16 and CIFAR-10 make 0.27 million parameters.
-    Raises InputError unless depth is 8, 14, 20, ...
+    It has three stages of n basic blocks with width, 2 width and 4 width channels and strides 1, 2 and 2, then global
+    average pooling and a linear layer; He initialisation. Depth 20, width 16 and CIFAR-10 make 0.27 million parameters.
+
+    Args:
+        image_shape: (C, H, W), of any size.
+        outputs: Number of logits.
+        depth: 8, 14, 20, ...
+        width: Channels of the first stage.
+
+    Returns:
+        The network, from images [N, C, H, W] to logits [N, outputs].
+
+    Raises:
+        InputError: The depth is another number.
+
+    Source: He et al. (2016), section 4.2, https://arxiv.org/abs/1512.03385
     """
     blocks, rest = divmod(depth - 2, 6)
     if blocks < 1 or rest:
@@ -35,25 +56,49 @@ def resnet(image_shape, outputs, depth, width):
     return _stages(image_shape[0], outputs, width, stages=3, blocks=blocks)
 
 
-def patch_resnet(image_shape, outputs, depth, width):
-    """The same ResNet on blocks of 2x2 pixels folded into channels: H and W must be even.
+def patch_resnet(image_shape: Sequence[int], outputs: int, depth: int, width: int) -> nn.Sequential:
+    """`resnet` on blocks of 2x2 pixels folded into channels.
 
-    It works at half the resolution, where a layer of twice the width costs the same: what a CPU can train in minutes.
+    It works at half the resolution, where a layer of twice the width costs the same: a CPU can train it in minutes.
+
+    Args:
+        image_shape: (C, H, W); H and W must be even.
+        outputs: Number of logits.
+        depth: 8, 14, 20, ...
+        width: Channels of the first stage.
+
+    Returns:
+        The network, from images [N, C, H, W] to logits [N, outputs].
+
+    Raises:
+        InputError: The depth is another number.
     """
-    return nn.Sequential(nn.PixelUnshuffle(2), *resnet((4 * image_shape[0], None, None), outputs, depth, width))
+    channels, height, side = image_shape
+    return nn.Sequential(nn.PixelUnshuffle(2), *resnet((4 * channels, height // 2, side // 2), outputs, depth, width))
 
 
-def resnet18(image_shape, outputs, width):
-    """ResNet-18 with a stem for CIFAR, from images [N, C, H, W] of any size to logits [N, outputs].
+def resnet18(image_shape: Sequence[int], outputs: int, width: int) -> nn.Sequential:
+    """ResNet-18 with a stem for CIFAR.
 
-    As resnet, a 3x3 convolution without max-pooling first, but four stages of two basic blocks with width, 2, 4 and 8
-    width channels. Width 64 (the paper's) and CIFAR-10 make 11.2 million parameters.
+    As `resnet`, it begins with a 3x3 convolution without max-pooling. It has four stages of two basic blocks with
+    width, 2, 4 and 8 width channels. Width 64 (the paper's) and CIFAR-10 make 11.2 million parameters.
+
+    Args:
+        image_shape: (C, H, W), of any size.
+        outputs: Number of logits.
+        width: Channels of the first stage.
+
+    Returns:
+        The network, from images [N, C, H, W] to logits [N, outputs].
+
+    Source: He et al. (2016), https://arxiv.org/abs/1512.03385
     """
     return _stages(image_shape[0], outputs, width, stages=4, blocks=2)
 
 
-def _stages(channels, outputs, width, stages, blocks):
-    layers, channels = [*convolution(channels, width, 3, 1), nn.ReLU(inplace=True)], width
+def _stages(channels: int, outputs: int, width: int, stages: int, blocks: int) -> nn.Sequential:
+    layers: list[nn.Module] = [*convolution(channels, width, 3, 1), nn.ReLU(inplace=True)]
+    channels = width
     for stage in range(stages):
         for block in range(blocks):
             layers.append(BasicBlock(channels, 2**stage * width, 2 if stage and not block else 1))
@@ -61,13 +106,33 @@ def _stages(channels, outputs, width, stages, blocks):
     return he_initialised(nn.Sequential(*layers, nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(channels, outputs)))
 
 
-def convolution(inside, outside, size, stride):
-    """A convolution that keeps the resolution up to its stride, and batch norm."""
-    return nn.Conv2d(inside, outside, size, stride, padding=size // 2, bias=False), nn.BatchNorm2d(outside)
+def convolution(in_channels: int, out_channels: int, size: int, stride: int) -> tuple[nn.Conv2d, nn.BatchNorm2d]:
+    """A convolution that keeps the resolution up to its stride, and batch norm.
+
+    Args:
+        in_channels: Channels of the input.
+        out_channels: Channels of the output.
+        size: Side of the kernel, in pixels; odd.
+        stride: Step of the kernel, in pixels.
+
+    Returns:
+        The two layers in order.
+    """
+    layer = nn.Conv2d(in_channels, out_channels, size, stride, padding=size // 2, bias=False)
+    return layer, nn.BatchNorm2d(out_channels)
 
 
-def he_initialised(network):
-    """The network with fresh weights of its convolutions (He et al. 2015, scaled to the fan-out)."""
+def he_initialised(network: nn.Sequential) -> nn.Sequential:
+    """The network with fresh weights of its convolutions, normal and scaled to the fan-out.
+
+    Args:
+        network: Any network; it is changed in place.
+
+    Returns:
+        The same network.
+
+    Source: He et al. (2015), https://arxiv.org/abs/1502.01852
+    """
     for module in network.modules():
         if isinstance(module, nn.Conv2d):
             nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")

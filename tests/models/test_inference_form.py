@@ -8,9 +8,8 @@ from torch import nn
 
 from interval_boxes import random_images, randomised
 from oodcert import interval_bounds
-from oodcert.models.architectures import build_network
-from oodcert.models.folding import folded
-from oodcert.models.layout import laid_out
+from oodcert.models.inference_form import folded, laid_out
+from oodcert.models.networks import build_network
 
 LEFT = {  # batch norms that follow no convolution of an nn.Sequential
     ("cnn", "width", 4): 0,
