@@ -6,15 +6,15 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from conftest import read_config, shrink
+from conftest import ROOT, shrink
 from oodcert.audit.layout import KEYS, settings_of
 from oodcert.config.components import Component
-from oodcert.config.load import check_config
+from oodcert.config.load import check_config, merged_files
 from oodcert.config.models import config_model
 from oodcert.errors import InputError
 from oodcert.models.architectures.denoiser import DiffusionDenoiser, cosine_schedule
 
-DIGITS = read_config().as_json()
+DIGITS = merged_files([ROOT / "config" / "config.yaml"])
 UNET = {"channels": [16], "patch": 2, "timesteps": 1000}
 
 
@@ -32,7 +32,7 @@ def changed(path, value, config=DIGITS):
 
 
 def test_the_committed_configs_are_valid():
-    assert check_config(shrink(read_config())).profile == "tiny"
+    assert check_config(shrink(copy.deepcopy(DIGITS))).profile == "tiny"
 
 
 @pytest.mark.parametrize(
@@ -49,8 +49,8 @@ def test_keys_that_may_be_absent_are_accepted(path, value):
 
 
 def test_precision_reaches_the_settings_of_what_it_changes_and_no_others():
-    config = check_config(changed("evaluation.certify_l2.precision", "bfloat16"))
-    differ = {key for key in KEYS if settings_of(config, key, "plain") != settings_of(read_config(), key, "plain")}
+    digits, config = check_config(DIGITS), check_config(changed("evaluation.certify_l2.precision", "bfloat16"))
+    differ = {key for key in KEYS if settings_of(config, key, "plain") != settings_of(digits, key, "plain")}
     assert differ == {"certify_l2", "attack_l2"}
     assert settings_of(config, "attack_l2", "plain")["precision"] == "bfloat16"
 

@@ -12,16 +12,17 @@ from pathlib import Path
 import pytest
 import torch
 
-from conftest import ROOT, read_config
+from conftest import ROOT
 from oodcert.config import external_weights
 from oodcert.config.external_weights import imported, released_weights, remote_files
-from oodcert.config.load import check_config, read_configs
+from oodcert.config.load import check_config, merged_files, read_configs
 from oodcert.errors import InputError
 from oodcert.models.components import build_component, load_component
 from oodcert.models.released_checkpoints import FORMATS, released_names, released_network
 from oodcert.runtime.files import sha256
 
 PAPER = [ROOT / "config" / "paper.yaml"]
+DIGITS = merged_files([ROOT / "config" / "config.yaml"])
 CIFAR100 = [*PAPER, ROOT / "config" / "paper-cifar100.yaml"]
 COMPONENTS = {"plain", "oe", "logitnorm", "vos", "acet", "atom", "good", "prood", "discriminator", "denoiser"}
 MINE = {"network": "my_nets:small", "weights": "small.safetensors"}
@@ -47,7 +48,7 @@ def test_every_released_file_can_be_told_from_the_others():
 
 
 def test_a_user_supplied_component_takes_the_place_of_a_trained_one():
-    imports = imported(check_config(read_config().as_json() | {"imports": {"plain": MINE}}))
+    imports = imported(check_config(DIGITS | {"imports": {"plain": MINE}}))
     assert imports["plain"].network == {"name": "own", "network": "my_nets:small"}
     assert str(imports["plain"].file) == "small.safetensors" and len(imports) == 1
 
@@ -66,7 +67,7 @@ def test_a_user_supplied_component_takes_the_place_of_a_trained_one():
 )
 def test_imports_that_mean_nothing_are_refused(changes, message):
     with pytest.raises(InputError, match=message):
-        check_config(read_config().as_json() | changes)
+        check_config(DIGITS | changes)
 
 
 HEADER = (ROOT / "data" / "weights.csv").read_text().split("\n", 1)[0]

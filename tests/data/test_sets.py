@@ -10,9 +10,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from conftest import read_config
+from conftest import ROOT
 from oodcert.config.availability import available
-from oodcert.config.load import check_config
+from oodcert.config.load import check_config, read_configs
 from oodcert.config.models import Config
 from oodcert.data import sets, sources
 from oodcert.data.imageset import ImageSet
@@ -23,7 +23,7 @@ from oodcert.data.sources import DOWNLOADS
 from oodcert.errors import InputError
 from oodcert.runtime.files import sha256
 
-CONFIG = read_config()
+CONFIG = read_configs([ROOT / "config" / "config.yaml"])
 OOD = CONFIG.data.ood
 
 

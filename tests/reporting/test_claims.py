@@ -32,6 +32,7 @@ from oodcert.reporting.reported_values import published
 from oodcert.reporting.tables.claims import judge
 from oodcert.reporting.tables.measures import QUANTITIES, Measures
 from oodcert.reporting.tables.setting import lacking, setting
+from oodcert.runtime.keyed_noise import derive_seed
 from oodcert.statistics.bootstrap import detection_metrics, drawn, with_added
 
 CLAIM = {
@@ -164,7 +165,10 @@ def test_accuracies_are_compared_image_by_image(right, verdict, config):
 def test_methods_that_are_equal_in_truth_are_rarely_told_apart(separation, of_scores):
     """Correlated detectors, equally good, on many samples of 40 images: 2.5 % of the verdicts on either side."""
     generator, known, found = np.random.default_rng(0), np.array([True]), []
-    id_drawn, ood_drawn = drawn(0, "id", 40)[:501], drawn(0, "far", 40)[:501]
+    id_drawn, ood_drawn = (
+        drawn(40, derive_seed(0, "bootstrap", "id", 40))[:501],
+        drawn(40, derive_seed(0, "bootstrap", "far", 40))[:501],
+    )
     for _ in range(150):
         inside, outside = (generator.multivariate_normal([0, 0], [[1, 0.7], [0.7, 1]], size=40).T for _ in range(2))
         inside += separation

@@ -40,15 +40,15 @@ def test_fpr_threshold_keeps_at_least_95_percent(n, accepted):
 
 
 @given(scores, scores)
-def test_raising_ood_scores_never_helps(inside, outside):
-    before, after = ood_metrics(inside, outside), ood_metrics(inside, np.array(outside) + 1)
+def test_raising_ood_scores_never_helps(id_scores, ood_scores):
+    before, after = ood_metrics(id_scores, ood_scores), ood_metrics(id_scores, np.array(ood_scores) + 1)
     assert after["auc"] <= before["auc"] + 1e-12 and after["fpr95"] >= before["fpr95"]
 
 
-@pytest.mark.parametrize(("inside", "outside"), [([], [1.0]), ([1.0], []), ([np.nan], [1.0]), ([1.0], [np.nan])])
-def test_empty_sets_and_nan_are_refused(inside, outside):
+@pytest.mark.parametrize(("id_scores", "ood_scores"), [([], [1.0]), ([1.0], []), ([np.nan], [1.0]), ([1.0], [np.nan])])
+def test_empty_sets_and_nan_are_refused(id_scores, ood_scores):
     with pytest.raises(InputError, match=r"set has no scores|scores are NaN"):
-        ood_metrics(inside, outside)
+        ood_metrics(id_scores, ood_scores)
 
 
 def table(lower, upper, radii=(0.0, 0.5), sigma=0.25, bound="percentile"):
@@ -81,17 +81,17 @@ def test_mixed_sigmas_and_a_missing_radius_are_refused():
 
 
 @given(
-    inside=st.lists(st.integers(0, 4), min_size=1, max_size=8),
-    outside=st.lists(st.integers(0, 4), min_size=1, max_size=8),
+    id_scores=st.lists(st.integers(0, 4), min_size=1, max_size=8),
+    ood_scores=st.lists(st.integers(0, 4), min_size=1, max_size=8),
     lowered=st.lists(st.integers(0, 2), min_size=8, max_size=8),
     raised=st.lists(st.integers(0, 2), min_size=8, max_size=8),
 )
-def test_guaranteed_metrics_fall_when_id_scores_fall_or_ood_scores_rise(inside, outside, lowered, raised):
+def test_guaranteed_metrics_fall_when_id_scores_fall_or_ood_scores_rise(id_scores, ood_scores, lowered, raised):
     """With ties, scikit-learn's AUPR alone would not: lowering ID scores into a tie raises it."""
-    inside, outside = np.array(inside), np.array(outside)
-    before = ood_metrics(inside, outside)
-    after = ood_metrics(inside - lowered[: len(inside)], outside + raised[: len(outside)], guaranteed=True)
-    again = ood_metrics(inside, outside, guaranteed=True)
+    id_scores, ood_scores = np.array(id_scores), np.array(ood_scores)
+    before = ood_metrics(id_scores, ood_scores)
+    after = ood_metrics(id_scores - lowered[: len(id_scores)], ood_scores + raised[: len(ood_scores)], guaranteed=True)
+    again = ood_metrics(id_scores, ood_scores, guaranteed=True)
     for metrics in (before, again):
         assert after["auc"] <= metrics["auc"] + 1e-12 and after["aupr"] <= metrics["aupr"] + 1e-12
         assert after["fpr95"] >= metrics["fpr95"]
@@ -99,5 +99,6 @@ def test_guaranteed_metrics_fall_when_id_scores_fall_or_ood_scores_rise(inside, 
 
 def test_guaranteed_aupr_is_scikit_learns_without_ties():
     rng = np.random.default_rng(0)
-    inside, outside = rng.normal(1, 1, 50), rng.normal(0, 1, 80)
-    assert ood_metrics(inside, outside, guaranteed=True)["aupr"] == pytest.approx(ood_metrics(inside, outside)["aupr"])
+    id_scores, ood_scores = rng.normal(1, 1, 50), rng.normal(0, 1, 80)
+    guaranteed, plain = (ood_metrics(id_scores, ood_scores, guaranteed) for guaranteed in (True, False))
+    assert guaranteed["aupr"] == pytest.approx(plain["aupr"])

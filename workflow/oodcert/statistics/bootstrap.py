@@ -1,70 +1,104 @@
 """The paired bootstrap over images: how often every image is drawn, and the metrics of such a resample.
 
-Two images are added to those of every set before they are resampled: one on which whatever a claim is about does best
-and what it is compared with does worst, and one the other way round. Without them a difference that rests on a handful
-of images, all of one sign, would look certain. On a difference of paired proportions this is the adjustment of Bonett
-and Price (2012, Journal of Educational and Behavioral Statistics 37), who add one to both counts of discordant pairs.
-Of scores, best and worst are the highest and the lowest of the ID images, the lowest and the highest of OOD images.
+Two images are added to those of every set before they are resampled. On one of them the subject of a claim does best,
+and what it is compared with does worst. On the other it is the other way round. Without them a difference that rests on
+a handful of images, all of one sign, would look certain. Of scores, best and worst are the highest and the lowest of
+the ID images, the lowest and the highest of the OOD images.
+
+Source: on a difference of paired proportions this is the adjustment of Bonett and Price (2012), "Adjusted Wald
+confidence interval for a difference of binomial proportions based on paired data", Journal of Educational and
+Behavioral Statistics 37, https://doi.org/10.3102/1076998611411915. They add one to both counts of discordant pairs.
 """
 
-import numpy as np
+from __future__ import annotations
 
-from oodcert.runtime.keyed_noise import derive_seed
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
 
 RESAMPLES = 2000
 ADDED = 2
 
 
-def drawn(seed, name, images):
-    """How often each image of a set is drawn: int [1 + RESAMPLES, images + ADDED]. Equal arguments give equal draws.
+def drawn(images: int, seed: int) -> NDArray[np.int32]:
+    """How often each image of a set is drawn in each resample. Equal arguments give equal draws.
 
-    The first row is the set itself, every image once and none of those added; the others are resamples, with
-    replacement, of as many images as there are columns.
+    Args:
+        images: number of images of the set.
+        seed: of the random numbers.
+
+    Returns:
+        int [1 + RESAMPLES, images + ADDED]. The first row is the set itself: every image once, and none of those that
+        are added. The others are resamples, with replacement, of as many images as there are columns.
     """
     columns = images + ADDED
-    generator = np.random.default_rng(derive_seed(seed, "bootstrap", name, images))
+    generator = np.random.default_rng(seed)
     counts = generator.multinomial(columns, np.full(columns, 1 / columns), size=RESAMPLES)
     itself = np.arange(columns) < images
     return np.concatenate([itself[None], counts]).astype(np.int32)
 
 
-def with_added(id_scores, ood_scores, favoured):
-    """Ranks of the scores: int [N + ADDED], [M + ADDED]; the images added rank with the extremes of their side.
+def with_added(
+    id_scores: NDArray[Any], ood_scores: NDArray[Any], favoured: bool
+) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Ranks of the scores of both sides, with two images added to each that rank with its extremes.
 
-    favoured: whether the best of them is the first or the second.
+    Args:
+        id_scores: of N ID images.
+        ood_scores: of M OOD images.
+        favoured: True: the best of the added images comes first; False: it comes second.
+
+    Returns:
+        Ranks of the ID images, int [N + ADDED], and of the OOD images, int [M + ADDED], equal for equal scores.
     """
     ranks = np.unique(np.concatenate([id_scores, ood_scores]), return_inverse=True)[1]
-    inside, outside = ranks[: len(id_scores)], ranks[len(id_scores) :]
+    id_ranks, ood_ranks = ranks[: len(id_scores)], ranks[len(id_scores) :]
     order = 1 if favoured else -1
-    added = (inside.max(), inside.min()), (outside.min(), outside.max())
-    return np.append(inside, added[0][::order]), np.append(outside, added[1][::order])
+    id_added, ood_added = (id_ranks.max(), id_ranks.min()), (ood_ranks.min(), ood_ranks.max())
+    return np.append(id_ranks, id_added[::order]), np.append(ood_ranks, ood_added[::order])
 
 
-def detection_metrics(id_ranks, ood_ranks, id_drawn, ood_drawn, guaranteed=False):
-    """The metrics of `oodcert.statistics.metrics.ood_metrics`, of every resample: dict of floats [B] in [0, 1].
+def detection_metrics(
+    id_ranks: NDArray[np.integer[Any]],
+    ood_ranks: NDArray[np.integer[Any]],
+    id_drawn: NDArray[np.integer[Any]],
+    ood_drawn: NDArray[np.integer[Any]],
+    guaranteed: bool = False,
+) -> dict[str, NDArray[np.float64]]:
+    """The metrics of `oodcert.statistics.metrics.ood_metrics`, of every resample.
 
-    id_ranks [N], ood_ranks [M]: integers ≥ 0 in the order of the scores, equal for equal ones; id_drawn [B, N],
-    ood_drawn [B, M]: how often each image counts.
+    Args:
+        id_ranks: [N] integers >= 0 in the order of the scores, equal for equal ones.
+        ood_ranks: [M] likewise.
+        id_drawn: [B, N], how often each ID image counts.
+        ood_drawn: [B, M], how often each OOD image counts.
+        guaranteed: as for `ood_metrics`.
+
+    Returns:
+        "auc", "aupr" and "fpr95" -> floats [B] in [0, 1].
     """
     levels = np.arange(max(id_ranks.max(), ood_ranks.max()), -1, -1)
     true, false = _accepted(id_ranks, id_drawn, levels), _accepted(ood_ranks, ood_drawn, levels)
-    inside, outside = (np.diff(one, axis=1, prepend=0) for one in (true, false))
-    total, strange = true[:, -1], false[:, -1]
-    won = inside * (strange[:, None] - false + 0.5 * outside)
+    id_level, ood_level = (np.diff(one, axis=1, prepend=0) for one in (true, false))  # images at each level
+    id_total, ood_total = true[:, -1], false[:, -1]
+    won = id_level * (ood_total[:, None] - false + 0.5 * ood_level)
     if guaranteed:  # every tie against the detector: the sum of j / (j + false) over the images j of a level
-        harmonic = np.concatenate([[0.0], np.cumsum(1 / np.arange(1, 1 + (total + strange).max()))])
+        harmonic = np.concatenate([[0.0], np.cumsum(1 / np.arange(1, 1 + (id_total + ood_total).max()))])
         last = (true + false).astype(np.int32)
-        precision = inside - false * (harmonic[last] - harmonic[last - inside.astype(np.int32)])
+        precision = id_level - false * (harmonic[last] - harmonic[last - id_level.astype(np.int32)])
     else:
-        precision = inside * true / np.maximum(true + false, 1)
-    threshold = (true >= np.ceil(0.95 * total - 1e-9)[:, None]).argmax(axis=1)
+        precision = id_level * true / np.maximum(true + false, 1)
+    threshold = (true >= np.ceil(0.95 * id_total - 1e-9)[:, None]).argmax(axis=1)
     return {
-        "auc": won.sum(axis=1) / (total * strange),
-        "aupr": precision.sum(axis=1) / total,
-        "fpr95": false[np.arange(len(false)), threshold] / strange,
+        "auc": won.sum(axis=1) / (id_total * ood_total),
+        "aupr": precision.sum(axis=1) / id_total,
+        "fpr95": false[np.arange(len(false)), threshold] / ood_total,
     }
 
 
-def _accepted(ranks, counts, levels):
+def _accepted(
+    ranks: NDArray[np.integer[Any]], counts: NDArray[np.integer[Any]], levels: NDArray[np.integer[Any]]
+) -> NDArray[np.float64]:
     """Number of images at or above every level: whole numbers as floats [B, levels], for float products are fast."""
     return counts.astype(np.float64) @ (ranks[:, None] >= levels).astype(np.float64)

@@ -1,9 +1,19 @@
-"""Detection metrics: ID positive, higher score = more in-distribution."""
+"""Detection metrics: ID images are the positives, and a higher score means more in-distribution.
+
+Source: Hendrycks and Gimpel (2017), "A baseline for detecting misclassified and out-of-distribution examples in neural
+networks", https://arxiv.org/abs/1610.02136 (AUC and AUPR, with ID as the positive class); Liang, Li and Srikant (2018),
+"Enhancing the reliability of out-of-distribution image detection in neural networks", https://arxiv.org/abs/1706.02690
+(FPR at 95 % TPR).
+"""
+
+from __future__ import annotations
 
 from functools import lru_cache
+from typing import Any
 
 import numpy as np
 import pandas as pd
+from numpy.typing import ArrayLike, NDArray
 from sklearn.metrics import auc, average_precision_score, roc_curve
 
 from oodcert.errors import InputError
@@ -11,16 +21,29 @@ from oodcert.errors import InputError
 METRICS = ("auc", "aupr", "fpr95")
 
 
-def ood_metrics(id_scores, ood_scores, guaranteed=False):
+def ood_metrics(id_scores: ArrayLike, ood_scores: ArrayLike, guaranteed: bool = False) -> dict[str, float]:
     """AUC, AUPR and FPR at 95 % TPR of in-distribution against out-of-distribution scores.
 
-    id_scores [N], ood_scores [M]: floats, higher = more in-distribution. -inf and +inf are allowed and mean
-    the worst value of a bound that could not be certified. All three metrics depend on the order of the scores
-    alone; ties count one half in the AUC and against the detector in the FPR. AUPR depends on N:M; it is
-    scikit-learn's, whose treatment of ties lets lower ID scores raise it, unless guaranteed: then ties, also those
-    among ID scores, count against the detector, and no lower ID or higher OOD score makes any of the three better.
+    All three depend on the order of the scores alone. In the AUC a tie counts one half. In the FPR it counts against
+    the detector. The AUPR depends on the ratio N:M.
 
-    Returns a dict of floats in [0, 1]: auc, aupr, fpr95. Raises InputError on NaN or on an empty set.
+    Args:
+        id_scores: [N] floats, higher = more in-distribution. -inf and +inf are allowed: they are the worst values of a
+            bound that could not be certified.
+        ood_scores: [M] floats, likewise.
+        guaranteed: False: the AUPR is scikit-learn's average precision, which a lower ID score can raise where it
+            makes a tie. True: in the AUPR ties, also those among ID scores, count against the detector, so that no
+            lower ID score and no higher OOD score makes any of the three metrics better.
+
+    Returns:
+        "auc", "aupr" and "fpr95" -> floats in [0, 1].
+
+    Raises:
+        InputError: on NaN, and on an empty set.
+
+    Source: AUC and AUPR are those of scikit-learn,
+    https://scikit-learn.org/stable/modules/generated/sklearn.metrics.roc_curve.html and
+    https://scikit-learn.org/stable/modules/generated/sklearn.metrics.average_precision_score.html.
     """
     id_scores, ood_scores = np.asarray(id_scores, np.float64), np.asarray(ood_scores, np.float64)
     for name, scores in (("ID", id_scores), ("OOD", ood_scores)):
@@ -35,9 +58,9 @@ def ood_metrics(id_scores, ood_scores, guaranteed=False):
 
 
 @lru_cache(maxsize=10_000)  # tables, figures and the audit of a run ask for the same ones again and again
-def _metrics(id_scores, ood_scores, guaranteed):
+def _metrics(id_bytes: bytes, ood_bytes: bytes, guaranteed: bool) -> dict[str, float]:
     """The metrics of float64 scores, as bytes."""
-    id_scores, ood_scores = np.frombuffer(id_scores), np.frombuffer(ood_scores)
+    id_scores, ood_scores = np.frombuffer(id_bytes), np.frombuffer(ood_bytes)
     ranks = np.unique(np.concatenate([id_scores, ood_scores]), return_inverse=True)[1]
     is_id = np.arange(ranks.size) < id_scores.size
     false_positive, true_positive, _ = roc_curve(is_id, ranks)
@@ -48,40 +71,64 @@ def _metrics(id_scores, ood_scores, guaranteed):
     }
 
 
-def _worst_precision(id_scores, ood_scores):
+def _worst_precision(id_scores: NDArray[np.float64], ood_scores: NDArray[np.float64]) -> float:
     """Average precision with every tie broken against the detector: the mean of j / (j + OOD scores ≥ the j-th)."""
     accepted = np.arange(1, id_scores.size + 1)
     above = ood_scores.size - np.searchsorted(np.sort(ood_scores), np.sort(id_scores)[::-1], side="left")
     return float(np.mean(accepted / (accepted + above)))
 
 
-def false_positive_rate(id_scores, ood_scores, tpr=0.95):
-    """Share of OOD scores at or above the highest threshold that still accepts a share `tpr` of the ID scores."""
+def false_positive_rate(id_scores: ArrayLike, ood_scores: ArrayLike, tpr: float = 0.95) -> float:
+    """Share of the OOD scores that reach the threshold at which a share `tpr` of the ID scores is accepted.
+
+    Args:
+        id_scores: [N] floats, higher = more in-distribution.
+        ood_scores: [M] floats.
+        tpr: true positive rate in (0, 1].
+
+    Returns:
+        The false positive rate in [0, 1].
+    """
     return float(np.mean(np.asarray(ood_scores) >= tpr_threshold(id_scores, tpr)))
 
 
-def tpr_threshold(id_scores, tpr=0.95):
-    """The highest threshold that at least a share `tpr` of the ID scores reaches."""
-    accepted = int(np.ceil(tpr * len(id_scores) - 1e-9))
-    return np.sort(id_scores)[len(id_scores) - accepted]
+def tpr_threshold(id_scores: ArrayLike, tpr: float = 0.95) -> Any:
+    """The highest threshold that at least a share `tpr` of the ID scores reaches.
+
+    Args:
+        id_scores: [N] floats, higher = more in-distribution.
+        tpr: true positive rate in (0, 1].
+
+    Returns:
+        One of the ID scores, of their type.
+    """
+    ordered = np.sort(id_scores)
+    return ordered[len(ordered) - int(np.ceil(tpr * len(ordered) - 1e-9))]
 
 
-def guaranteed_metrics(id_table, ood_table, two_sided=False):
+def guaranteed_metrics(id_table: pd.DataFrame, ood_table: pd.DataFrame, two_sided: bool = False) -> pd.DataFrame:
     """Metrics of the smoothed detector that no l2 perturbation of the OOD images within the radius can make worse.
 
-    That holds up to the bounds' alpha: a pair of images counts too favourably only where one of its two bounds fails,
-    so the AUC is too high by at most the sum of the two tables' alpha in expectation.
+    That holds up to the bounds' alpha: a pair of images counts too favourably only if one of its two bounds fails.
+    So the AUC is too high by at most the sum of the two tables' alpha in expectation.
 
-    id_table, ood_table: tables of `oodcert.certify`, at one sigma, over the same bounds. The ID side takes its lower
-    confidence bounds at radius 0, or at the same radius if two_sided, for an adversary who moves ID images as well;
-    the OOD side takes its upper bounds at each radius. A sample without a certificate has an infinite bound, its worst
-    value.
+    The ID side takes its lower confidence bounds at radius 0. The OOD side takes its upper bounds at each radius. A
+    sample without a certificate has an infinite bound, its worst value.
 
-    Returns a DataFrame with a row per bound x radius: bound, radius, auc, aupr, fpr95.
-    Raises InputError where the tables mix sigmas or detectors, lack the ID side's radius or hold NaN.
+    Args:
+        id_table: table of `oodcert.certify` of the ID images, at one sigma.
+        ood_table: the same of the OOD images, at the same sigma, over the same bounds.
+        two_sided: True: the ID side takes its bounds at the same radius as the OOD side, for an adversary who perturbs
+            the ID images as well.
+
+    Returns:
+        A DataFrame with a row per bound x radius: bound, radius, auc, aupr, fpr95.
+
+    Raises:
+        InputError: if the tables mix sigmas or detectors, lack the ID side's radius, or hold NaN.
     """
     _check_alike(id_table, ood_table)
-    rows = []
+    rows: list[dict[str, Any]] = []
     for (bound, radius), ood in ood_table.groupby(["bound", "radius"], sort=True):
         other = radius if two_sided else 0.0
         id_lower = id_table.loc[(id_table["bound"] == bound) & (id_table["radius"] == other), "lower"]
@@ -93,13 +140,22 @@ def guaranteed_metrics(id_table, ood_table, two_sided=False):
     return pd.DataFrame(rows)
 
 
-def certified_rates(id_table, ood_table):
-    """What the majority vote at a threshold (bound "vote" of `oodcert.certify`) must accept and reject.
+def certified_rates(id_table: pd.DataFrame, ood_table: pd.DataFrame) -> pd.DataFrame:
+    """The certified TPR and FPR of the majority vote at a threshold (bound "vote" of `oodcert.certify`).
 
-    Returns a DataFrame with a row per radius: radius, tpr (share of the ID images that no perturbation within the
-    radius can get rejected), fpr (share of the OOD images that some perturbation may get accepted; certified, at a
-    threshold of 95 % TPR, this is FPR95); each image is judged with error probability alpha.
-    Raises InputError where a table has no rows of the vote bound, or the tables mix thresholds, sigmas or detectors.
+    Each image is judged with error probability alpha.
+
+    Args:
+        id_table: table of `oodcert.certify` of the ID images.
+        ood_table: the same of the OOD images.
+
+    Returns:
+        A DataFrame with a row per radius: radius; tpr, the share of the ID images that no perturbation within the
+        radius can get rejected; fpr, the share of the OOD images that some perturbation within it may get accepted.
+        At a threshold of 95 % TPR, fpr is the certified FPR95.
+
+    Raises:
+        InputError: if a table has no rows of the vote bound, or the tables mix thresholds, sigmas or detectors.
     """
     _check_alike(id_table, ood_table)
     votes = [table[table["bound"].str.startswith("vote")] for table in (id_table, ood_table)]
@@ -115,10 +171,10 @@ def certified_rates(id_table, ood_table):
     return pd.DataFrame({"tpr": tpr, "fpr": fpr}).rename_axis("radius").reset_index()
 
 
-def _check_alike(*tables):
+def _check_alike(*tables: pd.DataFrame) -> None:
     """Raises InputError unless the tables hold one sigma and, where they name them, one detector."""
     for key in ("sigma", "detector"):
-        found = set().union(*(table[key].unique() for table in tables if key in table))
-        if len(found) > 1:
-            found = ", ".join(map(str, sorted(found)))
-            raise InputError(f"The tables mix {key} = {found}: pass the rows of one {key} at a time.")
+        values = sorted({value for table in tables if key in table for value in table[key].unique()})
+        if len(values) > 1:
+            listed = ", ".join(map(str, values))
+            raise InputError(f"The tables mix {key} = {listed}: pass the rows of one {key} at a time.")

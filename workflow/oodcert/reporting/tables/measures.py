@@ -22,6 +22,7 @@ from oodcert.reporting.claims import SETTINGS
 from oodcert.reporting.display_names import label
 from oodcert.reporting.tables.sanity import sanity_table
 from oodcert.reporting.tables.values import PROTOCOLS, WORST_CASE, l2_metric
+from oodcert.runtime.keyed_noise import derive_seed
 from oodcert.statistics.bootstrap import ADDED, detection_metrics, drawn, with_added
 from oodcert.statistics.metrics import METRICS
 
@@ -158,7 +159,7 @@ class Measures:
     def _draws(self, name: str, images: int) -> np.ndarray:
         key = (name, images)
         if key not in self._resamples:
-            self._resamples[key] = drawn(self._config.seed, name, images)
+            self._resamples[key] = drawn(images, derive_seed(self._config.seed, "bootstrap", name, images))
         return self._resamples[key]
 
     def _of_set(self, rows: pd.DataFrame, evaluation: str, name: str) -> pd.DataFrame:
