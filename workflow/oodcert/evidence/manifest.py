@@ -110,7 +110,7 @@ def write_manifest(results: str | Path, config: Config, paths: Iterable[str | Pa
 
 
 def drawing_packages() -> dict[str, str]:
-    """What the bytes of a figure depend on, beside evidence and config: the machine, and name -> version of packages."""
+    """What a figure's bytes depend on beside evidence and config: the machine, and the version of each of DRAWING."""
     return {"machine": platform.machine(), **{package: version(package) for package in DRAWING}}
 
 

@@ -6,7 +6,7 @@ that stay as the authors' code has them. The functions raise InputError where ev
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 
 import numpy as np
 import pandas as pd
@@ -130,6 +130,10 @@ class _Values:
             )
         return self._values[self._places.get((*key, self._flag), self._places[*key, ""])]
 
+    def on_sets(self, quantity: str, names: Sequence[str]) -> np.ndarray:
+        """The values on several sets, one set after another."""
+        return np.concatenate([self[quantity, name] for name in names])
+
 
 def _by_their_code(
     evidence: Evidence, config: Config, corrected_flag: str, groups: Collection[str]
@@ -142,10 +146,7 @@ def _by_their_code(
     for method, method_spec in config.methods.items():
         values, measures = _Values(evidence, method, corrected_flag), by_method[method]
         if "linf" in groups:
-            attacked, bound = (
-                np.concatenate([values[quantity, name] for name in config.data.ood])
-                for quantity in ("attacked", "bound")
-            )
+            attacked, bound = (values.on_sets(quantity, config.data.ood) for quantity in ("attacked", "bound"))
             measures["violations"] = _share_above(attacked, bound)
         if "l2" in groups:
             measures |= _l2(values, method_spec, config, flags)
