@@ -1,4 +1,4 @@
-"""The audit finds nothing in a run as it was, and every change of it: of bytes, and of evidence with its hashes."""
+"""The audit reports nothing of a run as it was, and every change of it: of bytes, and of evidence with its hashes."""
 
 import json
 import os
@@ -10,14 +10,13 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from audited_runs import METHODS, forge, make_run, publish, renew
+from audited_runs import METHODS, forge, forge_manifest, make_run, publish, renew
 from conftest import ROOT
 from oodcert.audit import CHECKS, audit, carried_out, open_run
 from oodcert.audit.files import check_files
 from oodcert.cli.main import main
 from oodcert.errors import InputError
-from oodcert.evidence.manifest import NAME, digest, figures_of
-from oodcert.evidence.store import write_json
+from oodcert.evidence.manifest import NAME, figures_of
 
 
 @pytest.fixture(scope="module")
@@ -32,7 +31,7 @@ def results(finished, tmp_path):
     return tmp_path / "results" / "digits"
 
 
-def found_by(results, check):
+def findings_of(results, check):
     """The findings of one check on the run as it lies there."""
     run, manifest = open_run(results)
     return manifest.findings if check == "manifest" else carried_out(check, run).findings
@@ -148,7 +147,7 @@ TAMPERINGS = {
 
 @pytest.mark.parametrize("seed", range(7))
 @pytest.mark.parametrize("tampering", TAMPERINGS)
-def test_tampering_is_found_by_the_files_alone(results, tampering, seed):
+def test_tampering_is_noticed_by_the_files_alone(results, tampering, seed):
     """The manifest and the files are the audit's first two checks: what they find, it finds."""
     before = {path: path.read_bytes() for path in files(results)}
     TAMPERINGS[tampering](results, np.random.default_rng([seed, *tampering.encode()]))
@@ -161,7 +160,7 @@ def test_tampering_is_found_by_the_files_alone(results, tampering, seed):
 
 
 def setting(row, **values):
-    """A forgery: one row, chosen by a function of the frame, gets these values (or functions of its own)."""
+    """A forgery: one row, chosen by a function of the frame, gets these values, or what functions of the row give."""
 
     def change(frame):
         index = frame.index[row(frame)][0]
@@ -183,7 +182,7 @@ def cheaper_mean(frame):
     frame.loc[rows, "upper"] = frame.loc[rows, "lower"]
 
 
-FORGERIES = [  # evidence/…, how, and the check that finds it once all hashes have been written anew
+FORGERIES = [  # evidence/…, how, and the check that notices it once all hashes have been written anew
     (
         "certify_l2/plain",
         setting(certified("percentile", 0.5), upper=lambda row: row["upper"] - 0.05),
@@ -271,10 +270,14 @@ FORGERIES = [  # evidence/…, how, and the check that finds it once all hashes 
 @pytest.mark.parametrize(
     ("name", "change", "check"), FORGERIES, ids=[f"{row[0]}-{i}" for i, row in enumerate(FORGERIES)]
 )
-def test_forged_evidence_is_found_although_every_hash_fits(results, name, change, check):
+def test_forged_evidence_is_noticed_although_every_hash_fits(results, name, change, check):
     forge(results, name, change)
-    assert not found_by(results, "manifest") and not found_by(results, "files") and not found_by(results, "sidecars")
-    assert found_by(results, check)
+    assert (
+        not findings_of(results, "manifest")
+        and not findings_of(results, "files")
+        and not findings_of(results, "sidecars")
+    )
+    assert findings_of(results, check)
 
 
 def edit(path, old, new):
@@ -290,30 +293,25 @@ def a_cell(results):
 
 
 def a_config(results):
-    path = results / NAME
-    config = json.loads(path.read_text())["config"]
-    config["evaluation"]["certify_l2"]["alpha"] = 0.001
-    publish(results, config)
+    forge_manifest(results, lambda manifest: manifest["config"]["evaluation"]["certify_l2"].update(alpha=0.001))
 
 
 def fewer_methods(results):
-    config = json.loads((results / NAME).read_text())["config"]
-    del config["methods"]["plain"]
-    publish(results, config)
+    forge_manifest(results, lambda manifest: manifest["config"]["methods"].pop("plain"))
 
 
-def test_forged_tables_are_found_cell_by_cell_although_every_hash_fits(results):
+def test_forged_tables_are_noticed_cell_by_cell_although_every_hash_fits(results):
     a_cell(results)
     edit(results / "tables/l2.md", "α = 0.01", "α = 0.001")
     edit(results / "tables/id.tex", "100.0", "99.9")
     edit(results / "checks.csv", ",0,", ",1,")
     (results / "tables/sanity.csv").write_bytes((results / "tables/sanity.csv").read_bytes().replace(b"\n", b"\r\n"))
     publish(results)
-    assert not found_by(results, "manifest") and not found_by(results, "files")
-    found = {one.file: one.where for one in found_by(results, "tables")}
-    assert found.keys() == {"tables/ood.csv", "tables/l2.md", "tables/id.tex", "tables/sanity.csv", "checks.csv"}
-    assert found["tables/ood.csv"] == "row 4, column auc" and found["tables/l2.md"] == "line 1"
-    assert found["checks.csv"] == "row 1, column violations"
+    assert not findings_of(results, "manifest") and not findings_of(results, "files")
+    places = {one.file: one.where for one in findings_of(results, "tables")}
+    assert places.keys() == {"tables/ood.csv", "tables/l2.md", "tables/id.tex", "tables/sanity.csv", "checks.csv"}
+    assert places["tables/ood.csv"] == "row 4, column auc" and places["tables/l2.md"] == "line 1"
+    assert places["checks.csv"] == "row 1, column violations"
 
 
 FORGED_FILES = {
@@ -361,26 +359,27 @@ FORGED_FILES = {
 
 
 @pytest.mark.parametrize("case", FORGED_FILES)
-def test_forged_files_are_found_although_every_hash_fits(results, case):
+def test_forged_files_are_noticed_although_every_hash_fits(results, case):
     change, check, where = FORGED_FILES[case]
     change(results)
     publish(results)
-    findings = found_by(results, check)
-    assert not found_by(results, "manifest") and findings and where in " ".join(one.where for one in findings)
+    findings = findings_of(results, check)
+    assert not findings_of(results, "manifest") and findings and where in " ".join(one.where for one in findings)
 
 
 @pytest.mark.parametrize(("change", "check"), [(a_config, "sidecars"), (fewer_methods, "files")])
-def test_another_config_than_the_evidence_has_is_found(results, change, check):
+def test_another_config_than_the_evidence_has_is_noticed(results, change, check):
     change(results)
-    assert not found_by(results, "manifest") and found_by(results, check)
+    assert not findings_of(results, "manifest") and findings_of(results, check)
 
 
-def test_a_set_that_could_not_be_had_is_no_fault(results):
-    config = json.loads((results / NAME).read_text())["config"]
-    config["data"]["unavailable"] = {"svhn": "no network"}
-    publish(results, config)
+def test_an_unavailable_set_is_no_fault(results):
+    before = open_run(results)[0].config
+    unavailable = {"svhn": "no network"}
+    forge_manifest(results, lambda manifest: manifest["config"]["data"].update(unavailable=unavailable))
     run, manifest = open_run(results)
-    assert not manifest.findings and run.config == config and not found_by(results, "rows")
+    assert not manifest.findings and not findings_of(results, "rows")
+    assert run.config == before.changed(data={"unavailable": unavailable})
 
 
 @pytest.mark.parametrize("content", ["", "[]", "{", '{"files": []}', "\0"])
@@ -392,7 +391,7 @@ def test_a_manifest_that_is_none_is_a_finding(results, content):
 
 
 def test_a_config_that_is_none_is_a_finding(results):
-    publish(results, {"seed": 0, "data": []})
+    forge_manifest(results, lambda manifest: manifest.update(config={"seed": 0, "data": []}))
     assert "lacks" in audit(results).results[0].findings[0].problem
 
 
@@ -410,7 +409,7 @@ def test_a_folder_without_a_run_is_an_input_error(tmp_path, folder):
         audit(tmp_path / folder)
 
 
-def test_the_command_needs_no_torch_and_says_what_it_found(results):
+def test_the_command_needs_no_torch_and_says_what_is_wrong(results):
     a_cell(results)
     script = (
         "import sys; from oodcert.cli.main import main; code = main(sys.argv[1:]); "
@@ -435,9 +434,7 @@ def test_wrong_usage_is_exit_code_2(capsys):
 
 
 def test_a_file_that_cannot_be_compared_is_said_and_not_ok(results):
-    manifest = json.loads((results / NAME).read_text())
-    manifest["packages"]["matplotlib"] = "3.0"
-    write_json(manifest | {"digest": digest(manifest)}, results / NAME)
+    forge_manifest(results, lambda manifest: manifest["packages"].update(matplotlib="3.0"))
     run, _ = open_run(results)
     result = carried_out("figures", run)
     assert result.status == "not checked" and "matplotlib 3.0" in result.unchecked[0] and not result.findings

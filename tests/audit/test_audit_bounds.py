@@ -1,4 +1,4 @@
-"""The audit's bounds against what certify and certify_labels give: nothing is found in it, and every outlier is."""
+"""The audit's bounds, on what certify and certify_labels give: it reports nothing of that, and every outlier."""
 
 from types import SimpleNamespace
 
@@ -11,6 +11,7 @@ from torch import nn
 import oodcert
 from conftest import read_config
 from oodcert.audit.bounds import check_certificates, check_radii
+from oodcert.config.load import check_config
 
 RADII = [0.0, 0.1, 0.3, 0.8]
 SETTINGS = {"sigmas": [0.25], "radii": RADII, "alpha": 0.01}
@@ -20,6 +21,7 @@ def run(evaluation, frame, **settings):
     """What the checks read of a run: the frames of one method and the config."""
     config = read_config()
     config["evaluation"][evaluation] |= SETTINGS | settings
+    config = check_config(config)
     return SimpleNamespace(frames={(evaluation, "plain"): frame}, config=config)
 
 
@@ -33,7 +35,7 @@ def network(steepness):
 def certified(n, sampling, score="msp", steepness=3.0):
     bounds = ["percentile"] if score == "energy" else ["percentile", "cdf", "gaussian", "lipschitz"]
     images = torch.rand(6, 1, 4, 4, generator=torch.Generator().manual_seed(1))
-    found = oodcert.certify(
+    bounded = oodcert.certify(
         oodcert.Detector(network(steepness), score),
         images,
         0.25,
@@ -44,7 +46,7 @@ def certified(n, sampling, score="msp", steepness=3.0):
         sampling=sampling,
         tolerance=0.2,
     )
-    frame = found.rename(columns={"image": "sample"}).assign(method="plain", set="near").astype({"sample": int})
+    frame = bounded.rename(columns={"image": "sample"}).assign(method="plain", set="near").astype({"sample": int})
     return frame, run("certify_l2", frame, n=n, sampling=sampling)
 
 
@@ -53,7 +55,7 @@ def certified(n, sampling, score="msp", steepness=3.0):
     ("n", "sampling", "score"),
     [(5, "fixed", "msp"), (301, "fixed", "msp"), (900, "adaptive", "msp"), (40, "fixed", "energy")],
 )
-def test_nothing_is_found_in_what_certify_gives(n, sampling, score, steepness):
+def test_what_certify_gives_has_no_findings(n, sampling, score, steepness):
     """Also where all draws are equal, where hardly any rank is a bound, and where sampling stops early."""
     frame, made = certified(n, sampling, score, steepness)
     result = check_certificates(made)
@@ -63,15 +65,15 @@ def test_nothing_is_found_in_what_certify_gives(n, sampling, score, steepness):
 
 
 @pytest.mark.parametrize("sampling", ["fixed", "adaptive"])
-def test_every_value_that_the_draws_rule_out_is_found(sampling):
+def test_every_value_that_the_draws_rule_out_is_a_finding(sampling):
     frame, made = certified(900, sampling)
     generator = np.random.default_rng(0)
     for _ in range(40):
         forged = frame.copy()
         index, side = generator.integers(len(frame)), generator.choice(["lower", "upper", "estimate"])
         value = forged.loc[index, side]
-        outside = {"lower": forged.loc[index, "estimate"] + 0.01, "upper": forged.loc[index, "estimate"] - 0.01}
-        forged.loc[index, side] = outside.get(side, 0.3 if value > 0.5 else 0.9)
+        impossible = {"lower": forged.loc[index, "estimate"] + 0.01, "upper": forged.loc[index, "estimate"] - 0.01}
+        forged.loc[index, side] = impossible.get(side, 0.3 if value > 0.5 else 0.9)
         made.frames["certify_l2", "plain"] = forged
         assert check_certificates(made).findings
 
@@ -79,10 +81,10 @@ def test_every_value_that_the_draws_rule_out_is_found(sampling):
 @pytest.mark.parametrize(("n", "sampling"), [(100, "fixed"), (1000, "adaptive")])
 def test_a_certified_radius_is_one_of_few(n, sampling):
     images = torch.rand(8, 1, 4, 4, generator=torch.Generator().manual_seed(1))
-    found = oodcert.certify_labels(
+    certificates = oodcert.certify_labels(
         network(3.0), images, [0] * 8, 0.25, 20, n, 0.01, sampling=sampling, radii=RADII
     ).rename(columns={"image": "sample"})
-    frame = found.assign(method="plain", set="id", sigma=0.25, label=0, n0=20, alpha=0.01)
+    frame = certificates.assign(method="plain", set="id", sigma=0.25, label=0, n0=20, alpha=0.01)
     made = run("certify_id", frame, n0=20, n=n, sampling=sampling)
     assert not check_radii(made).findings and (frame["radius"] > 0).any()
     frame.loc[frame["radius"].idxmax(), "radius"] -= 1e-4

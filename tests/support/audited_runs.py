@@ -1,4 +1,4 @@
-"""A small finished run for the tests of the audit: real evidence of three methods, and whoever forges it."""
+"""A small finished run for the tests of the audit, of real evidence of three methods, and functions that forge it."""
 
 import hashlib
 import json
@@ -9,8 +9,9 @@ import pandas as pd
 
 from conftest import ROOT, read_config
 from oodcert.audit import open_run
-from oodcert.audit.layout import KEYS, names_of, settings_of
-from oodcert.evidence.manifest import NAME, figures_of, write_manifest
+from oodcert.audit.layout import EVIDENCE, names_of, settings_of
+from oodcert.config.load import check_config
+from oodcert.evidence.manifest import LOCAL, NAME, digest, figures_of, write_manifest
 from oodcert.evidence.store import write_json
 from oodcert.reporting.figures import FIGURES, save
 from oodcert.reporting.tables import TABLES, caption, readable, write_table
@@ -23,12 +24,11 @@ REFERENCE = ROOT / "results" / "reference" / "digits" / "evidence"
 def make_run(folder):
     """results/digits of METHODS in a folder, from the committed evidence; tables, figures and manifest anew."""
     results = Path(folder) / "results" / "digits"
-    config = read_config()
-    config["methods"] = {name: config["methods"][name] for name in METHODS}
-    config["figures"]["dpi"] = 40
+    config = check_config(read_config())
+    config = config.changed(methods={name: config.methods[name] for name in METHODS}, figures={"dpi": 40})
     (results / "evidence").mkdir(parents=True)
     shutil.copy(REFERENCE / "denoised.npz", results / "evidence")
-    for evaluation in (*KEYS, "training"):
+    for evaluation in EVIDENCE:
         (results / "evidence" / evaluation).mkdir()
         for name in names_of(config, evaluation):
             for kind in ("parquet", "json"):
@@ -43,16 +43,26 @@ def make_run(folder):
         shown = readable(name, frame, config)
         write_table(frame, caption(name, run.evidence, config), results / "tables" / name, shown)
     for name, draw in FIGURES.items():
-        save(draw(run.evidence, config), figures_of(results) / name, config["figures"]["dpi"])
+        save(draw(run.evidence, config), figures_of(results) / name, config.figures.dpi)
     publish(results, config)
     return results
 
 
 def publish(results, config=None):
-    """Writes the manifest of all files that are there, with hashes and digest as they are now."""
-    config = config or json.loads((results / NAME).read_text())["config"]
+    """Writes the manifest of all files that are there, with hashes and digest as they are now.
+
+    config: of the run; None: that of the manifest as it is.
+    """
+    config = config or check_config(json.loads((results / NAME).read_text())["config"] | LOCAL)
     paths = [path for folder in (results, figures_of(results)) for path in folder.rglob("*") if path.is_file()]
     write_manifest(results, config, [path for path in paths if path.name != NAME])
+
+
+def forge_manifest(results, change):
+    """Changes the content of the manifest in place by a function, and writes it with the digest that it has then."""
+    manifest = json.loads((results / NAME).read_text())
+    change(manifest)
+    write_json(manifest | {"digest": digest(manifest)}, results / NAME)
 
 
 def renew(path, **changes):

@@ -35,7 +35,7 @@ class Run:
     """A run's folder, manifest and config, and the content of its files."""
 
     folder: Path
-    manifest: dict[str, Any]
+    manifest: Mapping[str, Any]
     config: Config
 
     def path(self, name: str) -> Path:

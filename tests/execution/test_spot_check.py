@@ -5,27 +5,30 @@ import shutil
 
 import numpy as np
 import pytest
-from oodcert.evaluations.l2 import certify_l2
+from oodcert.models.inference_form import folded
 
 from audited_runs import forge, publish, renew
 from oodcert.audit import open_run
 from oodcert.audit.layout import inputs_of, settings_of
 from oodcert.cli.main import main
-from oodcert.config.method_specs import components_of
-from oodcert.evaluations.clean import clean
+from oodcert.evaluations.registry import EVALUATIONS
 from oodcert.evidence.provenance import Provenance
 from oodcert.evidence.store import write_evidence
 from oodcert.execution.spot_check import holm, mean_p_value, rank_p_value, spot_check
 from oodcert.models.components import save_component
-from oodcert.models.inference_form import folded
 from oodcert.runtime.files import sha256
-from untrained_runs import CONFIG, evaluation, image_sets
+from untrained_runs import evaluation, image_sets, tiny_config
 
-OOD = ("held_out_digits", "photo_crops")
-TWO = {name: CONFIG["methods"][name] for name in ("plain", "distro")}
-TINY = {**CONFIG, "methods": TWO, "data": {**CONFIG["data"], "ood": list(OOD), "accuracy_images": 12}}
-TINY["evaluation"] = {**TINY["evaluation"], "certify_l2": {**TINY["evaluation"]["certify_l2"], "n": 200}}
 ROWS = 20
+
+
+def of_methods(*methods, **changes):
+    """The tiny config of these methods; changes: of its settings of certify_l2."""
+    config = tiny_config(evaluation={"certify_l2": {"n": 200, **changes}}, data={"accuracy_images": 12})
+    return config.changed(methods={name: config.methods[name] for name in methods})
+
+
+TINY = of_methods("plain", "distro")
 
 
 @pytest.fixture(scope="module")
@@ -39,16 +42,16 @@ def run_of(config, folder):
         patch.chdir(folder)
         for name, image_set in image_sets().items():
             image_set.save(folder / "data" / "tiny" / f"{'id_test' if name == 'id' else name}.npz")
-        for method in config["methods"]:
-            for function in (clean, certify_l2):
-                settings = settings_of(config, function.__name__, method)
-                tried = evaluation(method, **settings)
-                for part in components_of(TWO[method]):
-                    save_component(tried.parts[part], folder / "results" / "tiny" / "models" / f"{part}.safetensors")
-                    folded(tried.parts[part].eval())  # as the workflow evaluates it
-                path = folder / "results" / "tiny" / "evidence" / function.__name__ / f"{method}.parquet"
-                inputs = sorted(inputs_of(config, function.__name__, method))
-                write_evidence(function(tried), path, Provenance(settings, inputs))
+        for method in config.methods:
+            for name in ("clean", "certify_l2"):
+                untrained = evaluation(name, method, config=config)
+                for component, network in untrained.components.items():
+                    weights = folder / "results" / "tiny" / "models" / f"{component}.safetensors"
+                    save_component(network, weights)
+                    folded(network.eval())  # as the workflow evaluates it
+                path = folder / "results" / "tiny" / "evidence" / name / f"{method}.parquet"
+                provenance = Provenance(settings_of(config, name, method), sorted(inputs_of(config, name, method)))
+                write_evidence(EVALUATIONS[name].load()(untrained), path, provenance)
     publish(folder / "results" / "tiny", config)
     return folder / "results" / "tiny"
 
@@ -64,25 +67,23 @@ def checked(results, **options):
 
 
 def test_a_run_agrees_with_its_weights(finished):
-    found = [checked(finished, seed=seed) for seed in (0, 1, None)]
-    assert all(result.status == "ok" and result.compared == ROWS for result in found)
-    assert len({tuple(result.details) for result in found}) == 3, "another seed draws other rows"
-    assert checked(finished, seed=0).details == found[0].details
-    assert sum("p = " in detail for detail in found[0].details) == ROWS + 4
-    assert found[2].details[0].startswith("seed = ")
+    results = [checked(finished, seed=seed) for seed in (0, 1, None)]
+    assert all(result.status == "ok" and result.compared == ROWS for result in results)
+    assert len({tuple(result.details) for result in results}) == 3, "another seed draws other rows"
+    assert checked(finished, seed=0).details == results[0].details
+    assert sum("p = " in detail for detail in results[0].details) == ROWS + 4
+    assert results[2].details[0].startswith("seed = ")
 
 
 def test_a_run_in_bfloat16_agrees_with_its_weights_in_bfloat16_alone(tmp_path):
-    rounded = {**TINY["evaluation"]["certify_l2"], "precision": "bfloat16"}
-    config = {**TINY, "methods": {"plain": TWO["plain"]}}
-    results = run_of({**config, "evaluation": {**TINY["evaluation"], "certify_l2": rounded}}, tmp_path)
+    results = run_of(of_methods("plain", precision="bfloat16"), tmp_path)
     assert checked(results, seed=0).status == "ok"
     run, _ = open_run(results)
     del run.records["certify_l2", "plain"]["settings"]["precision"]  # other noise
     assert any("other bounds" in one.problem for one in spot_check(run, ROWS, seed=0).findings)
 
 
-def test_other_weights_are_found_by_their_hash(results):
+def test_other_weights_are_noticed_by_their_hash(results):
     path = results / "models" / "plain.safetensors"
     path.write_bytes(path.read_bytes() + b" ")
     result = checked(results)
@@ -92,12 +93,12 @@ def test_other_weights_are_found_by_their_hash(results):
     assert "not there" in checked(results).findings[0].problem
 
 
-def test_other_weights_are_found_by_their_scores_though_every_hash_fits(results):
-    tried = evaluation("plain", **settings_of(TINY, "clean", "plain"))
-    for tensor in tried.parts["plain"].parameters():
+def test_other_weights_are_noticed_by_their_scores_though_every_hash_fits(results):
+    network = evaluation("clean", "plain", config=TINY).components["plain"]
+    for tensor in network.parameters():
         tensor.data.mul_(2)
     path = results / "models" / "plain.safetensors"
-    save_component(tried.parts["plain"], path)
+    save_component(network, path)
     for record in results.glob("evidence/*/plain.json"):
         inputs = json.loads(record.read_text())["inputs"]
         renew(record, inputs=inputs | {"results/tiny/models/plain.safetensors": sha256(path)})
@@ -107,7 +108,7 @@ def test_other_weights_are_found_by_their_scores_though_every_hash_fits(results)
     assert not [one for one in findings if "distro" in one.file]
 
 
-def test_certificates_of_other_draws_are_found(results):
+def test_certificates_of_other_draws_are_noticed(results):
     def shift(frame):
         frame[["estimate", "lower", "upper"]] -= 0.1
 
@@ -116,7 +117,7 @@ def test_certificates_of_other_draws_are_found(results):
     assert findings and {one.file for one in findings} <= {"evidence/certify_l2/distro.parquet", "evidence/certify_l2"}
 
 
-def test_bounds_on_a_mean_without_width_are_found(results):
+def test_bounds_on_a_mean_without_width_are_noticed(results):
     """Which agree with every order statistic, and with fresh draws."""
 
     def collapse(frame):
@@ -134,7 +135,7 @@ def test_what_keeps_it_from_running_is_a_finding(results, capsys):
     assert "could not be carried out" in capsys.readouterr().out
 
 
-def test_another_clean_score_is_found(results):
+def test_another_clean_score_is_noticed(results):
     def raise_all(frame):
         frame["score"] += 1e-3
 
@@ -168,7 +169,7 @@ def test_p_values_are_valid(law):
     assert mean_p_value(old[0].mean() + 0.5, new[0]) < 1e-3
 
 
-def test_a_rank_that_is_wrong_is_found():
+def test_a_wrong_rank_has_a_small_p_value():
     draws = np.random.default_rng(1).uniform(size=400)
     ordered = np.sort(np.random.default_rng(2).uniform(size=400))
     assert rank_p_value(ordered[199], 200, draws) > 0.01 and rank_p_value(ordered[199], 280, draws) < 1e-6
