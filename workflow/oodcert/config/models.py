@@ -487,6 +487,14 @@ class Config(Settings):
     figures: FigureSettings
     """Figures."""
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        """For pickle, which does not find the class of `config_model` by its name."""
+        return _restored, (self.as_json(),)
+
+
+def _restored(values: dict[str, Any]) -> Config:
+    return config_model().model_validate(values)
+
 
 @cache
 def config_model() -> type[Config]:
