@@ -176,10 +176,10 @@ BUDGET_L2 = {"iterations": 10, "restarts": 1, "draws": 16, "seed": 0}
 @pytest.mark.parametrize("restarts", [0, 1])
 def test_l2_attack_raises_the_smoothed_score_within_its_ball(restarts):
     target, budget = Detector(detector().network[1].float()), {**BUDGET_L2, "restarts": restarts}
-    found = smoothed_l2_attack(target, IMAGES, IDS, "set", 0.25, 1.0, IMAGES, **budget)
-    assert ((found - IMAGES).flatten(1).norm(dim=1) <= 1 + 1e-5).all()
+    attacked_images = smoothed_l2_attack(target, IMAGES, IDS, "set", 0.25, 1.0, IMAGES, **budget)
+    assert ((attacked_images - IMAGES).flatten(1).norm(dim=1) <= 1 + 1e-5).all()
     fresh = 0.25 * torch.from_numpy(keyed_batch(keyed_noise, 1, "fresh", range(6), 500, (1, 8, 8)))
-    smoothed = [torch.stack([target.raw_score(x + d) for d in fresh]).mean(0) for x in (IMAGES, found)]
+    smoothed = [torch.stack([target.raw_score(x + d) for d in fresh]).mean(0) for x in (IMAGES, attacked_images)]
     assert (smoothed[1] - smoothed[0]).mean() > 0.01
 
 

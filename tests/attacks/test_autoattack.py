@@ -58,17 +58,17 @@ def test_the_worst_case_equals_the_packages_own(victim, standard):
 def test_a_misclassified_image_is_broken_as_it_is(victim):
     network, labels = victim
     wrong = (labels + 1) % 4
-    found = autoattack(network, IMAGES, wrong, EPSILON, **{**STANDARD, "iterations": 2, "queries": 2}, batch_size=6)
-    for points, broken in found.values():
+    results = autoattack(network, IMAGES, wrong, EPSILON, **{**STANDARD, "iterations": 2, "queries": 2}, batch_size=6)
+    for points, broken in results.values():
         assert broken.all() and torch.equal(points, IMAGES)
 
 
 @pytest.mark.parametrize("iterations", [20, 100])
 def test_a_randomised_network_equals_the_package_at_the_same_torch_seed(victim, iterations):
     network = NoisyNetwork(victim[0], 0.1)
-    found = autoattack(network, IMAGES, victim[1], 0.1, **{**RAND, "iterations": iterations, "eot": 4}, batch_size=6)
-    assert tuple(found) == AUTOATTACK["rand"]
-    for name, (points, broken) in found.items():
+    results = autoattack(network, IMAGES, victim[1], 0.1, **{**RAND, "iterations": iterations, "eot": 4}, batch_size=6)
+    assert tuple(results) == AUTOATTACK["rand"]
+    for name, (points, broken) in results.items():
         torch.manual_seed(0)
         direct = APGDAttack(network, n_iter=iterations, eps=0.1, loss=name[5:], eot_iter=4, device="cpu")
         assert torch.equal(points, direct.perturb(IMAGES, victim[1], best_loss=True)) and not broken.any()
@@ -83,13 +83,13 @@ def test_the_step_sizes_are_reviewed_within_the_given_iterations(victim):
 
 def test_points_against_a_randomised_network_lower_its_mean_confidence(victim):
     network, labels = NoisyNetwork(victim[0], 0.1), victim[1]
-    found = autoattack(network, IMAGES, labels, 0.1, **RAND, batch_size=4)
+    results = autoattack(network, IMAGES, labels, 0.1, **RAND, batch_size=4)
     fresh = torch.from_numpy(keyed_batch(keyed_noise, 1, "fresh", range(6), 200, (1, 8, 8)))
 
     def confidence(points):
         return replayed_logits(network, points, fresh).softmax(2).mean(0)[range(6), labels]
 
-    for points, _ in found.values():
+    for points, _ in results.values():
         assert (points - IMAGES).abs().max() <= 0.1 + 1e-6
         assert (confidence(IMAGES) - confidence(points)).mean() > 0.05
 

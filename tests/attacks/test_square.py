@@ -26,9 +26,9 @@ def test_channels_take_signs_of_their_own():
     def objective(points):
         return (points * weight).flatten(1).sum(1)
 
-    found, _ = square(objective, images, [0, 1], "x", 0.1, queries=3000, seed=0)
+    attacked, _ = square(objective, images, [0, 1], "x", 0.1, queries=3000, seed=0)
     best = torch.where(weight > 0, (images + 0.1).clamp(max=1), (images - 0.1).clamp(min=0))
-    assert torch.allclose(found, best)
+    assert torch.allclose(attacked, best)
 
 
 @pytest.mark.parametrize("queries", [1, 2, 30])
@@ -86,13 +86,13 @@ def test_results_depend_on_neither_batch_nor_order(order):
 
 
 def test_randomness_is_keyed_by_seed_name_and_id():
-    def found(ids=IDS, name="x", seed=0):
+    def run(ids=IDS, name="x", seed=0):
         return square(linear_score, IMAGES, ids, name, 0.1, queries=5, seed=seed)[0]
 
-    assert torch.equal(found(), found())
-    for other in (found(ids=[0, 11, 12, 13, 14, 15]), found(name="y"), found(seed=1)):
-        assert not torch.equal(found()[0], other[0])
-    assert torch.equal(found()[1:], found(ids=[0, 11, 12, 13, 14, 15])[1:])
+    assert torch.equal(run(), run())
+    for other in (run(ids=[0, 11, 12, 13, 14, 15]), run(name="y"), run(seed=1)):
+        assert not torch.equal(run()[0], other[0])
+    assert torch.equal(run()[1:], run(ids=[0, 11, 12, 13, 14, 15])[1:])
 
 
 def test_a_hidden_gradient_does_not_stop_it():

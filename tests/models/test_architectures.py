@@ -1,4 +1,4 @@
-"""The networks have the shapes of the published weights, and what the rest of the library relies on."""
+"""The networks have the shapes of the released weights, and what the rest of the library relies on."""
 
 from hashlib import sha256
 
@@ -31,9 +31,9 @@ def small(name, shape=(3, 32, 32), outputs=5):
     return build_network({"name": name, **SMALL[name]}, shape, outputs)
 
 
-# network, options, outputs: number of tensors and parameters, digest of the tensors' shapes in order, of published
+# network, options, outputs: number of tensors and parameters, digest of the tensors' shapes in order, of released
 # weights for CIFAR-10 and CIFAR-100 (ProoD's classifiers and discriminator, GOOD, LogitNorm and VOS, ACET, ATOM)
-PUBLISHED = [
+RELEASED = [
     ("resnet18", {"width": 64}, 10, 122, 11_173_962, "ffa62ead8e2e972f"),
     ("resnet18", {"width": 64}, 100, 122, 11_220_132, "96331f35b077b0fb"),
     ("ibp_cnn_s", {"width": 128}, 1, 10, 2_986_241, "f9cabea2a036d864"),
@@ -44,8 +44,8 @@ PUBLISHED = [
 ]
 
 
-@pytest.mark.parametrize(("name", "options", "outputs", "tensors", "parameters", "digest"), PUBLISHED)
-def test_the_tensors_have_the_shapes_of_the_published_weights(name, options, outputs, tensors, parameters, digest):
+@pytest.mark.parametrize(("name", "options", "outputs", "tensors", "parameters", "digest"), RELEASED)
+def test_the_tensors_have_the_shapes_of_the_released_weights(name, options, outputs, tensors, parameters, digest):
     with torch.device("meta"):
         network = build_network({"name": name, **options}, (3, 32, 32), outputs)
     shapes = [tuple(tensor.shape) for tensor in network.state_dict().values()]
@@ -127,12 +127,12 @@ def test_a_dense_layer_appends_to_its_input():
     assert torch.equal(output[:, 6:], convolution(relu(second_norm(bottleneck(relu(norm(features)))))))
 
 
-@pytest.mark.parametrize(("outside", "stride"), [(4, 1), (6, 2)])
-def test_a_preactivation_block_activates_what_a_changing_shortcut_sees_and_nothing_else(outside, stride):
-    block, features = randomised(PreactivationBlock(4, outside, stride)), random_images(2, 4, 6, 6) - 0.5
+@pytest.mark.parametrize(("out_channels", "stride"), [(4, 1), (6, 2)])
+def test_a_preactivation_block_activates_what_a_changing_shortcut_sees_and_nothing_else(out_channels, stride):
+    block, features = randomised(PreactivationBlock(4, out_channels, stride)), random_images(2, 4, 6, 6) - 0.5
     first, norm, _, second = block.residual
     activated = relu(block.norm(features))
-    shortcut = features if outside == 4 else block.shortcut(activated)
+    shortcut = features if out_channels == 4 else block.shortcut(activated)
     assert torch.equal(block(features), second(relu(norm(first(activated)))) + shortcut)
 
 

@@ -1,4 +1,4 @@
-"""The residual MLP as a denoiser's noise model, and how a denoiser's timestep is found."""
+"""The residual MLP as a denoiser's noise model, and how a denoiser's timestep is computed."""
 
 from math import sqrt
 
@@ -53,9 +53,9 @@ def test_it_learns_to_denoise():
 
 
 def test_the_config_builds_it_by_its_name():
-    part = build_component("denoiser", {"denoiser": {"name": "mlp", "width": 8, "timesteps": 300}}, SHAPE, 4)
-    assert isinstance(part.noise_model, ResidualMLP) and len(part.alphas_cumprod) == 300
-    assert part(torch.rand(2, *SHAPE), 0.25).shape == (2, *SHAPE)
+    component = build_component("denoiser", {"denoiser": {"name": "mlp", "width": 8, "timesteps": 300}}, SHAPE, 4)
+    assert isinstance(component.noise_model, ResidualMLP) and len(component.alphas_cumprod) == 300
+    assert component(torch.rand(2, *SHAPE), 0.25).shape == (2, *SHAPE)
 
 
 @pytest.mark.parametrize("sigma", [0.05, 0.12, 0.25, 0.5, 1.0])

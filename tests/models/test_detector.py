@@ -66,10 +66,10 @@ def test_unknown_score_is_refused():
         Detector(linear(), "max_prob")
 
 
-@given(inside=st.floats(-30, 30), logit=st.floats(-30, 30))
-def test_joint_probability_is_the_papers_mixture(inside, logit):
-    joint = JointNetwork(Constant(logit, 0.0, -1.0), Constant(inside), num_classes=3)
-    p_in = torch.sigmoid(torch.tensor(inside, dtype=torch.float64))
+@given(id_logit=st.floats(-30, 30), logit=st.floats(-30, 30))
+def test_joint_probability_is_the_papers_mixture(id_logit, logit):
+    joint = JointNetwork(Constant(logit, 0.0, -1.0), Constant(id_logit), num_classes=3)
+    p_in = torch.sigmoid(torch.tensor(id_logit, dtype=torch.float64))
     expected = torch.tensor([logit, 0.0, -1.0], dtype=torch.float64).softmax(0) * p_in + (1 - p_in) / 3
     probabilities = joint(IMAGES[:1]).double().exp()[0]
     assert torch.allclose(probabilities, expected, rtol=1e-4, atol=1e-6)

@@ -8,6 +8,7 @@ from torch import nn
 
 from interval_boxes import random_images, randomised
 from oodcert import interval_bounds
+from oodcert.models.architectures.patch_unet import PatchUNet
 from oodcert.models.inference_form import folded, laid_out
 from oodcert.models.networks import build_network
 
@@ -87,8 +88,13 @@ def test_small_images_and_layers_of_others_keep_their_layout():
             return features.view(len(features), -1)
 
     assert not any(channels_last(laid_out(nn.Sequential(nn.Conv2d(3, 4, 3)), (3, 8, 8))))
-    own = nn.Sequential(nn.Conv2d(3, 4, 3), View())
+    foreign = nn.Sequential(nn.Conv2d(3, 4, 3), View())
     assert (
-        not any(channels_last(laid_out(own, (3, 32, 32))))
-        and own(random_images(2, 3, 32, 32, dtype=torch.float32)).ndim == 2
+        not any(channels_last(laid_out(foreign, (3, 32, 32))))
+        and foreign(random_images(2, 3, 32, 32, dtype=torch.float32)).ndim == 2
     )
+
+
+def test_the_small_unet_keeps_its_layout():
+    unet = PatchUNet((3, 32, 32), [8], 1)
+    assert not any(channels_last(laid_out(unet, (3, 32, 32))))

@@ -1,8 +1,10 @@
-"""Published weights: files with their names and shapes load, and nothing else does; what loads computes what the
-originals compute (tests/originals.py), on random weights."""
+"""Released weights: files with their names and shapes load, and nothing else does; what loads computes what the
+originals compute (tests/support/original_architectures.py), on random weights."""
 
 import os
 import re
+import subprocess
+import sys
 
 import pytest
 import torch
@@ -32,14 +34,14 @@ from original_architectures import (
 )
 
 SHAPES = published_shapes()
-CLASSIFIERS = [name for name, found in FORMATS.items() if found.role == "classifier"]
+CLASSIFIERS = [name for name, format in FORMATS.items() if format.role == "classifier"]
 EXAMPLES = {  # format -> shapes in a file of it
     **{name: shapes for name, shapes in SHAPES.items() if name in FORMATS},
     **{
         f"prood-{role}": {
-            name.removeprefix(part): shape for name, shape in SHAPES["prood-joint"].items() if name.startswith(part)
+            name.removeprefix(prefix): shape for name, shape in SHAPES["prood-joint"].items() if name.startswith(prefix)
         }
-        for role, part in (("classifier", "base_model."), ("discriminator", "detector."))
+        for role, prefix in (("classifier", "base_model."), ("discriminator", "detector."))
     },
 }
 
@@ -97,14 +99,14 @@ def test_the_import_computes_what_the_original_computes(loaded, example):
     agree(network, ORIGINALS[example], state)
 
 
-@pytest.mark.parametrize(("role", "part", "original"), [
+@pytest.mark.parametrize(("role", "prefix", "original"), [
     ("classifier", "base_model.", resnet18), ("discriminator", "detector.", discriminator),
 ])  # fmt: skip
-def test_parts_of_the_joint_model_come_from_its_file_or_from_their_own(held, role, part, original):
+def test_components_of_the_joint_model_come_from_its_file_or_from_files_of_their_own(held, role, prefix, original):
     joint = random_state(SHAPES["prood-joint"])
-    own = {name.removeprefix(part): tensor for name, tensor in joint.items() if name.startswith(part)}
-    for state in (joint, own):
-        agree(held(state, f"prood-{role}"), original, own)
+    alone = {name.removeprefix(prefix): tensor for name, tensor in joint.items() if name.startswith(prefix)}
+    for state in (joint, alone):
+        agree(held(state, f"prood-{role}"), original, alone)
 
 
 def test_the_joint_network_has_the_classes_of_its_file(held):
@@ -141,7 +143,7 @@ def test_a_narrow_unet_computes_what_the_original_computes_at_any_timestep(times
     assert not torch.allclose(unet(noisy, torch.tensor(timesteps) + 4), expected, atol=1e-2)
 
 
-def test_the_schedule_is_the_published_one():
+def test_the_schedule_is_that_of_the_paper():
     alphas, ours = torch.tensor(cosine_alphas(4000), dtype=torch.float64), cosine_schedule(4000)
     levels = [((1 - product) / product).sqrt() for product in (alphas, ours)]
     assert torch.allclose(*levels, rtol=2e-3) and torch.allclose(levels[0][100:], levels[1][100:], rtol=1e-4)
@@ -150,7 +152,7 @@ def test_the_schedule_is_the_published_one():
 
 
 @pytest.mark.parametrize("format", FORMATS)
-def test_the_names_and_shapes_are_those_of_the_published_file(format):
+def test_the_names_and_shapes_are_those_of_the_released_file(format):
     with torch.device("meta"):
         network = released_network(format, 11 if format == "atom" else 10)
     names, state = released_names(format, network), network.state_dict()
@@ -257,7 +259,7 @@ def test_reading_leaves_the_random_numbers_and_the_file_tensors_alone(held):
 
 
 @pytest.mark.parametrize("format", CLASSIFIERS)
-def test_published_classifiers_are_features_and_a_linear_head(format):
+def test_released_classifiers_are_features_and_a_linear_head(format):
     network = released_network(format, 7).eval()
     assert type(network) is nn.Sequential and type(network[-1]) is nn.Linear and network[-1].out_features == 7
     assert isinstance(network[0], Normalise) == (format not in ("prood-classifier", "good"))
@@ -287,7 +289,7 @@ def test_bounds_go_through_the_normalisation():
     assert torch.allclose(interval_bounds(network, centre, centre)[0], network(centre))
 
 
-def parts(classifier="vos", denoiser="improved-diffusion"):
+def released_networks(classifier="vos", denoiser="improved-diffusion"):
     return {
         "classifier": {"name": "published", "format": classifier},
         "discriminator": {"name": "published", "format": "prood-discriminator"},
@@ -295,21 +297,21 @@ def parts(classifier="vos", denoiser="improved-diffusion"):
     }
 
 
-@pytest.mark.parametrize(("part", "format", "example"), [
+@pytest.mark.parametrize(("component", "format", "example"), [
     ("plain", "prood-classifier", "prood-classifier"), ("vos", "vos", "vos"), ("atom", "atom", "atom"),
     ("discriminator", "prood-discriminator", "prood-discriminator"),
     ("denoiser", "improved-diffusion", "improved-diffusion"),
 ])  # fmt: skip
-def test_an_imported_part_is_saved_and_loaded_like_a_trained_one(held, tmp_path, part, format, example):
-    imported, path = held(random_state(EXAMPLES[example]), format), tmp_path / f"{part}.safetensors"
+def test_an_imported_component_is_saved_and_loaded_like_a_trained_one(held, tmp_path, component, format, example):
+    imported, path = held(random_state(EXAMPLES[example]), format), tmp_path / f"{component}.safetensors"
     save_component(imported, path)
-    networks = parts(format if FORMATS[format].role == "classifier" else "vos")
-    found = load_component(build_component(part, networks, [3, 32, 32], 10), path)
+    networks = released_networks(format if FORMATS[format].role == "classifier" else "vos")
+    loaded = load_component(build_component(component, networks, [3, 32, 32], 10), path)
     path.unlink()
-    same = {name: torch.equal(tensor, found.state_dict()[name]) for name, tensor in imported.state_dict().items()}
-    assert all(same.values()) and not found.training
-    if part != "denoiser":
-        assert torch.equal(found(images()), imported(images()))
+    same = {name: torch.equal(tensor, loaded.state_dict()[name]) for name, tensor in imported.state_dict().items()}
+    assert all(same.values()) and not loaded.training
+    if component != "denoiser":
+        assert torch.equal(loaded(images()), imported(images()))
 
 
 @pytest.mark.parametrize(("shape", "outputs", "format", "message"), [
@@ -319,14 +321,14 @@ def test_an_imported_part_is_saved_and_loaded_like_a_trained_one(held, tmp_path,
     ((3, 32, 32), 1, "vos", "is a classifier, not a discriminator: use prood-discriminator"),
     ((3, 32, 32), 10, "resnet", "use one of prood-joint"),
 ])  # fmt: skip
-def test_a_published_network_that_does_not_suit_the_config_is_refused(shape, outputs, format, message):
+def test_a_released_network_that_does_not_suit_the_config_is_refused(shape, outputs, format, message):
     with pytest.raises(InputError, match=message):
         build_network({"name": "published", "format": format}, shape, outputs)
 
 
 def test_a_classifier_is_no_denoiser():
     with pytest.raises(InputError, match="is a classifier, not a denoiser: use improved-diffusion"):
-        build_component("denoiser", parts(denoiser="vos"), (3, 32, 32), 10)
+        build_component("denoiser", released_networks(denoiser="vos"), (3, 32, 32), 10)
 
 
 def test_the_page_tells_of_every_format():
@@ -341,3 +343,7 @@ def test_the_example_of_the_page_composes_distro(monkeypatch):
     exec(code, names)
     with torch.inference_mode():
         assert torch.allclose(names["distro"](images(1)).exp().sum(1), torch.ones(1), atol=1e-5)
+
+
+def test_the_module_can_be_imported_first():
+    subprocess.run([sys.executable, "-c", "import oodcert.models.released_checkpoints"], check=True)

@@ -1,4 +1,4 @@
-"""Noise made on the device: the published words, the promised distribution, and a key for every number."""
+"""Noise made on the device: the known words, the promised distribution, and a key for every number."""
 
 import numpy as np
 import pytest
@@ -19,10 +19,10 @@ def draws(samples, numbers, shape=(3, 5), seed=0, name="set"):
 
 
 @pytest.mark.parametrize(("given", "expected"), KNOWN.items())
-def test_the_published_words_come_out(given, expected):
+def test_the_known_words_come_out(given, expected):
     *counter, one, other = (int(word, 16) for word in given.split())
-    found = philox([torch.tensor([word, word]) for word in counter], (one, other))
-    assert [f"{word[1].item():08x}" for word in found] == expected.split()
+    words = philox([torch.tensor([word, word]) for word in counter], (one, other))
+    assert [f"{word[1].item():08x}" for word in words] == expected.split()
 
 
 def test_a_draw_is_the_same_in_every_batch():
@@ -44,12 +44,12 @@ def test_seed_name_sample_and_draw_each_change_all_numbers(other):
 
 
 def test_draws_are_standard_normal_and_independent():
-    found = draws(np.repeat(range(50), 200).tolist(), list(range(200)) * 50, (21,)).double()
-    assert kstest(found.flatten(), "norm").pvalue > 0.01
-    assert abs(found.mean()) < 0.01 and abs(found.std() - 1) < 0.01
-    assert abs((found**4).mean() - 3) < 0.1 and found.abs().max() < 6.8
-    elements = np.corrcoef(found.T.numpy())  # the four of one counter, and neighbours
+    noise = draws(np.repeat(range(50), 200).tolist(), list(range(200)) * 50, (21,)).double()
+    assert kstest(noise.flatten(), "norm").pvalue > 0.01
+    assert abs(noise.mean()) < 0.01 and abs(noise.std() - 1) < 0.01
+    assert abs((noise**4).mean() - 3) < 0.1 and noise.abs().max() < 6.8
+    elements = np.corrcoef(noise.T.numpy())  # the four of one counter, and neighbours
     assert abs(elements - np.eye(21)).max() < 0.05
-    neighbours = np.corrcoef(found[1:].flatten(), found[:-1].flatten())
+    neighbours = np.corrcoef(noise[1:].flatten(), noise[:-1].flatten())
     assert abs(neighbours[0, 1]) < 0.01
-    assert len(found.flatten().unique()) > 0.99 * found.numel()
+    assert len(noise.flatten().unique()) > 0.99 * noise.numel()

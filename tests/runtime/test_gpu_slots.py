@@ -115,8 +115,8 @@ def test_the_workflow_starts_no_more_gpu_jobs_than_there_are_places(device, jobs
     output = subprocess.run([*start, *target], cwd=ROOT, capture_output=True, text=True)
     said = output.stdout + output.stderr
     assert output.returncode == 0
-    found = re.search(r"Provided resources: .*gpu\D*(\d+)", said)
-    assert (int(found[1]) if found else None) == places
+    stated = re.search(r"Provided resources: .*gpu\D*(\d+)", said)
+    assert (int(stated[1]) if stated else None) == places
 
 
 def test_a_folder_of_locks_that_another_user_made_is_refused(start, tmp_path):

@@ -33,7 +33,7 @@ def test_without_augmentation_images_are_what_they_were():
 
 
 def test_flip_crop_flips_half_and_shifts_evenly_within_black():
-    """Each result is found among the crops and flips of its image, cut out by slices of its own padding."""
+    """Each result is among the crops and flips of its image, cut out by slices of its own padding."""
     height, width, n = 16, 8, 3000  # padded by 2 and by 1
     images = torch.randint(1, 256, (n, 3, height, width), dtype=torch.uint8, generator=generator(9))
     padded = torch.zeros(n, 3, height + 4, width + 2, dtype=torch.uint8)
@@ -41,9 +41,9 @@ def test_flip_crop_flips_half_and_shifts_evenly_within_black():
     crops = [padded[:, :, top : top + height, left : left + width] for top in range(5) for left in range(3)]
     choices = torch.stack(crops + [crop.flip(3) for crop in crops])
     result = flip_crop(images, generator())
-    found = (choices == result).flatten(2).all(2)
-    assert (found.sum(0) == 1).all()
-    counts = found.sum(1)
+    matches = (choices == result).flatten(2).all(2)
+    assert (matches.sum(0) == 1).all()
+    counts = matches.sum(1)
     assert counts.min() > 60 and counts.max() < 140  # 100 expected, standard deviation 9.8
     assert abs(counts[:15].sum() - n / 2) < 5 * (n / 4) ** 0.5
 

@@ -56,9 +56,9 @@ class Learned(nn.Module):
         self.seen += batch.images.mean()
         noise = torch.randn(batch.images.shape, generator=batch.generator)
         outputs = self.network(torch.cat([batch.images + 0.1 * noise, batch.outliers]))
-        inside, outside = outputs.chunk(2)
-        spread = (self.scale * outside + self.seen).square().mean() + 0 * self.unused
-        return {"id": cross_entropy(inside, batch.labels), "outliers": 0.01 * spread}
+        id_rows, ood_rows = outputs.chunk(2)
+        spread = (self.scale * ood_rows + self.seen).square().mean() + 0 * self.unused
+        return {"id": cross_entropy(id_rows, batch.labels), "outliers": 0.01 * spread}
 
 
 def sgd(loss, **run):
@@ -226,8 +226,8 @@ def test_an_epoch_covers_every_image_once_and_the_outliers_evenly(outliers):
     fit(nn.Identity(), loss, data(10, outliers), SETTINGS, optimizer=optimizer, milestones=(), decay=1.0, seed=0)
     assert [progress for *_, progress in seen] == pytest.approx([i / 12 for i in range(12)])
     epochs = [seen[first : first + 3] for first in range(0, 12, 3)]
-    orders = [[mark for inside, *_ in epoch for mark in inside] for epoch in epochs]
-    others = [[mark - 100 for _, outside, _ in epoch for mark in outside] for epoch in epochs]
+    orders = [[mark for chosen, *_ in epoch for mark in chosen] for epoch in epochs]
+    others = [[mark - 100 for _, outliers_used, _ in epoch for mark in outliers_used] for epoch in epochs]
     assert all(sorted(order) == list(range(10)) for order in orders) and orders[0] != orders[1]
     assert others[0] != others[1]
     for other in others:

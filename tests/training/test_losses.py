@@ -37,10 +37,10 @@ DATA = toy()
 IMAGES, OUTLIERS = DATA.images / 255, DATA.outliers / 255
 
 
-def train(part, outputs=2, network=CNN, **settings):
+def train(component, outputs=2, network=CNN, **settings):
     torch.manual_seed(0)
     network = build_network(network, (1, 8, 8), outputs)
-    curve = import_module(f"oodcert.training.{part}").train(network, {}, DATA, RECIPE | settings, seed=0)
+    curve = import_module(f"oodcert.training.{component}").train(network, {}, DATA, RECIPE | settings, seed=0)
     return network.eval(), curve
 
 
@@ -109,8 +109,8 @@ def test_virtual_outliers_are_the_least_likely_of_many_draws():
 
 def test_virtual_outliers_surround_their_own_class():
     features = torch.randn(2, 100, 4, generator=generator()) + torch.tensor([[[0.0]], [[100.0]]])
-    found = virtual_outliers(features, 10_000, generator())
-    distances = (found - features.mean(1)).norm(dim=1)
+    outliers = virtual_outliers(features, 10_000, generator())
+    distances = (outliers - features.mean(1)).norm(dim=1)
     assert ((distances > 3) & (distances < 10)).all()
     constant = torch.ones(2, 5, 4)
     nearby = virtual_outliers(constant, 10_000, generator())
@@ -143,21 +143,21 @@ def test_the_energy_loss_reaches_the_network():
     head = nn.Linear(2, 2)
     nn.init.eye_(head.weight), nn.init.zeros_(head.bias)
     loss = VirtualOutlierLoss(nn.Sequential(nn.Identity(), head), queue=1, start=0.0, candidates=1, energy_weight=1.0)
-    inside, outside = torch.tensor([[3.0, 3.0]]), torch.tensor([[-3.0, -3.0]])
-    far = energy_loss(loss.id_logit(head(inside)), loss.id_logit(head(outside)))
-    near = energy_loss(loss.id_logit(head(outside)), loss.id_logit(head(inside)))
+    id_features, ood_features = torch.tensor([[3.0, 3.0]]), torch.tensor([[-3.0, -3.0]])
+    far = energy_loss(loss.id_logit(head(id_features)), loss.id_logit(head(ood_features)))
+    near = energy_loss(loss.id_logit(head(ood_features)), loss.id_logit(head(id_features)))
     assert far < 2 * math.log(2) < near
     far.backward()
     assert (head.weight.grad != 0).any() and loss.log_scale.grad < 0
 
 
 def test_vos_and_attacking_methods_name_the_learning_rate_when_training_diverges():
-    for part, settings in {
+    for component, settings in {
         "vos": {"queue": 20, "start": 0.0, "candidates": 100, "energy_weight": 0.1},
         "acet": {"epsilon": 0.05, "attack_iterations": 2, "outlier_weight": 1.0},
     }.items():
         with pytest.raises(InputError, match="lower this component's learning_rate"):
-            train(part, learning_rate=1e15, **settings)
+            train(component, learning_rate=1e15, **settings)
 
 
 def test_vos_refuses_a_queue_that_never_fills():
@@ -176,21 +176,21 @@ def test_the_attack_raises_its_objective_within_the_ball():
     network, _ = train("plain")
     network.train()
     before = {name: tensor.clone() for name, tensor in network.state_dict().items()}
-    found, again = (attack(network, log_confidence, OUTLIERS, 0.05, 5, generator(7)) for _ in range(2))
-    assert torch.equal(found, again) and network.training
+    attacked, again = (attack(network, log_confidence, OUTLIERS, 0.05, 5, generator(7)) for _ in range(2))
+    assert torch.equal(attacked, again) and network.training
     assert all(torch.equal(before[name], tensor) for name, tensor in network.state_dict().items())
-    assert (found - OUTLIERS).abs().max() <= 0.05 + 1e-6 and found.min() >= 0 and found.max() <= 1
+    assert (attacked - OUTLIERS).abs().max() <= 0.05 + 1e-6 and attacked.min() >= 0 and attacked.max() <= 1
     network.eval()
-    assert (log_confidence(network(found)) > log_confidence(network(OUTLIERS))).float().mean() > 0.9
+    assert (log_confidence(network(attacked)) > log_confidence(network(OUTLIERS))).float().mean() > 0.9
 
 
 def test_acet_keeps_attacked_outliers_unconfident():
     worst = {}
     settings = {"acet": {"epsilon": 0.1, "attack_iterations": 5, "outlier_weight": 1.0}, "plain": {}}
-    for part, own in settings.items():
-        network, _ = train(part, **own)
+    for component, changes in settings.items():
+        network, _ = train(component, **changes)
         attacked = attack(network, log_confidence, OUTLIERS, 0.1, 20, generator(1))
-        worst[part] = log_confidence(network(attacked)).exp().mean().item()
+        worst[component] = log_confidence(network(attacked)).exp().mean().item()
         assert accuracy(network) > 0.9
     assert worst["acet"] < 0.65 and worst["acet"] < worst["plain"] - 0.1
 

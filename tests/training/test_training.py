@@ -49,12 +49,12 @@ def toy_set(name, bright, n=64):
     return ImageSet(name, images, labels if bright else np.full(n, -1), np.arange(n))
 
 
-def train(part, parts=None, checkpoint=None, **changes):
-    rate = 0.01 if part in ("denoiser", "discriminator", "good") else 0.05
-    settings = {**RECIPE, **SETTINGS.get(part, {}), "learning_rate": rate}
+def train(component, components=None, checkpoint=None, **changes):
+    rate = 0.01 if component in ("denoiser", "discriminator", "good") else 0.05
+    settings = {**RECIPE, **SETTINGS.get(component, {}), "learning_rate": rate}
     return train_component(
-        part,
-        parts or {},
+        component,
+        components or {},
         toy_set("id", True),
         toy_set("out", False),
         networks=NETWORKS,
@@ -84,9 +84,9 @@ def test_discriminator_loss_by_hand():
     network = nn.Sequential(nn.Flatten(), nn.Linear(4, 1))
     nn.init.constant_(network[1].weight, 1.0)
     nn.init.constant_(network[1].bias, -2.0)
-    inside, outside = torch.full((1, 1, 2, 2), 0.75), torch.full((1, 1, 2, 2), 0.25)
-    terms = discriminator_loss(network, inside, outside, epsilon=0.1, weight=0.5)
-    # logits: 4 · 0.75 - 2 = 1 inside; at most 4 · 0.35 - 2 = -0.6 outside
+    id_images, outliers = torch.full((1, 1, 2, 2), 0.75), torch.full((1, 1, 2, 2), 0.25)
+    terms = discriminator_loss(network, id_images, outliers, epsilon=0.1, weight=0.5)
+    # logits: 4 · 0.75 - 2 = 1 for the ID image; at most 4 · 0.35 - 2 = -0.6 for the outlier
     assert terms["id"].item() == pytest.approx(math.log1p(math.exp(-1)), rel=1e-5)
     assert terms["outliers"].item() == pytest.approx(0.5 * math.log1p(math.exp(-0.6)), rel=1e-5)
 
@@ -99,8 +99,8 @@ def test_plain_learns_the_classes():
 
 def test_outlier_exposure_lowers_the_confidence_on_outliers():
     network, _ = train("oe")
-    inside, outside = (network(images_of(bright)).softmax(1).amax(1).mean() for bright in (True, False))
-    assert outside < 0.7 < inside
+    id_images, outliers = (network(images_of(bright)).softmax(1).amax(1).mean() for bright in (True, False))
+    assert outliers < 0.7 < id_images
 
 
 def test_the_discriminator_keeps_its_verdict_within_the_box():
@@ -133,23 +133,23 @@ def test_the_denoiser_removes_noise():
     assert ((denoised - clean) ** 2).mean() < 0.5 * ((noisy - clean) ** 2).mean()
 
 
-@pytest.mark.parametrize("part", ["plain", "discriminator", "denoiser"])
+@pytest.mark.parametrize("component", ["plain", "discriminator", "denoiser"])
 @pytest.mark.parametrize("augmentation", ["none", "auto"])
-def test_the_same_seed_trains_the_same_weights(part, augmentation):
-    first, second = (train(part, augmentation=augmentation, epochs=2)[0].state_dict() for _ in range(2))
+def test_the_same_seed_trains_the_same_weights(component, augmentation):
+    first, second = (train(component, augmentation=augmentation, epochs=2)[0].state_dict() for _ in range(2))
     assert all(torch.equal(first[name], second[name]) for name in first)
 
 
-@pytest.mark.parametrize("part", known_components())
-def test_an_interrupted_part_resumes_to_the_same_bits(part, tmp_path, monkeypatch):
-    parts = {"discriminator": train("discriminator", epochs=1)[0]}
-    whole, curve = train(part, parts, epochs=4)
+@pytest.mark.parametrize("component", known_components())
+def test_an_interrupted_component_resumes_to_the_same_bits(component, tmp_path, monkeypatch):
+    components = {"discriminator": train("discriminator", epochs=1)[0]}
+    whole, curve = train(component, components, epochs=4)
     monkeypatch.setattr(loop, "CHECKPOINT_EVERY", 0)
     monkeypatch.setattr(loop, "save_state", interrupt_after(2))
     with pytest.raises(KeyboardInterrupt):
-        train(part, parts, tmp_path / "state", epochs=4)
+        train(component, components, tmp_path / "state", epochs=4)
     monkeypatch.undo()
-    resumed, again = train(part, parts, tmp_path / "state", epochs=4)
+    resumed, again = train(component, components, tmp_path / "state", epochs=4)
     assert again.equals(curve)
     assert all(torch.equal(tensor, whole.state_dict()[name]) for name, tensor in resumed.state_dict().items())
 
@@ -173,7 +173,7 @@ def test_a_checkpoint_of_another_discriminator_is_not_resumed(tmp_path, monkeypa
     assert "another training" in capsys.readouterr().err
 
 
-def test_a_missing_part_is_named():
+def test_a_missing_component_is_named():
     with pytest.raises(InputError, match="discriminator"):
         train("prood")
 
@@ -183,14 +183,14 @@ def test_a_diverging_loss_is_refused():
         train("plain", learning_rate=1e30)
 
 
-def test_every_part_has_a_trainer_that_declares_its_needs_and_settings(config):
+def test_every_component_has_a_trainer_that_declares_its_needs_and_settings(config):
     assert known_components().keys() == config["training"].keys()
-    for name, part in known_components().items():
+    for name, component in known_components().items():
         trainer = import_module(f"oodcert.training.{name}")
-        assert part.settings == trainer.SETTINGS
-        assert getattr(trainer, "NEEDS", ()) == part.needs
-        assert getattr(trainer, "EXTRA_OUTPUTS", 0) == part.extra_outputs
-        assert {*RECIPE, *part.settings} == config["training"][name].keys()
+        assert component.settings == trainer.SETTINGS
+        assert getattr(trainer, "NEEDS", ()) == component.needs
+        assert getattr(trainer, "EXTRA_OUTPUTS", 0) == component.extra_outputs
+        assert {*RECIPE, *component.settings} == config["training"][name].keys()
 
 
 def test_unknown_network_is_refused():
@@ -230,7 +230,7 @@ def test_a_sigma_outside_the_schedule_is_refused():
         DiffusionDenoiser(nn.Identity(), cosine_schedule(50)).timestep(1e-6)
 
 
-def test_a_part_starts_from_another():
+def test_a_component_starts_from_another():
     plain = train("plain")[0]
     still = {"start_from": "plain", "epochs": 1, "learning_rate": 1e-30}
     again = train("oe", {"plain": plain}, **still)[0]
@@ -246,10 +246,10 @@ def test_a_class_of_outliers_is_added_to_the_classes_one_starts_from():
     assert (atom[-1].weight[-1] != 0).any()
 
 
-def test_a_part_cannot_start_from_another_network():
-    parts = {"plain": build_component("plain", {"classifier": {"name": "cnn", "width": 8}}, (1, 8, 8), 2)}
+def test_a_component_cannot_start_from_another_network():
+    components = {"plain": build_component("plain", {"classifier": {"name": "cnn", "width": 8}}, (1, 8, 8), 2)}
     with pytest.raises(InputError, match="same network"):
-        train("oe", parts, start_from="plain")
+        train("oe", components, start_from="plain")
     more = {"plain": build_component("plain", NETWORKS, (1, 8, 8), 3)}
     with pytest.raises(InputError, match="fewer outputs"):
         train("oe", more, start_from="plain")

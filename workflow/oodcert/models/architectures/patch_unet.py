@@ -47,11 +47,14 @@ class SmallUNet(nn.Module):
     """A UNet without attention.
 
     It has one residual block per resolution on the way down, two in the middle, and two per resolution on the way up.
-    The names and the order of its tensors are those of the weights that earlier versions saved.
+    The names, order and initial values of its tensors are those of the UNet2DModel of diffusers with these settings, so
+    that weights of either fit the other, and the numbers computed are the same.
 
     Args:
         image_channels: Channels of the input and of the output.
         widths: Channels at each resolution, the highest first; multiples of 8.
+
+    Source: Ho et al. (2020), https://arxiv.org/abs/2006.11239; the names: https://github.com/huggingface/diffusers
     """
 
     def __init__(self, image_channels: int, widths: Sequence[int]) -> None:
@@ -64,11 +67,8 @@ class SmallUNet(nn.Module):
         )
         # the up blocks come before the middle in the state dict, and after it in the order of initialisation
         self.down_blocks, self.up_blocks = nn.ModuleList(), nn.ModuleList()
-        lowest, current, skips = (
-            len(widths) - 1,
-            widths[0],
-            [widths[0]],
-        )  # skips: channels of what is kept for the way up
+        lowest, current = len(widths) - 1, widths[0]
+        skips = [current]  # channels of the features that are kept for the way up
         for level, width in enumerate(widths):
             self.down_blocks.append(DownBlock(current, width, embedding, halves=level < lowest))
             current = width

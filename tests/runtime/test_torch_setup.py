@@ -1,0 +1,66 @@
+"""One way to set torch up, for commands and for jobs."""
+
+import subprocess
+import sys
+from types import SimpleNamespace
+
+import pytest
+import torch
+
+from oodcert.cli import inputs
+from oodcert.errors import InputError
+from oodcert.execution import jobs
+from oodcert.runtime import gpu_slots, torch_setup
+from oodcert.runtime.torch_setup import NoGpuError, prepare_torch
+
+
+@pytest.fixture(autouse=True)
+def settings_put_back():
+    threads, deterministic = torch.get_num_threads(), torch.are_deterministic_algorithms_enabled()
+    yield
+    torch.set_num_threads(threads)
+    torch.use_deterministic_algorithms(deterministic)
+
+
+@pytest.fixture
+def gpus(monkeypatch):
+    """Says how many GPUs torch sees."""
+    return lambda count: monkeypatch.setattr(torch.cuda, "is_available", lambda: count > 0)
+
+
+@pytest.mark.parametrize(
+    ("count", "device", "expected"),
+    [(0, "cpu", "cpu"), (0, "auto", "cpu"), (1, "cpu", "cpu"), (1, "auto", "cuda"), (1, "cuda", "cuda")],
+)
+def test_the_device_is_what_is_asked_for_or_what_there_is(count, device, expected, gpus):
+    gpus(count)
+    assert prepare_torch(device, threads=1) == expected
+    assert torch.get_num_threads() == 1 and torch.are_deterministic_algorithms_enabled()
+
+
+def test_without_a_gpu_each_caller_names_its_own_setting(gpus, monkeypatch):
+    gpus(0)
+    monkeypatch.setattr(torch_setup, "take_gpu", lambda jobs_per_gpu: None)
+    with pytest.raises(NoGpuError, match="torch sees no GPU"):
+        prepare_torch("cuda")
+    with pytest.raises(InputError, match=r"^--device cuda: torch sees no GPU here\. Use auto or cpu\."):
+        inputs.prepare_torch(SimpleNamespace(device="cuda"))
+    with pytest.raises(InputError, match=r"^Config key device = 'cuda', but torch sees no GPU here: set it to cpu"):
+        jobs.prepare_torch({"device": "cuda", "threads": 1})
+
+
+def test_only_a_job_that_may_use_a_gpu_takes_a_slot(gpus, monkeypatch):
+    gpus(0)
+    taken = []
+    monkeypatch.setattr(torch_setup, "take_gpu", taken.append)
+    prepare_torch("auto")
+    prepare_torch("cpu", jobs_per_gpu=2)
+    assert taken == []
+    prepare_torch("auto", jobs_per_gpu=2)
+    assert taken == [2] and not gpu_slots._held
+
+
+def test_a_process_that_waits_for_a_gpu_has_not_imported_torch():
+    script = "import sys, oodcert.runtime.torch_setup; print('torch' in sys.modules)"
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "False"
