@@ -15,8 +15,8 @@ BANDS = ["dkw", "clopper-pearson", "berk-jones"]
 def test_crossing_probability_is_that_of_kolmogorov_and_smirnov(n, distance):
     gap = distance / np.sqrt(n)
     ranks = np.arange(1, n + 1)
-    found = crossing_probability(ranks, np.maximum(ranks / n - gap, 0), n)
-    assert found == pytest.approx(ksone.sf(gap, n), rel=1e-9, abs=0)
+    probability = crossing_probability(ranks, np.maximum(ranks / n - gap, 0), n)
+    assert probability == pytest.approx(ksone.sf(gap, n), rel=1e-9, abs=0)
 
 
 def test_crossing_probability_in_closed_form():

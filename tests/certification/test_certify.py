@@ -8,7 +8,6 @@ import torchvision
 from scipy.stats import binom
 from torch import nn
 
-from oodcert.certification.adaptive import alpha_spending_schedule
 from oodcert.certification.certify import certify
 from oodcert.errors import InputError
 from oodcert.models.detector import Detector
@@ -51,8 +50,8 @@ def test_shards_and_order_do_not_change_a_bit(shards, sampling):
     settings = {**FAST, "n": 400, "sampling": sampling, "decision_thresholds": 0.4}
     whole = certify(detector(), IMAGES, 0.25, RADII, **settings)
     pieces = torch.randperm(7, generator=torch.Generator().manual_seed(1)).tensor_split(shards)
-    parts = [certify(detector(), IMAGES[i], 0.25, RADII, ids=i.tolist(), **settings) for i in pieces]
-    together = pd.concat(parts).sort_values("image", kind="stable", ignore_index=True)
+    tables = [certify(detector(), IMAGES[i], 0.25, RADII, ids=i.tolist(), **settings) for i in pieces]
+    together = pd.concat(tables).sort_values("image", kind="stable", ignore_index=True)
     pd.testing.assert_frame_equal(together, whole, check_exact=True)
 
 
@@ -184,13 +183,6 @@ def test_simultaneous_bounds_hold_together_and_single_ones_need_not():
 
     assert np.mean(all_hold(True)) >= binom.ppf(1e-6, 150, 0.8) / 150
     assert np.mean(all_hold(False)) < 0.5
-
-
-@pytest.mark.parametrize("n", [1, 100, 800, 10_000])
-def test_looks_end_with_n_and_spend_alpha(n):
-    draws, levels = alpha_spending_schedule("adaptive", n, 0.01)
-    assert draws[-1] == n and draws == sorted(set(draws)) and sum(levels) == pytest.approx(0.01)
-    assert alpha_spending_schedule("fixed", n, 0.01) == ([n], [0.01])
 
 
 def test_adaptive_bounds_cover_at_their_level():

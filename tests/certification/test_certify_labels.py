@@ -57,11 +57,11 @@ def test_shards_do_not_change_a_bit_of_adaptive_labels(shards):
     images, labels, _ = problem()
     settings = {"sigma": 0.5, "n0": 50, "n": 1000, "sampling": "adaptive", "batch_size": 64}
     whole = certify_labels(Sign(), images, labels, **settings)
-    parts = [
+    tables = [
         certify_labels(Sign(), images[i], labels[i], ids=i.tolist(), **settings)
         for i in torch.arange(21).tensor_split(shards)
     ]
-    pd.testing.assert_frame_equal(pd.concat(parts, ignore_index=True), whole, check_exact=True)
+    pd.testing.assert_frame_equal(pd.concat(tables, ignore_index=True), whole, check_exact=True)
 
 
 @pytest.mark.parametrize("change", [{"n": 0}, {"n0": 0}, {"sampling": "sometimes"}])

@@ -80,7 +80,7 @@ def test_the_joint_confidence_bound_holds_for_the_worst_classifier():
 
 UNBOUNDABLE = {
     "randomised": lambda: NoisyNetwork(random_network("cnn"), 0.1),
-    "randomised inside": lambda: nn.Sequential(nn.Identity(), NoisyNetwork(random_network("cnn"), 0.1)),
+    "randomised deeper down": lambda: nn.Sequential(nn.Identity(), NoisyNetwork(random_network("cnn"), 0.1)),
     "denoised": lambda: DenoisedNetwork(random_network("cnn"), lambda noisy, sigma: noisy, 0.1),
     "without a rule": lambda: nn.Sequential(random_network("cnn"), nn.Sigmoid()),
     "constant": lambda: FunctionModule(lambda images: torch.ones(len(images), 3, dtype=images.dtype)),

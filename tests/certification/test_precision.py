@@ -44,7 +44,7 @@ def trained():
 
 def drawn(detector, images, precision, seed=0):
     """Scores [N, n] on the noise of bfloat16, of the network in either precision."""
-    found = sample(
+    sampled = sample(
         lambda batch: marked_scores({"": detector}, batch, precision),
         images,
         range(len(images)),
@@ -55,13 +55,13 @@ def drawn(detector, images, precision, seed=0):
         batch_size=500,
         precision="bfloat16",
     )
-    return np.stack([draws[:, 0] for _, draws in found])
+    return np.stack([draws[:, 0] for _, draws in sampled])
 
 
 def bounds_of(scores, radius):
     """Estimate, lower and upper bound of each image by kind: [N, 3]."""
-    found = [score_bounds(["percentile", "cdf"], row, SIGMA, [radius], ALPHA) for row in scores]
-    return {kind: np.array([np.hstack(one[kind]) for one in found]) for kind in found[0]}
+    bounds = [score_bounds(["percentile", "cdf"], row, SIGMA, [radius], ALPHA) for row in scores]
+    return {kind: np.array([np.hstack(one[kind]) for one in bounds]) for kind in bounds[0]}
 
 
 def test_bfloat16_changes_less_than_the_monte_carlo_error(trained):
@@ -90,22 +90,22 @@ def test_scores_and_joint_probabilities_are_no_bfloat16(trained):
     scores = drawn(Detector(detector.network, score), images, "bfloat16")
     assert set(seen) == {(torch.float64, False)}
     assert (scores != torch.from_numpy(scores).bfloat16().double().numpy()).mean() > 0.9
-    inside = nn.Sequential(nn.Flatten(), nn.Linear(64, 1))
-    joint = JointNetwork(detector.network, inside, 8)
+    discriminator = nn.Sequential(nn.Flatten(), nn.Linear(64, 1))
+    joint = JointNetwork(detector.network, discriminator, 8)
     with torch.no_grad(), torch.autocast("cpu", torch.bfloat16):
-        parts = detector.network(images).double(), inside(images).double()
-        found = joint(images)
-    expected = JointNetwork(lambda _: parts[0], lambda _: parts[1], 8)(images)
-    assert parts[0].equal(parts[0].bfloat16().double()) and torch.allclose(found.double(), expected, atol=1e-5)
+        logits, id_logits = detector.network(images).double(), discriminator(images).double()
+        in_bfloat16 = joint(images)
+    expected = JointNetwork(lambda _: logits, lambda _: id_logits, 8)(images)
+    assert logits.equal(logits.bfloat16().double()) and torch.allclose(in_bfloat16.double(), expected, atol=1e-5)
 
 
 def test_the_public_certificates_take_the_precision(trained):
     detector, images = trained
     settings = {"radii": [0.0], "n": N, "alpha": ALPHA, "bounds": ["gaussian"], "precision": "bfloat16"}
-    found = certify(detector, images, SIGMA, **settings, name="set")
-    assert np.allclose(found["estimate"], drawn(detector, images, "bfloat16").mean(1))
-    parts = [certify(detector, images[i : i + 1], SIGMA, **settings, ids=[i], name="set") for i in (3, 11)]
-    assert np.allclose([part["lower"][0] for part in parts], found["lower"][[3, 11]], atol=1e-6)
+    table = certify(detector, images, SIGMA, **settings, name="set")
+    assert np.allclose(table["estimate"], drawn(detector, images, "bfloat16").mean(1))
+    shards = [certify(detector, images[i : i + 1], SIGMA, **settings, ids=[i], name="set") for i in (3, 11)]
+    assert np.allclose([shard["lower"][0] for shard in shards], table["lower"][[3, 11]], atol=1e-6)
     classes = detector.network(images).argmax(1)
     labels = [
         certify_labels(detector.network, images, classes, SIGMA, n=N, precision=precision)
@@ -177,7 +177,7 @@ def denoised(denoiser):
     return *networks, JointNetwork(DenoisedNetwork(small_network(), denoiser, SIGMA), discriminator, 3)
 
 
-def test_parts_are_compiled_once_and_give_what_they_give_uncompiled():
+def test_components_are_compiled_once_and_give_what_they_give_uncompiled():
     torch.manual_seed(0)
     denoiser = DiffusionDenoiser(PatchUNet((1, 8, 8), [8], 2).eval(), cosine_schedule(200))
     detectors = {str(i): Detector(one) for i, one in enumerate(denoised(denoiser))}
@@ -187,10 +187,10 @@ def test_parts_are_compiled_once_and_give_what_they_give_uncompiled():
     counts = []
     for _ in range(3):
         with compiled(networks, {"backend": backend}):
-            found = certify(detectors, IMAGES, SIGMA, [0.0], **settings)
-        assert found.equals(expected)
+            table = certify(detectors, IMAGES, SIGMA, [0.0], **settings)
+        assert table.equals(expected)
         counts.append(backend.graphs)
-    assert 3 <= counts[0] <= 5 and len(set(counts)) == 1  # at most a graph for each part, whatever the number of calls
+    assert 3 <= counts[0] <= 5 and len(set(counts)) == 1  # at most one graph a component, however often it is called
     assert not any("forward" in vars(module) for one in networks for module in one.modules())
 
 

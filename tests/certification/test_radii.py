@@ -20,9 +20,9 @@ def evidence():
 @pytest.mark.parametrize("radius", [0.0, 0.25, 0.5, 1.0])
 def test_a_certified_radius_gives_what_was_certified(evidence, bound, radius):
     rows = evidence[evidence["bound"] == bound]
-    found = at_radius(rows, radius).reset_index(drop=True)
+    at_new_radius = at_radius(rows, radius).reset_index(drop=True)
     certified = rows[rows["radius"] == radius].reset_index(drop=True)
-    pd.testing.assert_frame_equal(found, certified, rtol=0, atol=1e-15)
+    pd.testing.assert_frame_equal(at_new_radius, certified, rtol=0, atol=1e-15)
 
 
 @pytest.mark.parametrize("bound", ["percentile", "cdf", "gaussian", "lipschitz"])
@@ -39,8 +39,12 @@ def test_between_certified_radii_bounds_lie_between_and_grow(evidence, bound):
 
 @pytest.mark.parametrize("bound", ["percentile", "cdf"])
 def test_beyond_the_certified_radii_nothing_is_guaranteed(evidence, bound):
-    found = at_radius(evidence[evidence["bound"] == bound], 1.01)
-    assert len(found) == 600 and np.isposinf(found["upper"]).all() and np.isneginf(found["lower"]).all()
+    at_new_radius = at_radius(evidence[evidence["bound"] == bound], 1.01)
+    assert (
+        len(at_new_radius) == 600
+        and np.isposinf(at_new_radius["upper"]).all()
+        and np.isneginf(at_new_radius["lower"]).all()
+    )
 
 
 def test_mixtures_and_impossible_radii_are_refused(evidence):

@@ -138,17 +138,17 @@ def test_a_step_attains_the_lipschitz_constant_and_nothing_exceeds_it():
 @pytest.mark.parametrize("n", [10**4, 10**5])
 @pytest.mark.parametrize("transform", [sigmoid, step])
 def test_cdf_is_never_looser_than_gaussian_beyond_noise(transform, n):
-    found = score_bounds(["cdf", "gaussian"], draws(transform, n, 20), SIGMA, RADII, 0.01)
+    bounds = score_bounds(["cdf", "gaussian"], draws(transform, n, 20), SIGMA, RADII, 0.01)
     noise = np.sqrt(np.log(1 / 0.01) / (2 * n))  # Hoeffding's half-width
-    assert (found["cdf"][2] <= found["gaussian"][2] + noise).all()
-    assert (found["cdf"][1] >= found["gaussian"][1] - noise).all()
+    assert (bounds["cdf"][2] <= bounds["gaussian"][2] + noise).all()
+    assert (bounds["cdf"][1] >= bounds["gaussian"][1] - noise).all()
 
 
 def test_cdf_is_tighter_than_gaussian_on_a_smooth_score():
-    found = score_bounds(["cdf", "gaussian"], draws(sigmoid, 10**4, 20), SIGMA, RADII[2:], 0.01)
+    bounds = score_bounds(["cdf", "gaussian"], draws(sigmoid, 10**4, 20), SIGMA, RADII[2:], 0.01)
     lowest, highest = exact("cdf", sigmoid)
     for side, truth in ((1, lowest[2:]), (2, highest[2:])):
-        gap = {bound: abs(found[bound][side] - truth).mean(0) for bound in found}
+        gap = {bound: abs(bounds[bound][side] - truth).mean(0) for bound in bounds}
         assert (gap["cdf"] < 0.8 * gap["gaussian"]).all()
 
 
@@ -156,8 +156,8 @@ def test_cdf_is_tighter_than_gaussian_on_a_smooth_score():
 def test_vote_and_percentile_decide_alike(radius):
     """The binomial tail is the same one: the median's bound is below τ exactly where the vote's is below 1/2."""
     many = draws(identity, 300, 200)
-    found = score_bounds(["percentile", "vote"], many, SIGMA, [radius], 0.01, threshold=THRESHOLD)
-    assert np.array_equal(found["percentile"][2] < THRESHOLD, found["vote"][2] < 0.5)
+    bounds = score_bounds(["percentile", "vote"], many, SIGMA, [radius], 0.01, threshold=THRESHOLD)
+    assert np.array_equal(bounds["percentile"][2] < THRESHOLD, bounds["vote"][2] < 0.5)
 
 
 def test_percentile_ranks_are_the_smallest_that_hold():
@@ -218,10 +218,10 @@ def test_many_images_at_once_are_the_same_as_one_by_one():
     p=st.sampled_from([0.5, 0.1]),
 )
 def test_a_constant_score_guarantees_nothing(constant, n, sigma, alpha, p):
-    found = score_bounds(BOUNDS, np.full((5, n), constant), sigma, RADII, alpha, p=p, threshold=0.5)
+    bounds = score_bounds(BOUNDS, np.full((5, n), constant), sigma, RADII, alpha, p=p, threshold=0.5)
     table = pd.concat(
         pd.DataFrame({"bound": kind, "sigma": sigma, "radius": radius, "lower": lower[:, r], "upper": upper[:, r]})
-        for kind, (_, lower, upper) in found.items()
+        for kind, (_, lower, upper) in bounds.items()
         for r, radius in enumerate(RADII)
     )
     assert (guaranteed_metrics(table, table)["auc"] <= 0.5).all()
@@ -273,8 +273,8 @@ def test_vote_bounds_and_radius_agree(accepted):
     """The majority rejects up to the radius of its votes, and not beyond."""
     radius = float(vote_radius(100 - accepted, 100, SIGMA, 0.01))
     if radius > 0:
-        inside, outside = vote_bounds(accepted, 100, SIGMA, [0.999 * radius, 1.001 * radius], 0.01)[1]
-        assert inside < 0.5 < outside
+        within, beyond = vote_bounds(accepted, 100, SIGMA, [0.999 * radius, 1.001 * radius], 0.01)[1]
+        assert within < 0.5 < beyond
     else:
         assert vote_bounds(accepted, 100, SIGMA, [0.0], 0.01)[1] >= 0.5 - 1e-12
 

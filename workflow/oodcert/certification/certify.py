@@ -107,19 +107,22 @@ def certify(
     check_images(images)
     detectors = detector if isinstance(detector, dict) else {"": detector}
     ids = list(range(len(images)) if ids is None else ids)
+
+    # what is asked for: kinds of bounds at radii, each at a level
     request = _BoundRequest(bounds, radii, p, mean, band, threshold)
     _check(detectors, len(images), ids, request)
     level = alpha / (2 * len(images) * len(radii)) if simultaneous else alpha
     settings = SmoothingSettings(sigma, n, level, sampling, seed, batch_size, precision, name)
-    draws, levels = settings.schedule()
-    references = _references(detectors, request.labels(), tolerance, decision_thresholds, lower_bound_cap)
-    certifiers = {
-        key: _ScoreCertifier(one, request, sigma, StoppingRule(draws, levels, *references[key]))
-        for key, one in detectors.items()
-    }
-    certificates = certify_jointly(certifiers, images, ids, draws, settings, device or images.device, progress)
-    tables = {key: _table(several, ids, request, sigma, level) for key, several in certificates.items()}
-    return _by_detector(tables) if isinstance(detector, dict) else tables[""]
+
+    # when an image has draws enough for it, by detector
+    rules = _stopping_rules(detectors, settings, request, tolerance, decision_thresholds, lower_bound_cap)
+    certifiers = {key: _ScoreCertifier(one, request, sigma, rules[key]) for key, one in detectors.items()}
+
+    # scores under noise, until every detector has draws enough, and the bounds that follow from them
+    looks, _ = settings.schedule()
+    certificates = certify_jointly(certifiers, images, ids, looks, settings, device or images.device, progress)
+    table = _table(certificates, ids, request, sigma, level)
+    return table if isinstance(detector, dict) else table.drop(columns="detector")
 
 
 @dataclass(frozen=True)
@@ -189,45 +192,38 @@ def _check(detectors: Mapping[str, Detector], count: int, ids: Sequence[int], re
         )
 
 
-class _References(NamedTuple):
-    """What the bounds of one detector are compared with when sampling may stop (see StoppingRule)."""
-
-    tolerance: float
-    decision_thresholds: Mapping[str, np.ndarray] | None
-    lower_bound_caps: Mapping[str, np.ndarray] | None
-
-
-def _references(
+def _stopping_rules(
     detectors: Iterable[str],
-    labels: Mapping[str, str],
+    settings: SmoothingSettings,
+    request: _BoundRequest,
     tolerance: float | Mapping[str, float],
-    thresholds: ReferenceValues | None,
-    cap: ReferenceValues | None,
-) -> dict[str, _References]:
-    """Detector -> what its bounds are compared with, from the arguments of `certify`."""
-    if thresholds is not None and cap is not None:
+    decision_thresholds: ReferenceValues | None,
+    lower_bound_cap: ReferenceValues | None,
+) -> dict[str, StoppingRule]:
+    """Detector -> when its draws of an image are enough, from the arguments of `certify`."""
+    if decision_thresholds is not None and lower_bound_cap is not None:
         raise InputError(
             "Both decision_thresholds and lower_bound_cap are given: the first is for OOD images, the second for ID "
             "images."
         )
-    references = {}
+    labels, rules = request.labels(), {}
     for name in detectors:
-        caps = None if cap is None else _values_by_kind("lower_bound_cap", cap, name, labels)
+        thresholds = _values_by_kind("decision_thresholds", decision_thresholds, name, labels)
+        caps = _values_by_kind("lower_bound_cap", lower_bound_cap, name, labels)
         if caps and any(len(several) > 1 for several in caps.values()):
             raise InputError("`lower_bound_cap` has several values for one kind of bound: give one.")
-        references[name] = _References(
-            tolerance[name] if isinstance(tolerance, Mapping) else tolerance,
-            None if thresholds is None else _values_by_kind("decision_thresholds", thresholds, name, labels),
-            caps,
-        )
-    return references
+        own_tolerance = tolerance[name] if isinstance(tolerance, Mapping) else tolerance
+        rules[name] = StoppingRule(*settings.schedule(), own_tolerance, thresholds, caps)
+    return rules
 
 
 def _values_by_kind(
-    argument: str, given: ReferenceValues, detector: str, labels: Mapping[str, str]
-) -> dict[str, np.ndarray]:
-    """Kind of bound -> sorted values [M] that this detector's bounds are compared with."""
+    argument: str, given: ReferenceValues | None, detector: str, labels: Mapping[str, str]
+) -> dict[str, np.ndarray] | None:
+    """Kind of bound -> sorted values [M] that this detector's bounds are compared with; None where none are given."""
     values: Mapping[str, Any]
+    if given is None:
+        return None
     if isinstance(given, pd.DataFrame):
         rows = given[given["radius"] == 0]
         if "detector" in rows:
@@ -324,33 +320,40 @@ class _ScoreCertifier(_ScoredNetwork):
 
 
 def _table(
-    certificates: Sequence[_ScoreCertificate], ids: Sequence[int], request: _BoundRequest, sigma: float, alpha: float
+    certificates: Mapping[str, Sequence[_ScoreCertificate]],
+    ids: Sequence[int],
+    request: _BoundRequest,
+    sigma: float,
+    alpha: float,
 ) -> pd.DataFrame:
-    """The rows of one detector, a row per image, bound and radius."""
+    """A row per detector, image, bound and radius."""
+    tables = [
+        pd.DataFrame({"detector": name, **_columns(several, ids, request, sigma, alpha)})
+        for name, several in certificates.items()
+    ]
+    return pd.concat(tables, ignore_index=True)
+
+
+def _columns(
+    certificates: Sequence[_ScoreCertificate], ids: Sequence[int], request: _BoundRequest, sigma: float, alpha: float
+) -> dict[str, Any]:
+    """The columns of one detector's rows."""
     labels, radii, count = request.labels(), request.radii, len(ids)
     cells = len(labels) * len(radii)
 
-    def flat(part: int) -> np.ndarray:
+    def flat(field: int) -> np.ndarray:
         return np.array(
-            [[np.broadcast_to(one.bounds[kind][part], len(radii)) for kind in labels] for one in certificates]
+            [[np.broadcast_to(one.bounds[kind][field], len(radii)) for kind in labels] for one in certificates]
         ).ravel()
 
-    return pd.DataFrame(
-        {
-            "image": np.repeat(np.array(ids), cells),
-            "bound": np.repeat(list(labels.values()), len(radii)).tolist() * count,
-            "sigma": sigma,
-            "radius": np.tile(np.asarray(radii, np.float64), count * len(labels)),
-            "estimate": flat(0),
-            "lower": flat(1),
-            "upper": flat(2),
-            "n": np.repeat([one.drawn for one in certificates], cells),
-            "alpha": alpha,
-        }
-    )
-
-
-def _by_detector(tables: Mapping[str, pd.DataFrame]) -> pd.DataFrame:
-    """The rows of several detectors, after a column that names them."""
-    named = [table.assign(detector=name) for name, table in tables.items()]
-    return pd.concat([table[["detector", *table.columns[:-1]]] for table in named], ignore_index=True)
+    return {
+        "image": np.repeat(np.array(ids), cells),
+        "bound": np.repeat(list(labels.values()), len(radii)).tolist() * count,
+        "sigma": sigma,
+        "radius": np.tile(np.asarray(radii, np.float64), count * len(labels)),
+        "estimate": flat(0),
+        "lower": flat(1),
+        "upper": flat(2),
+        "n": np.repeat([one.drawn for one in certificates], cells),
+        "alpha": alpha,
+    }

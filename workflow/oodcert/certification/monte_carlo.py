@@ -270,11 +270,11 @@ def shared_denoising(networks: Iterable[nn.Module]) -> Iterator[None]:
     Raises:
         InputError: One of the networks has changed the shared images in place.
     """
-    denoised = [part for network in networks for part in network.modules() if isinstance(part, DenoisedNetwork)]
+    denoised = [one for network in networks for one in network.modules() if isinstance(one, DenoisedNetwork)]
     latest: _LatestPass = {}
     with ExitStack() as stack:
-        for part in dict.fromkeys(denoised):
-            stack.enter_context(part.denoising_by(_SharedDenoiser(part.denoiser, latest)))
+        for one in dict.fromkeys(denoised):
+            stack.enter_context(one.denoising_by(_SharedDenoiser(one.denoiser, latest)))
         yield
 
 
