@@ -13,15 +13,13 @@ from conftest import read_config
 from oodcert.audit.bounds import check_certificates, check_radii
 from oodcert.config.load import check_config
 
-RADII = [0.0, 0.1, 0.3, 0.8]
-SETTINGS = {"sigmas": [0.25], "radii": RADII, "alpha": 0.01}
+RADII = (0.0, 0.1, 0.3, 0.8)
+SETTINGS = {"sigmas": (0.25,), "radii": RADII, "alpha": 0.01}
 
 
 def run(evaluation, frame, **settings):
     """What the checks read of a run: the frames of one method and the config."""
-    config = read_config()
-    config["evaluation"][evaluation] |= SETTINGS | settings
-    config = check_config(config)
+    config = check_config(read_config()).changed(evaluation={evaluation: SETTINGS | settings})
     return SimpleNamespace(frames={(evaluation, "plain"): frame}, config=config)
 
 

@@ -200,14 +200,14 @@ def test_d13_probabilities_sum_to_more_than_one():
     p_id = 4 / 90  # of a strongly OOD image
     components = {"classifier": classifier(100), "discriminator": Brightness(0, np.log(p_id / (1 - p_id)))}
     for flags, mass in ((AUTHORS_CODE, 9.6), (protocol("D13"), 1.0)):
-        output = networks.network(JOINT, components, None, 100, flags, noisy=True)(images())
+        output = networks.network(JOINT, components, SIGMA, 100, flags, noisy=True)(images())
         assert output.exp().sum(1).tolist() == pytest.approx([mass] * 4, rel=1e-4)
 
 
 def test_d13_the_bound_of_fewer_classes_is_violated():
     components = {"classifier": classifier(8, scale=2.0).double(), "discriminator": Brightness(0, -20.0).double()}
     for flags, violated in ((AUTHORS_CODE, True), (protocol("D13"), False)):
-        network = networks.network(JOINT, components, None, 8, flags, noisy=True)
+        network = networks.network(JOINT, components, SIGMA, 8, flags, noisy=True)
         bound = linf_bound(JOINT, components, images().double(), 0.01, 8, flags)
         assert ((Detector(network).score(images().double()) > bound).all()) == violated
 

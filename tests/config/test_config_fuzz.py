@@ -11,7 +11,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from conftest import ROOT
-from oodcert.audit.layout import KEYS, files_of, inputs_of, names_of, rows_of, settings_of
+from oodcert.audit.layout import EVIDENCE, files_of, inputs_of, names_of, rows_of, settings_of
 from oodcert.config.availability import available
 from oodcert.config.external_weights import imported, networks_of, trained
 from oodcert.config.load import check_config, merged_files, read_configs
@@ -135,7 +135,7 @@ def use(values):
     cost.passes(work), cost.evidence(work), cost.uncounted(config)
     cost.hours(cost.passes(work), dict.fromkeys(("classifier", "discriminator", "denoiser"), 1000.0))
     assert all(".." not in name and not name.startswith("/") for name in files_of(config))
-    for evaluation in (*KEYS, "training"):
+    for evaluation in EVIDENCE:
         for name in names_of(config, evaluation):
             settings_of(config, evaluation, name), inputs_of(config, evaluation, name)
             if evaluation not in ("training", "authors_code"):

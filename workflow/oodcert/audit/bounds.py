@@ -153,7 +153,7 @@ def order_statistics(rows: pd.DataFrame, n: int, sigma: float, level: float) -> 
 def _ranks(rows: pd.DataFrame, n: int, sigma: float, level: float) -> list[NDArray[np.integer]]:
     """percentile_ranks at the radius of every row: of the lower and of the upper bound."""
     radii, place = np.unique(rows["radius"], return_inverse=True)
-    return [ranks[place] for ranks in percentile_ranks(n, sigma, radii, level)]
+    return [ranks[place] for ranks in percentile_ranks(n, sigma, radii.tolist(), level)]
 
 
 def _in_order(draws: pd.DataFrame) -> RowRule:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Set
+from collections.abc import Callable, Mapping, Sequence, Set
 
 import numpy as np
 import torch
@@ -23,6 +23,7 @@ from oodcert.runtime.keyed_noise import keyed_batch, keyed_noise
 
 MOMENTUM = 0.9
 Objective = Callable[[Tensor], Tensor]
+Ascent = Callable[[str, Tensor], tuple[Tensor, Tensor]]  # purpose of the noise and start to (images, values [N])
 
 
 def authors_code_ensemble(
@@ -89,7 +90,9 @@ def authors_code_ensemble(
         run = objective(purpose, pgd["iterations"])
         return ascend(run, images, start, epsilon, iterations=pgd["iterations"], step=STEP)
 
-    def best_of(ascent: Callable[[str, Tensor], tuple[Tensor, Tensor]], attack: str, starts: Tensor) -> Tensor:
+    def best_of(
+        ascent: Callable[[str, Tensor], tuple[Tensor, Tensor]], attack: str, starts: Sequence[Tensor]
+    ) -> Tensor:
         runs = [ascent(f"{attack}/{restart}/draws", start) for restart, start in enumerate(starts)]
         return strongest(runs)[0]
 

@@ -36,7 +36,7 @@ class MisbuiltJointNetwork(nn.Module):
 def network(
     method_spec: MethodSpec,
     components: Mapping[str, nn.Module],
-    sigma: float | None,
+    sigma: float,
     num_classes: int,
     protocol: Set[str],
     noisy: bool,
@@ -49,7 +49,7 @@ def network(
     Args:
         method_spec: what the method is made of.
         components: its networks by name.
-        sigma: noise that the denoiser is told of, in the pixel scale [0, 1]; of methods without one it may be None.
+        sigma: noise that a denoiser is told of, in the pixel scale [0, 1].
         num_classes: ID classes.
         protocol: the flags that are as the authors' code has them.
         noisy: whether it adds N(0, sigma² I) noise to its own input, as it is deployed. Otherwise its input is noisy
