@@ -95,9 +95,7 @@ def training(config: Config, epochs: int = 40) -> pd.DataFrame:
     return pd.concat(frames, ignore_index=True).dropna(ignore_index=True)
 
 
-def denoised(
-    config: Config, rng: np.random.Generator, channels: int = 1, size: int = 8
-) -> dict[str, np.ndarray]:
+def denoised(config: Config, rng: np.random.Generator, channels: int = 1, size: int = 8) -> dict[str, np.ndarray]:
     """Example images: two of every set, as arrays clean, noisy, denoised, sigmas, names."""
     names = np.repeat(["id", *config.data.ood], 2)
     sigmas = np.float32(config.evaluation.certify_l2.sigmas)

@@ -17,9 +17,7 @@ from oodcert.runtime.files import atomic
 LOCAL = Config(KernelManager={"transport": "ipc"})  # the kernel is reached by files, not by the network
 
 
-def run_notebook(
-    source: str | Path, parameters: Mapping[str, Any], notebook: str | Path, page: str | Path
-) -> None:
+def run_notebook(source: str | Path, parameters: Mapping[str, Any], notebook: str | Path, page: str | Path) -> None:
     """Runs a notebook in the current folder, and writes it without times and random ids of cells.
 
     Args:

@@ -44,9 +44,7 @@ def headline(evidence: Evidence, config: Config) -> Figure:
     return figure
 
 
-def _bar(
-    axes: Axes, top: float, height: float, value: float, colour: Colour, weight: str, size: str = "small"
-) -> None:
+def _bar(axes: Axes, top: float, height: float, value: float, colour: Colour, weight: str, size: str = "small") -> None:
     axes.barh(top, value, height=height, align="edge", color=[colour], edgecolor="white", linewidth=0.5)
     axes.annotate(
         f"{value:.1f}",
@@ -60,4 +58,5 @@ def _bar(
 
 
 def _tint(colour: Colour, white: float) -> Colour:
-    return tuple(np.array(colour) * (1 - white) + white)
+    red, green, blue = np.array(colour) * (1 - white) + white
+    return red, green, blue

@@ -181,9 +181,7 @@ def headline_of(table: pd.DataFrame, config: Config) -> pd.DataFrame:
     return table.rename_axis("method").reset_index()
 
 
-def _metrics(
-    what: str, id_scores: pd.Series, ood_scores: pd.Series, guaranteed: bool = False
-) -> dict[str, float]:
+def _metrics(what: str, id_scores: pd.Series, ood_scores: pd.Series, guaranteed: bool = False) -> dict[str, float]:
     try:
         return ood_metrics(id_scores, ood_scores, guaranteed)
     except InputError as error:
