@@ -182,7 +182,10 @@ def test_autoattack_shows_a_dash_for_attacks_of_the_other_version(evidence, conf
     together = table[table["attack"] == "worst-case"].set_index(["method", "epsilon"])["accuracy"]
     assert (together <= alone.loc[together.index]).all()
     caption = tables.caption("autoattack", evidence, config)
-    assert "A dash: the version of AutoAttack that the method is attacked with lacks this attack." in caption and "Images: 40." in caption
+    assert (
+        "A dash: the version of AutoAttack that the method is attacked with lacks this attack." in caption
+        and "Images: 40." in caption
+    )
     assert "Plain, OE, VOS and ProoD: standard, 100 iterations, 1000 Square queries [reduced" in caption
 
 
