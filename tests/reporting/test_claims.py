@@ -13,6 +13,8 @@ from hypothesis import strategies as st
 
 import synthetic_evidence
 from conftest import ROOT
+from oodcert.config.load import read_configs
+from oodcert.config.models import ImportSpec
 from oodcert.errors import InputError
 from oodcert.evidence.store import read_evaluations
 from oodcert.reporting import tables
@@ -28,10 +30,10 @@ from oodcert.reporting.claims import (
     interval,
     read_claims,
 )
-from oodcert.reporting.reported_values import published
+from oodcert.reporting.reported_values import reported_value
 from oodcert.reporting.tables.claims import judge
 from oodcert.reporting.tables.measures import QUANTITIES, Measures
-from oodcert.reporting.tables.setting import lacking, setting
+from oodcert.reporting.tables.setting import Setting, lacking, setting_of
 from oodcert.runtime.keyed_noise import derive_seed
 from oodcert.statistics.bootstrap import detection_metrics, drawn, with_added
 
@@ -40,7 +42,7 @@ CLAIM = {
     "declared": "2026-11-23",
     "statement": "One is better than the other.",
     "source": "a paper, Table 1",
-    "published": {"says": "better"},
+    "reported_value": {"says": "better"},
     "measure": {"quantity": "accuracy", "method": "oe", "minus": {"method": "plain"}},
     "expected": {"direction": "above", "value": 0, "tolerance": 0},
 }
@@ -78,11 +80,11 @@ def images(accuracies, config, count=100):
 
 def scores(shifts, config, count=60):
     """Evidence of clean scores: ID images around `shift` of a method, OOD images of every set around 0, same noise."""
-    noise = np.random.default_rng(0).normal(size=(1 + len(config["data"]["ood"]), count))
+    noise = np.random.default_rng(0).normal(size=(1 + len(config.data.ood), count))
     frames = [
         pd.DataFrame({"method": name, "set": one, "sample": range(count), "score": row + shift * (one == "id")})
         for name, shift in shifts.items()
-        for one, row in zip(["id", *config["data"]["ood"]], noise, strict=True)
+        for one, row in zip(["id", *config.data.ood], noise, strict=True)
     ]
     return Measures({"clean": pd.concat(frames, ignore_index=True)}, config)
 
@@ -247,7 +249,7 @@ def test_a_method_whose_attack_fails_supports_no_claim(evidence, config):
 
 
 def test_the_setting_decides_what_is_testable(config):
-    assert setting(config, "oe") == {"id_set": "digits", "network": "cnn", "epochs": 40, "images": 40}
+    assert setting_of(config, "oe") == Setting(id_set="digits", network="cnn", epochs=40, images=40)
     assert lacking({}, config, ["oe"]) == []
     assert lacking({"id_set": "digits", "network": "cnn", "epochs": 40, "images": 40}, config, ["oe"]) == []
     needs = {"id_set": "cifar10", "network": "resnet18", "epochs": 100, "images": 1000}
@@ -257,20 +259,19 @@ def test_the_setting_decides_what_is_testable(config):
     assert found.verdict == NOT_TESTABLE and np.isnan(found.measured) and found.why.startswith(texts[0])
 
 
-def test_epochs_count_from_the_part_that_training_starts_from(config):
-    training = copy.deepcopy(config["training"])
-    training["oe"] |= {"start_from": "plain", "epochs": 2}
-    assert setting(config | {"training": training}, "oe")["epochs"] == 42
+def test_epochs_count_from_the_component_that_training_starts_from(config):
+    changed = config.changed(training={"oe": {"start_from": "plain", "epochs": 2}})
+    assert setting_of(changed, "oe").epochs == 42
 
 
 def test_imported_networks(config):
-    own = config | {"imports": {"oe": {"network": "a:b", "weights": "c"}}}
+    own = config.changed(imports={"oe": ImportSpec(network="a:b", weights="c")})
     assert lacking({"network": "resnet18", "epochs": 100}, own, ["oe"]) == [
         "own instead of ResNet-18",
         "unknown epochs instead of 100",
     ]
-    published_weights = config | {"weights": "published", "data": config["data"] | {"id": "cifar10"}}
-    assert lacking({"network": "resnet18", "epochs": 100}, published_weights, ["oe"]) == []
+    released = config.changed(weights="released", data={"id": "cifar10"})
+    assert lacking({"network": "resnet18", "epochs": 100}, released, ["oe"]) == []
 
 
 @pytest.mark.parametrize(
@@ -295,8 +296,7 @@ def test_what_a_run_does_not_evaluate_is_said(measure, why, evidence, config):
 def test_adaptive_sampling_tests_no_claim_on_an_auc_in_l2_balls(evidence, config):
     measure = {"quantity": "guaranteed_l2", "method": "oe", "bound": "percentile", "sigma": 0.25, "radius": 0.25}
     assert np.isfinite(judge(claim(measure=measure), Measures(evidence, config), config).measured)
-    config = copy.deepcopy(config)
-    config["evaluation"]["certify_l2"]["sampling"] = "adaptive"
+    config = config.changed(evaluation={"certify_l2": {"sampling": "adaptive"}})
     found = judge(claim(measure=measure), Measures(evidence, config), config)
     assert (found.verdict, found.why) == (NOT_TESTABLE, "no AUC in ℓ₂ balls: adaptive sampling settles FPR95 alone")
 
@@ -336,7 +336,7 @@ def test_measured_values_are_those_of_the_tables(evidence, config):
     headline = tables.headline_table(evidence, config).set_index("method")
     l2 = tables.guaranteed_l2_table(evidence, config).query("set == 'average' and sigma == 0.25 and radius == 0.25")
     l2 = l2.set_index(["method", "bound"])["auc"]
-    for name in config["methods"]:
+    for name in config.methods:
         for protocol in ("clean", "guaranteed", "adversarial"):
             for metric in ("auc", "aupr"):
                 value = measured("detection", method=name, protocol=protocol, metric=metric)
@@ -359,7 +359,7 @@ def test_the_declared_claims_are_valid_and_dated():
     claims = read_claims()
     assert {"C1a", "C2a", "C3a", "C4a"} <= {one["id"] for one in claims}
     assert all(date.fromisoformat(one["declared"]) >= date(2026, 11, 23) for one in claims)
-    assert all(published(one["published"]) for one in claims)
+    assert all(reported_value(one["reported_value"]) for one in claims)
     assert isinstance(yaml.safe_load(CLAIMS.read_text())["version"], int)
 
 
@@ -419,7 +419,7 @@ def test_the_table_holds_every_claim_and_is_deterministic(evidence, config):
     claims = [one for one in read_claims() if one["measure"]["quantity"] != "guaranteed_l2"][:8]
     table = tables.claims_table(evidence, config, claims)
     assert table["id"].tolist() == [one["id"] for one in claims] and set(table["verdict"]) <= set(VERDICTS)
-    assert (table[["published", "expected", "why", "source"]] != "").all(axis=None)
+    assert (table[["reported_value", "expected", "why", "source"]] != "").all(axis=None)
     shuffled = {name: frame.sample(frac=1, random_state=0) for name, frame in evidence.items() if name != "denoised"}
     pd.testing.assert_frame_equal(tables.claims_table(shuffled, config, claims), table)
     shown = tables.readable("claims", table, config)
@@ -430,7 +430,7 @@ def test_the_table_holds_every_claim_and_is_deterministic(evidence, config):
 def test_verdicts_on_the_committed_evidence(profile, name):
     """What no rounding on another machine may change: effects far beyond their borders, and what needs more."""
     rows = read_evaluations(sorted((ROOT / "results/reference" / profile / "evidence").glob("*/*.parquet")))
-    config = yaml.safe_load((ROOT / "config" / name).read_text())
+    config = read_configs([ROOT / "config" / name])
     kept = ("C1a", "C2b", "C4b", "Carlini1", "GOOD2", "Plain1")
     table = tables.claims_table(rows, config, [one for one in read_claims() if one["id"] in kept]).set_index("id")
     assert table.loc[["C1a", "Carlini1", "GOOD2"], "verdict"].tolist() == [REPRODUCED] * 3
@@ -442,7 +442,7 @@ def test_verdicts_on_the_committed_evidence(profile, name):
 
 def test_reported_numbers_stand_beside_the_tables(evidence, config):
     table = tables.reported_table(evidence, config)
-    assert set(table["method"]) == {*config["methods"]} - {"prood"}
+    assert set(table["method"]) == {*config.methods} - {"prood"}
     assert table["setting"].str.contains("here ").all() and table["difference"].notna().all()
     assert np.allclose(table["difference"], table["measured"] - table["reported"])
     assert (table["differences"] >= 1).all()  # none is of digits
@@ -467,9 +467,10 @@ def test_reported_numbers_stand_beside_the_tables(evidence, config):
 
 def test_reported_numbers_of_the_same_sets_differ_in_fewer_settings(evidence):
     """With the ID set, an OOD set and the radius of a paper, only what is measured here is said."""
-    config = synthetic_evidence.config(ood=["svhn", "uniform_noise"])
-    config["data"]["id"], config["evaluation"]["epsilon"] = "cifar10", 0.01
-    config["evaluation"]["sanity"]["epsilons"] = [0.01, 0.05, 1.0]
+    config = synthetic_evidence.config(
+        data={"id": "cifar10", "ood": ("svhn", "uniform_noise")},
+        evaluation={"epsilon": 0.01, "sanity": {"epsilons": (0.01, 0.05, 1.0)}},
+    )
     table = tables.reported_table(synthetic_evidence.evidence(config), config)
     same = table.query("differences == 0 and ood_set == 'svhn'")
     assert set(same["metric"]) == {"auc", "adversarial_auc", "guaranteed_auc"} and set(same["method"]) == {

@@ -6,7 +6,6 @@ import pytest
 from matplotlib.image import imread
 
 import synthetic_evidence
-from oodcert.config.method_specs import bounds_of
 from oodcert.errors import InputError
 from oodcert.reporting import figures, tables
 from oodcert.reporting.figures.id_certified import certified_steps
@@ -57,7 +56,7 @@ def test_nothing_is_cut_off(name, several, tmp_path):
 
 def test_colours_belong_to_methods_and_stay_visible():
     config = synthetic_evidence.config(methods=TEN)
-    colours = figures.colours(config)
+    colours = figures.colours(config.methods, config.figures)
     assert list(colours) == TEN
     assert len(set(colours.values())) == 10
     assert all(0.2126 * r**2.2 + 0.7152 * g**2.2 + 0.0722 * b**2.2 <= 0.5 + 1e-9 for r, g, b in colours.values())
@@ -65,19 +64,19 @@ def test_colours_belong_to_methods_and_stay_visible():
 
 @pytest.mark.parametrize("palette", ["colorblind", "Set2"])
 def test_more_methods_than_colours_take_darker_shades(palette):
-    few = figures.colours({"methods": TEN[:8], "figures": {"palette": palette}})
-    many = figures.colours({"methods": [*TEN[:8], *range(15)], "figures": {"palette": palette}})
+    settings = synthetic_evidence.BASE.figures.changed(palette=palette)
+    few, many = figures.colours(TEN[:8], settings), figures.colours([*TEN[:8], *range(15)], settings)
     assert len(set(many.values())) == 23 and many.items() >= few.items()
 
 
 def test_an_unknown_palette_is_refused():
     with pytest.raises(InputError, match=r"figures\.palette.*no palette"):
-        figures.colours(synthetic_evidence.config(figures={"palette": "no_such"}))
+        figures.colours(TEN, synthetic_evidence.BASE.figures.changed(palette="no_such"))
 
 
 def test_the_context_scales_fonts_and_figure_together(evidence, config):
     small = figures.headline(evidence, config)
-    large = figures.headline(evidence, synthetic_evidence.config(figures={**config["figures"], "context": "poster"}))
+    large = figures.headline(evidence, synthetic_evidence.config(figures={"context": "poster"}))
     ratio = large.get_size_inches() / small.get_size_inches()
     label = [figure.axes[0].xaxis.label.get_fontsize() for figure in (small, large)]
     assert ratio == pytest.approx(label[1] / label[0], rel=0.01)
@@ -103,7 +102,7 @@ def test_every_score_has_its_own_axis():
     evidence = synthetic_evidence.evidence(config)
     figure = figures.scores(evidence, config)
     assert [axes.get_xlabel() for axes in figure.axes] == ["MSP", "energy", "−log p(outlier)"]
-    for axes, method in zip(figure.axes, config["methods"], strict=True):
+    for axes, method in zip(figure.axes, config.methods, strict=True):
         scores = evidence["clean"].query("method == @method")["score"]
         edges = [edge for patch in axes.patches for edge in patch.get_data().edges[[0, -1]]]
         assert (min(edges), max(edges)) == ((1 / 8, 1) if method == "plain" else (scores.min(), scores.max()))
@@ -113,16 +112,15 @@ def test_every_score_has_its_own_axis():
 
 @pytest.mark.parametrize(("sampling", "metric", "luck"), [("fixed", "auc", 0.5), ("adaptive", "fpr95", 0.95)])
 def test_l2_bracket_draws_the_tables_at_the_first_sigma_of_the_attack(sampling, metric, luck):
-    config = synthetic_evidence.config()
-    config["evaluation"]["certify_l2"]["sampling"] = sampling
-    config["evaluation"]["attack_l2"]["sigmas"] = [0.5, 0.25]
+    evaluation = {"certify_l2": {"sampling": sampling}, "attack_l2": {"sigmas": (0.5, 0.25)}}
+    config = synthetic_evidence.config(evaluation=evaluation)
     evidence = synthetic_evidence.evidence(config)
     figure = figures.l2_bracket(evidence, config)
     l2 = tables.l2_table(evidence, config).query("set == 'average' and sigma == 0.5")
     assert "σ = 0.5)" in figure.get_supxlabel() and metric.upper() in figure.get_supylabel()
-    for axes, method in zip(figure.axes, config["methods"], strict=True):
+    for axes, method in zip(figure.axes, config.methods, strict=True):
         *lines, chance = axes.lines
-        bounds = bounds_of(config["methods"][method], config["evaluation"]["certify_l2"]["bounds"])
+        bounds = config.methods[method].admitted_bounds(config.evaluation.certify_l2.bounds)
         assert len(bounds) == (1 if method == "vos" else 4)
         for line, bound in zip(lines, ["attack", *bounds], strict=True):
             rows = l2[(l2["method"] == method) & (l2["bound"] == bound)]
@@ -154,7 +152,7 @@ def test_certified_curves_agree_with_the_table(evidence, config):
         assert axes.get_title() == f"σ = {sigma}"
         largest = evidence["certify_id"].query("sigma == @sigma")["radius"].max()
         assert axes.get_xlim() == pytest.approx((0, 1.05 * largest))
-        for line, method in zip(axes.lines, config["methods"], strict=True):
+        for line, method in zip(axes.lines, config.methods, strict=True):
             radii, shares = line.get_data()
             for radius in (0.0, 0.25, 0.5):
                 if radius > radii[-1]:
@@ -168,7 +166,7 @@ def test_headline_prints_the_table(evidence, config):
     figure = figures.headline(evidence, config)
     bars = figure.axes[0].patches
     assert len(bars) == 5 * 4
-    for row, method in enumerate(config["methods"]):
+    for row, method in enumerate(config.methods):
         parts = [table.loc[method].filter(like=protocol).mean() for protocol in ("clean", "guaranteed", "adversarial")]
         expected = [table.loc[method, "mean"], *parts]
         assert [bar.get_width() for bar in bars[4 * row : 4 * row + 4]] == pytest.approx(expected)
@@ -204,15 +202,15 @@ def test_unreadable_examples_are_named(config, tmp_path):
         figures.read_examples(path)
 
 
-def test_training_draws_the_terms_of_every_part():
+def test_training_draws_the_terms_of_every_component():
     config = synthetic_evidence.config(methods=["plain", "vos", "acet", "prood"])
     curves = synthetic_evidence.training(config)
     figure = figures.training({"training": curves}, config)
     titles = ["Plain", "VOS", "ACET", "discriminator", "ProoD", "denoiser"]
     assert [axes.get_title() for axes in figure.axes] == titles
-    for axes, part in zip(figure.axes, curves["part"].unique(), strict=True):
+    for axes, component in zip(figure.axes, curves["component"].unique(), strict=True):
         drawn = [line.get_xydata() for line in axes.lines if len(line.get_xdata())]
-        rows = curves[(curves["part"] == part) & ~curves["term"].isin(["total", "learning_rate"])]
+        rows = curves[(curves["component"] == component) & ~curves["term"].isin(["total", "learning_rate"])]
         expected = [term[["epoch", "value"]].to_numpy() for _, term in rows.groupby("term", sort=False)]
         assert len(drawn) == len(expected)
         for line, points in zip(drawn, expected, strict=True):

@@ -1,4 +1,4 @@
-"""The published numbers: one unit, known names, no duplicates; and how claims select them."""
+"""The reported values: one unit, known names, no duplicates; and how claims select them."""
 
 import re
 
@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from oodcert.errors import InputError
-from oodcert.reporting.reported_values import REPORTED, published, reported
+from oodcert.reporting.reported_values import REPORTED, reported, reported_value
 from synthetic_evidence import TEN
 
 METRICS = {
@@ -109,11 +109,11 @@ def test_numbers_of_the_papers(table, selector, value):
         assert chosen["value"].iloc[0] == value
 
 
-def test_published_is_a_mean_of_rows_or_a_difference_of_two():
+def test_a_reported_value_is_a_mean_of_rows_or_a_difference_of_two():
     rows = {"paper": "GOOD", "id_set": "cifar10", "method": "oe", "metric": "adversarial_auc"}
-    assert published({"rows": rows}) == "27.6"  # of 11.0, 3.7, 20.0 and 75.7
-    assert published({"rows": rows, "minus": {"method": "acet"}}) == "−60.6"
-    assert published({"rows": {"paper": "DISTRO", "id_set": "cifar100"}}) == "about 5.0"
-    assert published({"says": "more robust"}) == "more robust"
+    assert reported_value({"rows": rows}) == "27.6"  # of 11.0, 3.7, 20.0 and 75.7
+    assert reported_value({"rows": rows, "minus": {"method": "acet"}}) == "−60.6"
+    assert reported_value({"rows": {"paper": "DISTRO", "id_set": "cifar100"}}) == "about 5.0"
+    assert reported_value({"says": "more robust"}) == "more robust"
     with pytest.raises(InputError, match=rf"{REPORTED.name} has no row with .*'method': 'oee'"):
-        published({"rows": rows | {"method": "oee"}})
+        reported_value({"rows": rows | {"method": "oee"}})

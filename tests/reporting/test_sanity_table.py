@@ -18,7 +18,7 @@ ID = np.arange(1000) / 1000
 def evidence(config, changes=()):
     """Evidence with these AUCs: 1000 ID images spread evenly, and all OOD images where the AUC is as wanted."""
     parts = []
-    for method in config["methods"]:
+    for method in config.methods:
         aucs = GOOD | (dict(changes) if method == "oe" else {})
         score = {key: 1 - auc - 0.0005 for key, auc in aucs.items()}
         inside = pd.DataFrame({"method": method, "set": "id", "sample": range(1000), "score": ID})
@@ -115,7 +115,7 @@ def test_the_caption_says_what_passes_and_what_the_linear_score_shows(config):
     linear = found["attack_linear"]
     linear["attacked"] = linear["clean"] + 0.9951 * (linear["maximum"] - linear["clean"])
     text = tables.caption("sanity", found, config)
-    assert "against 40 OOD images (10 of each set)" in text and "at ε = 0.05 also with a quarter" in text
+    assert "against 40 OOD images (10 of each set)" in text and "At ε = 0.05 also with a quarter" in text
     assert "Square wins on at most 20 % of the images (Square)" in text and "below 0.001 of the gap" in text
     assert "gains at least 99.51 % of what is possible, on 160 images." in text
 

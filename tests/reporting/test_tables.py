@@ -1,17 +1,19 @@
 """Tables: values against cases worked out by hand, captions, and the files written."""
 
-import copy
 import re
+from html import unescape
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pandas as pd
 import pytest
-import yaml
-from docutils.core import publish_doctree
+from docutils.core import publish_parts
 from jinja2 import Environment, StrictUndefined
 
 import synthetic_evidence
+from conftest import read_config
+from oodcert.config.models import ImportSpec
 from oodcert.errors import InputError
 from oodcert.reporting import tables
 from oodcert.reporting.figures import FIGURES
@@ -20,7 +22,7 @@ from oodcert.reporting.tables.writing import tex
 
 ROOT = Path(__file__).parents[2]
 REPORT = ROOT / "workflow" / "report"
-CAPTIONS = ["workflow", *(f"table_{kind}" for kind in tables.TABLES), *(f"figure_{name}" for name in FIGURES)]
+CAPTIONS = ["workflow", *(f"figure_{name}" for name in FIGURES)]
 
 
 @pytest.fixture(scope="module")
@@ -35,17 +37,21 @@ def evidence(config):
 
 def one_method(method="distro", ood=("far", "near")):
     """A config of one method and two sets, with one sigma, and radii 0 and 0.5."""
-    config = synthetic_evidence.config(methods=[method], ood=list(ood))
-    certify = {"sigmas": [0.25], "radii": [0.0, 0.5], "bounds": ["percentile"]}
-    config["evaluation"] |= {
+    certify = {"sigmas": (0.25,), "radii": (0.0, 0.5)}
+    evaluation = {
         "epsilon": 0.1,
-        "sanity": {"images": 2, "epsilons": [0.1, 1.0]},
-        "certify_l2": config["evaluation"]["certify_l2"] | certify,
-        "attack_l2": {"sigmas": [0.25], "n": 100},
-        "certify_id": config["evaluation"]["certify_id"] | certify,
-        "attack_id": {"epsilons": [0.02]},
+        "sanity": {"images": 2, "epsilons": (0.1, 1.0)},
+        "certify_l2": certify | {"bounds": ("percentile",)},
+        "attack_l2": {"sigmas": (0.25,), "n": 100},
+        "certify_id": certify,
+        "attack_id": {"epsilons": (0.02,)},
     }
-    return config
+    return synthetic_evidence.config(methods=[method], ood=ood, evaluation=evaluation)
+
+
+def evaluated(**changes):
+    """The config with changes of its evaluations' settings."""
+    return synthetic_evidence.config(evaluation=changes)
 
 
 def rows(method, **columns):
@@ -176,7 +182,10 @@ def test_autoattack_shows_a_dash_for_attacks_of_the_other_version(evidence, conf
     together = table[table["attack"] == "worst-case"].set_index(["method", "epsilon"])["accuracy"]
     assert (together <= alone.loc[together.index]).all()
     caption = tables.caption("autoattack", evidence, config)
-    assert "A dash: not an attack of the version" in caption and "Images: 40." in caption
+    assert (
+        "A dash: the version of AutoAttack that the method is attacked with lacks this attack." in caption
+        and "Images: 40." in caption
+    )
     assert "Plain, OE, VOS and ProoD: standard, 100 iterations, 1000 Square queries [reduced" in caption
 
 
@@ -224,8 +233,7 @@ def test_attacked_l2_by_hand():
 
 
 def test_l2_table_holds_both_ends_of_the_bracket():
-    config = synthetic_evidence.config()
-    config["evaluation"]["attack_l2"]["sigmas"] = [0.25, 0.5]
+    config = evaluated(attack_l2={"sigmas": (0.25, 0.5)})
     evidence = synthetic_evidence.evidence(config)
     assert "achieved on the median at σ = 0.25 and 0.5" in tables.caption("l2", evidence, config)
     table = tables.l2_table(evidence, config)
@@ -240,13 +248,13 @@ def test_l2_table_holds_both_ends_of_the_bracket():
 def test_headline_is_the_mean_of_nine(evidence, config):
     table = tables.headline_table(evidence, config).set_index("method")
     ood = tables.ood_table(evidence, config)
-    for method in config["methods"]:
+    for method in config.methods:
         average = ood[(ood["method"] == method) & (ood["set"] == "average")]
         assert len(average) == 3
         ingredients = [*average["auc"], *average["aupr"], *(1 - average["fpr95"])]
         assert table.loc[method, "mean"] == pytest.approx(np.mean(ingredients))
         assert table.loc[method, "lead"] == pytest.approx(table.loc[method, "mean"] - table["mean"].drop(method).max())
-    assert list(table.index) == list(config["methods"])
+    assert list(table.index) == list(config.methods)
     assert table.shape[1] == 12
     lead = f"{100 * table.loc['distro', 'lead']:+.2f}".replace("-", "−")
     best = tables.label(table["mean"].drop("distro").idxmax())
@@ -255,8 +263,7 @@ def test_headline_is_the_mean_of_nine(evidence, config):
 
 
 def test_headline_of_a_perfect_and_a_constant_detector():
-    config = one_method(ood=["far"])
-    config["methods"] = {name: synthetic_evidence.TEN[name] for name in ("oe", "distro")}
+    config = one_method(ood=["far"]).changed(methods={name: synthetic_evidence.TEN[name] for name in ("oe", "distro")})
     evidence = hand_made()
     far = {name: frame[frame["set"].isin(["id", "far"])] for name, frame in evidence.items()}
     far["attack_linf"] = far["attack_linf"].assign(attacked=0.25)
@@ -282,8 +289,8 @@ def test_headline_without_distro_or_without_others(evidence, config):
 
 def test_order_and_coverage(evidence, config):
     ood, l2 = tables.ood_table(evidence, config), tables.l2_table(evidence, config)
-    assert list(ood["method"].unique()) == list(l2["method"].unique()) == list(config["methods"])
-    assert list(ood["set"].unique()) == list(l2["set"].unique()) == [*config["data"]["ood"], "average"]
+    assert list(ood["method"].unique()) == list(l2["method"].unique()) == list(config.methods)
+    assert list(ood["set"].unique()) == list(l2["set"].unique()) == [*config.data.ood, "average"]
     assert len(ood) == 5 * 5 * 3
     assert len(l2) == (4 * 4 + 1) * 3 * 5 * 5 + 5 * 5 * 5  # of the unbounded score, the percentile bound alone
     wide = ood.pivot(index=["method", "set"], columns="protocol", values="auc")
@@ -315,20 +322,14 @@ def test_missing_set_sigma_epsilon_and_bound_are_named(evidence, config):
     clean = evidence["clean"]
     with pytest.raises(InputError, match="no rows of the set 'photo_crops'"):
         tables.ood_table(evidence | {"clean": clean[clean["set"] != "photo_crops"]}, config)
-    other = synthetic_evidence.config()
-    other["evaluation"]["epsilon"] = 0.3
     with pytest.raises(InputError, match=r"epsilon = \[0.05\], not 0.3 as configured"):
-        tables.ood_table(evidence, other)
-    other["evaluation"]["certify_l2"]["sigmas"] = [2.0]
+        tables.ood_table(evidence, evaluated(epsilon=0.3))
     with pytest.raises(InputError, match=r"not 2.0 as configured"):
-        tables.l2_table(evidence, other)
-    other["evaluation"]["certify_l2"] |= {"sigmas": [0.25], "bounds": ["vote"]}
+        tables.l2_table(evidence, evaluated(certify_l2={"sigmas": (2.0,)}))
     with pytest.raises(InputError, match=r"not 'vote' as configured"):
-        tables.l2_table(evidence, other)
-    other = synthetic_evidence.config()
-    other["evaluation"]["attack_l2"]["sigmas"] = [0.25, 0.5]
+        tables.l2_table(evidence, evaluated(certify_l2={"sigmas": (0.25,), "bounds": ("vote",)}))
     with pytest.raises(InputError, match=r"attack_l2.* sigma = \[0.25\], not 0.5 as configured"):
-        tables.l2_table(evidence, other)
+        tables.l2_table(evidence, evaluated(attack_l2={"sigmas": (0.25, 0.5)}))
 
 
 def test_nan_scores_name_method_and_set(evidence, config):
@@ -356,7 +357,7 @@ def test_captions_state_the_settings(evidence, config):
     assert "n = 1000 draws, α = 0.01" in texts["l2"]
     assert "(10 iterations [reduced from 100], 1 restart, 8 noise draws [reduced from 20])" in texts["l2"]
     assert "n = 500 fresh draws" in texts["l2"]
-    assert "The scores of VOS have no range, so that of these bounds only the percentile one exists." in texts["l2"]
+    assert "The scores of VOS have no range. Of these bounds they admit the percentile bound alone." in texts["l2"]
     assert "which the attack never saw" in texts["id"]
     assert "n₀ = 100, n = 1000, α = 0.001" in texts["id"]
     assert "standard, 100 iterations, 1000 Square queries [reduced from 5000]" in texts["id"]
@@ -367,25 +368,24 @@ def test_captions_state_the_settings(evidence, config):
 
 @pytest.mark.parametrize("kind", ["l2", "id"])
 def test_captions_say_where_networks_ran_in_bfloat16(kind, evidence):
-    config = synthetic_evidence.config()
-    assert "bfloat16" not in tables.caption(kind, evidence, config)
-    config["evaluation"][f"certify_{kind}"]["precision"] = "bfloat16"
+    assert "bfloat16" not in tables.caption(kind, evidence, synthetic_evidence.config())
+    config = evaluated(**{f"certify_{kind}": {"precision": "bfloat16"}})
     assert "of the networks in bfloat16" in tables.caption(kind, evidence, config)
 
 
-def test_captions_say_what_adaptive_sampling_settles(evidence):
+def test_captions_say_what_adaptive_sampling_decides(evidence):
     config, evidence = synthetic_evidence.config(), dict(evidence)
     for kind in ("l2", "id"):
         rows = evidence[f"certify_{kind}"]
         evidence[f"certify_{kind}"] = rows.assign(n=np.where(rows["sample"] == 0, 128, 1000))
         assert "adaptive" not in tables.caption(kind, evidence, config)
-        config["evaluation"][f"certify_{kind}"]["sampling"] = "adaptive"
-    settled = "n = 128 to 1000 draws (adaptive: until it is settled on which side of the FPR95 threshold an OOD bound"
+    config = evaluated(certify_l2={"sampling": "adaptive"}, certify_id={"sampling": "adaptive"})
+    decided = "n = 128 to 1000 draws (adaptive: until it is decided on which side of the FPR95 threshold an OOD bound"
     caption = tables.caption("l2", evidence, config)
-    assert f"{settled} lies), α = 0.01: each bound" in caption
+    assert f"{decided} lies), α = 0.01: each bound" in caption
     assert caption.startswith("FPR95, in %") and "AUC and AUPR far worse" in caption and "the lower end" in caption
-    settled = "n = 128 to 1000 (adaptive: until it is settled which R an image reaches), α = 0.001: each image"
-    assert settled in tables.caption("id", evidence, config)
+    decided = "n = 128 to 1000 (adaptive: until it is decided which R an image reaches), α = 0.001: each image"
+    assert decided in tables.caption("id", evidence, config)
 
 
 def test_full_attacks_and_unequal_sets_are_stated():
@@ -394,9 +394,7 @@ def test_full_attacks_and_unequal_sets_are_stated():
     assert "reduced" not in tables.caption("ood", evidence, config)
     assert "reduced" not in tables.caption("l2", evidence, config)
     assert "standard error" not in tables.caption("ood", evidence, config)
-    assert "says nothing (it is above every ID score, or vacuous, the worst value) on 50 %" in tables.caption(
-        "ood", evidence, config
-    )
+    assert "which counts as the worst value. That is so on 50 % of the OOD" in tables.caption("ood", evidence, config)
     assert "percentile 37.5 %" in tables.caption("l2", evidence, config)
     assert "no range" not in tables.caption("l2", evidence, config)
     strongest = "The highest score came from APGD on 50 %, clean on 25 % and decontrast on 25 % of the images"
@@ -462,10 +460,9 @@ def test_readable_cells_are_percentages(evidence, config):
     assert list(shown.loc[13:25, "Bound"]) == [*bounds * 2, "attack", *bounds]
     assert list(shown.loc[13:25, "σ"]) == ["0.12", "", "", "", "0.25", "", "", "", "", "0.5", "", "", ""]
     assert shown.loc[24, "R = 0.25"] == f"{100 * cell['auc'].iloc[0]:.1f}"
-    adaptive = copy.deepcopy(config)
-    adaptive["evaluation"]["certify_l2"]["sampling"] = "adaptive"
+    adaptive = evaluated(certify_l2={"sampling": "adaptive"})
     assert tables.readable("l2", l2, adaptive).loc[24, "R = 0.25"] == f"{100 * cell['fpr95'].iloc[0]:.1f}"
-    rows = {method: 4 if method == "vos" else 13 for method in config["methods"]}
+    rows = {method: 4 if method == "vos" else 13 for method in config.methods}
     assert list(shown["Method"]) == [name for m in rows for name in [tables.label(m)] + [""] * (rows[m] - 1)]
     assert list(shown.loc[26:29, "Bound"]) == ["percentile", "percentile", "attack", "percentile"]
 
@@ -502,41 +499,57 @@ def test_labels():
     ]
 
 
-def rendered(name, config):
-    template = Environment(undefined=StrictUndefined).from_string((REPORT / f"{name}.rst").read_text())
-    return template.render(snakemake={"config": config})
+def rendered(name, config, folder=None):
+    """A caption of `snakemake --report`; folder: of the tables."""
+    template = Environment(undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True).from_string(
+        (REPORT / f"{name}.rst").read_text()
+    )
+    return template.render(snakemake=SimpleNamespace(config=config, params=SimpleNamespace(folder=folder)))
+
+
+def as_html(rst):
+    return publish_parts(rst, writer="html", settings_overrides={"halt_level": 2, "report_level": 2})["body"]
 
 
 @pytest.mark.parametrize("name", CAPTIONS)
 def test_report_captions_render_from_the_config(name):
-    config = yaml.safe_load((ROOT / "config" / "config.yaml").read_text())
+    config = read_config()
     text = rendered(name, config)
-    publish_doctree(text, settings_overrides={"halt_level": 2, "report_level": 2})
+    as_html(text)
     assert f"eed {config['seed']}" in text or f"seed {config['seed']}" in text
     assert not re.search(r"[\[\]{}]|None", text.replace("[0, 1]", ""))
 
 
 def test_report_captions_follow_the_config():
-    config = yaml.safe_load((ROOT / "config" / "config.yaml").read_text())
+    config = read_config()
     config["seed"], config["data"]["test_images"] = 98, 765
     config["evaluation"]["certify_l2"] |= {"sigmas": [0.777], "n": 4321, "alpha": 0.0123, "sampling": "fixed"}
     config["evaluation"]["attack_l2"] |= {"sigmas": [0.333, 0.444]}
-    for stated in ("Seed 98", "765:765", "σ = 0.777", "σ = 0.333, 0.444", "n = 4321", "α = 0.0123"):
-        assert stated in rendered("table_l2", config)
-    assert "σ = 0.333. " in rendered("figure_l2_bracket", config)
+    text = rendered("figure_l2_bracket", config)
+    for stated in ("Seed 98", "765:765", "σ = 0.333.", "n = 4321", "α = 0.0123"):
+        assert stated in text
     config["evaluation"]["certify_l2"] |= {"sampling": "adaptive"}
     config["evaluation"]["certify_id"] |= {"sampling": "adaptive", "n": 5678}
-    for name in ("table_l2", "figure_l2_bracket", "workflow"):
+    for name in ("figure_l2_bracket", "workflow"):
         assert "n ≤ 4321" in rendered(name, config)
-    for name in ("table_id", "figure_id_certified", "workflow"):
+    for name in ("figure_id_certified", "workflow"):
         assert "n ≤ 5678" in rendered(name, config)
 
 
-def test_sets_that_cannot_be_had_are_in_the_tables(evidence, config):
-    lacking = {**config, "data": {**config["data"], "unavailable": {"lsun_crop": "the link is dead"}}}
+@pytest.mark.parametrize("kind", tables.TABLES)
+def test_the_report_shows_the_captions_of_the_tables(kind, evidence, config, tmp_path):
+    """There is one wording: whatever characters it holds, the report has it from the table's Markdown file."""
+    caption = tables.caption(kind, evidence, config) + " *a* |b| c_ `d` <e> {{f}}"
+    tables.write_table(pd.DataFrame({"method": ["oe"], "auc": 0.5}), caption, tmp_path / kind)
+    shown = as_html(rendered(f"table_{kind}", {}, tmp_path))
+    assert unescape(shown.strip().removeprefix("<p>").removesuffix("</p>")) == caption
+
+
+def test_unavailable_sets_are_in_the_tables(evidence, config):
+    lacking = synthetic_evidence.config(data={"unavailable": {"lsun_crop": "the link is dead"}})
     frame = tables.TABLES["ood"](evidence, lacking)
     rows = frame[frame["set"] == "lsun_crop"]
-    assert len(rows) == 3 * len(config["methods"]) and rows[["auc", "aupr", "fpr95"]].isna().all(axis=None)
+    assert len(rows) == 3 * len(config.methods) and rows[["auc", "aupr", "fpr95"]].isna().all(axis=None)
     pd.testing.assert_frame_equal(frame[: -len(rows)], tables.TABLES["ood"](evidence, config))
     shown = tables.readable("ood", frame, lacking).to_numpy()[-1]
     assert list(shown) == ["LSUN crop", "unavailable", *["–"] * 9]
@@ -547,17 +560,17 @@ def test_sets_that_cannot_be_had_are_in_the_tables(evidence, config):
 
 @pytest.mark.parametrize("kind", tables.TABLES)
 def test_captions_say_what_was_done_to_the_images(kind, evidence, config):
-    coded = {**config, "data": {**config["data"], "jpeg_quality": 75}}
+    coded = synthetic_evidence.config(data={"jpeg_quality": 75})
     assert "All images went through JPEG of quality 75." in tables.caption(kind, evidence, coded)
     assert "JPEG" not in tables.caption(kind, evidence, config)
 
 
 def test_captions_say_what_was_not_trained_here(evidence, config):
-    own = {**config, "imports": {"plain": {"network": "a:b", "weights": "c"}}}
+    own = synthetic_evidence.config(imports={"plain": ImportSpec(network="a:b", weights="c")})
     assert "Imported, not trained here: Plain." in tables.caption("ood", evidence, own)
-    published = {**config, "weights": "published", "data": {**config["data"], "id": "cifar100"}}
-    caption = tables.caption("id", evidence, published)
-    assert "Published weights, not trained here: Plain, OE, ProoD and discriminator." in caption
+    released = synthetic_evidence.config(weights="released", data={"id": "cifar100"})
+    caption = tables.caption("id", evidence, released)
+    assert "Released weights, not trained here: Plain, OE, ProoD and discriminator." in caption
     assert "not trained here" not in tables.caption("ood", evidence, config)
 
 

@@ -11,11 +11,11 @@ from oodcert.authors_code.flags import ALL
 from oodcert.config.models import Config
 from oodcert.evidence.store import Evidence
 from oodcert.reporting.display_names import label
-from oodcert.reporting.figures.style import INK, WIDTH, colours, new_figure, style
+from oodcert.reporting.figures.style import INK, WIDTH, Look, colours, new_figure, style
 from oodcert.reporting.tables.ablation import ablation_table, measure_label, shown
 
 ROW = 0.26  # inches
-MARKER: dict[str, str] = {"marker": "o", "linestyle": ""}
+MARKER: Look = {"marker": "o", "linestyle": ""}
 
 
 def ablation(evidence: Evidence, config: Config) -> Figure:

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 from matplotlib.figure import Figure
+from matplotlib.layout_engine import ConstrainedLayoutEngine
 
 from oodcert.config.models import Config
 from oodcert.data.npz import read_arrays
@@ -66,5 +67,7 @@ def denoised(evidence: Evidence, config: Config) -> Figure:
             width = 1 + len(others)
             text = textwrap.fill(label(name), 10 * width, break_long_words=False)
             grid[0, first].set_title(text, x=width / 2, fontsize="small" if others else "x-small")
-        figure.get_layout_engine().set(w_pad=0.02, h_pad=0.02, wspace=0, hspace=0)
+        engine = figure.get_layout_engine()
+        assert isinstance(engine, ConstrainedLayoutEngine)  # as new_figure makes it
+        engine.set(w_pad=0.02, h_pad=0.02, wspace=0, hspace=0)
     return figure

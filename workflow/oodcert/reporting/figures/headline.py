@@ -58,4 +58,5 @@ def _bar(axes: Axes, top: float, height: float, value: float, colour: Colour, we
 
 
 def _tint(colour: Colour, white: float) -> Colour:
-    return tuple(np.array(colour) * (1 - white) + white)
+    red, green, blue = np.array(colour) * (1 - white) + white
+    return red, green, blue

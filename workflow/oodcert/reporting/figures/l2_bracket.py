@@ -11,11 +11,11 @@ from matplotlib.patches import Patch
 from oodcert.config.models import Config
 from oodcert.evidence.store import Evidence
 from oodcert.reporting.display_names import label
-from oodcert.reporting.figures.style import INK, LOOKS, MOST_COLUMNS, colours, panels, style
+from oodcert.reporting.figures.style import INK, LOOKS, MOST_COLUMNS, Look, colours, panels, style
 from oodcert.reporting.tables.values import attacked_l2_table, guaranteed_l2_table, l2_metric
 
 CHANCE = {"auc": 0.5, "fpr95": 0.95}
-ATTACK: dict[str, str] = {"color": INK, "linestyle": "-", "marker": "x"}
+ATTACK: Look = {"color": INK, "linestyle": "-", "marker": "x"}
 
 
 def l2_bracket(evidence: Evidence, config: Config) -> Figure:

@@ -7,6 +7,7 @@ from contextlib import AbstractContextManager
 from io import BytesIO
 from math import ceil
 from pathlib import Path
+from typing import Any
 
 import matplotlib
 import seaborn
@@ -22,8 +23,9 @@ WIDTH = 7.2  # inches, of a figure in the context "paper"
 MOST_COLUMNS = 5
 LIGHTEST = 0.5  # relative luminance of a line that is still seen on white
 SHADE = 0.6  # of a colour that comes a second time
-Colour = tuple[float, ...]  # RGB in [0, 1]
-LOOKS: list[dict[str, str]] = [  # of the bounds' lines, told apart without colour
+Colour = tuple[float, float, float]  # RGB in [0, 1]
+Look = dict[str, Any]  # how a line is drawn, as keywords of matplotlib
+LOOKS: list[Look] = [  # of the bounds' lines, told apart without colour
     {"linestyle": "-", "marker": "o"},
     {"linestyle": "--", "marker": "s"},
     {"linestyle": "-.", "marker": "D"},
@@ -66,14 +68,16 @@ def colours(names: Iterable[str], settings: FigureSettings) -> dict[str, Colour]
     by_name = {}
     for index, key in enumerate(names):
         round_, place = divmod(index, len(palette))
-        by_name[key] = tuple(SHADE**round_ * channel for channel in palette[place])
+        red, green, blue = (SHADE**round_ * channel for channel in palette[place])
+        by_name[key] = (red, green, blue)
     return by_name
 
 
 def _darkened(colour: Colour) -> Colour:
     luminance = sum(weight * channel**2.2 for weight, channel in zip((0.2126, 0.7152, 0.0722), colour, strict=True))
     factor = (LIGHTEST / max(luminance, LIGHTEST)) ** (1 / 2.2)
-    return tuple(factor * channel for channel in colour)
+    red, green, blue = (factor * channel for channel in colour)
+    return red, green, blue
 
 
 def new_figure(width: float, height: float) -> Figure:

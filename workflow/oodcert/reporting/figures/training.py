@@ -8,7 +8,7 @@ from oodcert.config.models import Config
 from oodcert.errors import InputError
 from oodcert.evidence.store import Evidence
 from oodcert.reporting.display_names import label
-from oodcert.reporting.figures.style import LOOKS, colours, panels, style
+from oodcert.reporting.figures.style import LOOKS, Look, colours, panels, style
 
 SKIPPED = ("learning_rate", "total")
 
@@ -23,7 +23,7 @@ def training(evidence: Evidence, config: Config) -> Figure:
     if curves is None:
         raise InputError("There are no learning curves: train the components first.")
     terms = curves.loc[~curves["term"].isin(SKIPPED), "term"].unique()
-    looks = {
+    looks: dict[str, Look] = {
         term: {"color": ink, "linestyle": look["linestyle"]}
         for (term, ink), look in zip(colours(terms, config.figures).items(), LOOKS * len(terms), strict=False)
     }

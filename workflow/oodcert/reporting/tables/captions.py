@@ -232,7 +232,7 @@ def _l2(evidence: Evidence, config: Config) -> list[str]:
     certify, settings = config.evaluation.certify_l2, _values(evidence, "certify_l2", config, ("n", "alpha"))
     return [
         *_l2_metrics(config),
-        "Bounds hold under any such perturbation: ID lower bounds at R = 0 stand against OOD upper bounds at R.",
+        "Bounds hold under any such perturbation: ID lower bounds at R = 0 are compared with OOD upper bounds at R.",
         "Scores are smoothed with Gaussian noise of standard deviation σ. The percentile bound is on their median, the "
         "others on their mean: cdf from a Berk–Jones band around the scores' distribution, gaussian and lipschitz from "
         "a betting bound on their mean.",

@@ -145,9 +145,9 @@ class Measures:
         for name, scores in ood_scores.items():
             if np.isnan(id_scores).any() or np.isnan(scores).any():
                 raise InputError(f"Scores of ID images or of {name} are NaN: run the evaluation again.")
-            ranks = with_added(id_scores.to_numpy(), scores.to_numpy(), favoured)
-            draws = self._draws("id", len(id_scores)), self._draws(name, len(scores))
-            by_set.append(detection_metrics(*ranks, *draws, guaranteed))
+            id_ranks, ood_ranks = with_added(id_scores.to_numpy(), scores.to_numpy(), favoured)
+            id_draws, ood_draws = self._draws("id", len(id_scores)), self._draws(name, len(scores))
+            by_set.append(detection_metrics(id_ranks, ood_ranks, id_draws, ood_draws, guaranteed))
         return {metric: np.mean([metrics[metric] for metrics in by_set], axis=0) for metric in METRICS}
 
     def _share(self, holds: pd.Series, favoured: bool) -> np.ndarray:

@@ -40,6 +40,7 @@ def reported_table(evidence: Evidence, config: Config) -> pd.DataFrame:
     for _, row in reported().iterrows():
         if row["method"] not in config.methods:
             continue
+        measured: float | None
         if row["metric"] in DETECTION:
             measured, differing = _detection(row, ood, config)
         elif row["metric"] == "headline_increase":
