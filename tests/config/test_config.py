@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from conftest import ROOT, shrink
-from oodcert.audit.layout import KEYS, settings_of
+from oodcert.audit.layout import EVALUATIONS, settings_of
 from oodcert.config.components import Component
 from oodcert.config.load import check_config, merged_files
 from oodcert.config.models import config_model
@@ -50,7 +50,7 @@ def test_keys_that_may_be_absent_are_accepted(path, value):
 
 def test_precision_reaches_the_settings_of_what_it_changes_and_no_others():
     digits, config = check_config(DIGITS), check_config(changed("evaluation.certify_l2.precision", "bfloat16"))
-    differ = {key for key in KEYS if settings_of(config, key, "plain") != settings_of(digits, key, "plain")}
+    differ = {key for key in EVALUATIONS if settings_of(config, key, "plain") != settings_of(digits, key, "plain")}
     assert differ == {"certify_l2", "attack_l2"}
     assert settings_of(config, "attack_l2", "plain")["precision"] == "bfloat16"
 

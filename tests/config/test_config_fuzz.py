@@ -11,15 +11,16 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from conftest import ROOT
-from oodcert.audit.layout import KEYS, files_of, inputs_of, names_of, rows_of, settings_of
+from oodcert.audit.layout import EVIDENCE, files_of, inputs_of, names_of, rows_of, settings_of
 from oodcert.config.availability import available
 from oodcert.config.external_weights import imported, networks_of, trained
 from oodcert.config.load import check_config, merged_files, read_configs
 from oodcert.data.sizes import check_counts
 from oodcert.data.sources import id_files, ood_files, outlier_files
 from oodcert.errors import InputError
+from oodcert.evaluations.registry import EVALUATIONS
 from oodcert.execution import cost
-from oodcert.execution.shards import SETS, pieces, shards
+from oodcert.execution.shards import portions, shards
 
 CONFIGS = [merged_files([ROOT / "config" / f"{name}.yaml"]) for name in ("config", "cifar-lite", "paper")]
 STRINGS = [
@@ -135,15 +136,14 @@ def use(values):
     cost.passes(work), cost.evidence(work), cost.uncounted(config)
     cost.hours(cost.passes(work), dict.fromkeys(("classifier", "discriminator", "denoiser"), 1000.0))
     assert all(".." not in name and not name.startswith("/") for name in files_of(config))
-    for evaluation in (*KEYS, "training"):
+    for evaluation in EVIDENCE:
         for name in names_of(config, evaluation):
             settings_of(config, evaluation, name), inputs_of(config, evaluation, name)
             if evaluation not in ("training", "authors_code"):
                 rows_of(config, evaluation, name)
-            if evaluation in SETS:
-                stages = pieces(config, evaluation, name)
+            if evaluation in EVALUATIONS and EVALUATIONS[evaluation].whole_batches:
                 assert all(1 <= len(names) <= config.shards for names in shards(config, evaluation, name).values())
-                assert all(piece for several in stages.values() for piece in several)
+                assert all(one for several in portions(config, evaluation, name).values() for one in several)
 
 
 def answered(call):

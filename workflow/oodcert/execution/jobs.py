@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from oodcert.config.load import check_config
 from oodcert.config.models import Config
+from oodcert.data.folder import load_image_set
 from oodcert.data.imageset import ImageSet
 from oodcert.errors import InputError
 from oodcert.evaluations.settings import NetworkJob
@@ -129,7 +130,9 @@ def components_to_evaluate(
 def load_sets(paths: Iterable[str | Path], settings: NetworkJob) -> dict[str, ImageSet]:
     """Image sets from <name>.npz files, checked against the class count and shape; id_test is called "id"."""
     return {
-        "id" if path.stem == "id_test" else path.stem: ImageSet.load(path, settings.num_classes, settings.image_shape)
+        "id" if path.stem == "id_test" else path.stem: load_image_set(
+            path, num_classes=settings.num_classes, image_shape=settings.image_shape
+        )
         for path in map(Path, paths)
     }
 
