@@ -7,11 +7,11 @@ images.
 """
 
 import pandas as pd
+from oodcert.evaluations.l2 import certify_l2
+from oodcert.evaluations.labels import certify_id
 
 from common import compared, finish, load_run, parser, run_script, show, started
 from oodcert.evaluations.base import Evaluation
-from oodcert.evaluations.l2 import certify_l2
-from oodcert.evaluations.labels import certify_id
 from oodcert.statistics.metrics import guaranteed_metrics, tpr_threshold
 
 ALL_BOUNDS = ["percentile", "cdf", "gaussian", "lipschitz"]

@@ -13,7 +13,7 @@ import torch
 
 from common import LARGE, RESNET, finish, load_run, parser, run_script, show, started, timings, untrained
 from oodcert.attacks.apgd import apgd
-from oodcert.cli.main import POSITIVE_INT
+from oodcert.cli.arguments import POSITIVE_INT
 from oodcert.models.composition import deployed_network
 
 EPSILON = {"linf": 8 / 255, "l2": 0.5}  # in the [0, 1] pixel scale

@@ -15,7 +15,7 @@ import torch
 
 from common import LARGE, RESNET, finish, load_run, parser, run_script, show, started, timings, untrained
 from oodcert import DenoisedNetwork, Detector, certify
-from oodcert.cli.main import POSITIVE_INT
+from oodcert.cli.arguments import POSITIVE_INT
 from oodcert.models.components import build_component
 from oodcert.models.composition import smoothed_network
 from oodcert.runtime.keyed_noise import keyed_noise

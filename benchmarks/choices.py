@@ -16,7 +16,7 @@ import pandas as pd
 import torch
 
 from common import LARGE, RESNET, finish, load_run, parser, run_script, show, started, timings, untrained
-from oodcert.cli.main import POSITIVE_INT
+from oodcert.cli.arguments import POSITIVE_INT
 from oodcert.errors import InputError
 from oodcert.execution.jobs import to_evaluate
 from oodcert.models.components import build_component

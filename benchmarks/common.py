@@ -13,7 +13,7 @@ from time import perf_counter
 import numpy as np
 import torch
 
-from oodcert.cli.main import POSITIVE_INT
+from oodcert.cli.arguments import POSITIVE_INT
 from oodcert.config.load import read_configs
 from oodcert.config.method_specs import trained_components
 from oodcert.data.imageset import ImageSet

@@ -9,7 +9,7 @@ import torch
 
 from common import LARGE, finish, load_run, parser, run_script, show, started, timings, untrained
 from oodcert import interval_bounds
-from oodcert.cli.main import POSITIVE_INT
+from oodcert.cli.arguments import POSITIVE_INT
 
 EPSILON = 0.05
 BATCH_SIZES = (1, 32, 128, 500)

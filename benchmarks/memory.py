@@ -15,7 +15,7 @@ import torch
 
 from common import finish, parser, run_script, show, started, untrained
 from oodcert import Detector, certify
-from oodcert.cli.main import POSITIVE_INT
+from oodcert.cli.arguments import POSITIVE_INT
 from oodcert.errors import InputError
 
 SHAPE, NETWORK = (1, 8, 8), {"name": "cnn", "width": 4}

@@ -11,7 +11,7 @@ from time import perf_counter
 import pandas as pd
 
 from common import finish, parser, run_script, show, started
-from oodcert.cli.main import POSITIVE_INT
+from oodcert.cli.arguments import POSITIVE_INT
 from oodcert.config.load import read_configs
 from oodcert.config.method_specs import components_of, computed_with
 from oodcert.errors import InputError

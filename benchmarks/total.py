@@ -14,15 +14,15 @@ from time import perf_counter, process_time
 
 import pandas as pd
 import torch
+from oodcert.evaluations.l2 import certify_l2
 
 from common import compared, evenly_spaced, finish, load_run, parser, run_script, show, started
 from oodcert import Detector
 from oodcert.certification.monte_carlo import default_batch_size
 from oodcert.certification.smoothing_bounds import score_bounds
-from oodcert.cli.main import POSITIVE_INT
+from oodcert.cli.arguments import POSITIVE_INT
 from oodcert.config.method_specs import bounds_of
 from oodcert.evaluations.base import Evaluation
-from oodcert.evaluations.l2 import certify_l2
 from oodcert.execution.jobs import to_evaluate
 from oodcert.models.composition import smoothed_network
 from oodcert.statistics.metrics import tpr_threshold

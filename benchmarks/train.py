@@ -15,7 +15,7 @@ import torch
 from torch.nn.functional import cross_entropy
 
 from common import LARGE, RESNET, finish, parser, run_script, show, started, timings, untrained
-from oodcert.cli.main import POSITIVE_INT
+from oodcert.cli.arguments import POSITIVE_INT
 from oodcert.config.load import read_configs
 from oodcert.runtime.keyed_noise import derive_seed
 from oodcert.training import plain

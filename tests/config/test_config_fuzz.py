@@ -18,8 +18,9 @@ from oodcert.config.load import check_config, merged_files, read_configs
 from oodcert.data.sizes import check_counts
 from oodcert.data.sources import id_files, ood_files, outlier_files
 from oodcert.errors import InputError
+from oodcert.evaluations.registry import EVALUATIONS
 from oodcert.execution import cost
-from oodcert.execution.shards import SETS, pieces, shards
+from oodcert.execution.shards import portions, shards
 
 CONFIGS = [merged_files([ROOT / "config" / f"{name}.yaml"]) for name in ("config", "cifar-lite", "paper")]
 STRINGS = [
@@ -140,10 +141,9 @@ def use(values):
             settings_of(config, evaluation, name), inputs_of(config, evaluation, name)
             if evaluation not in ("training", "authors_code"):
                 rows_of(config, evaluation, name)
-            if evaluation in SETS:
-                stages = pieces(config, evaluation, name)
+            if evaluation in EVALUATIONS and EVALUATIONS[evaluation].whole_batches:
                 assert all(1 <= len(names) <= config.shards for names in shards(config, evaluation, name).values())
-                assert all(piece for several in stages.values() for piece in several)
+                assert all(one for several in portions(config, evaluation, name).values() for one in several)
 
 
 def answered(call):

@@ -1,36 +1,102 @@
 """`oodcert audit`: recomputes what a finished run reports, and says what does not agree."""
 
+from __future__ import annotations
+
+import argparse
 from functools import partial
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from oodcert.audit import audit, guarded
-from oodcert.audit.report import summary, text, write_html
-from oodcert.cli.main import printable
+from oodcert.cli.arguments import POSITIVE_INT, Commands, Help, printable
 from oodcert.errors import InputError
-from oodcert.evidence.store import write_json
+
+if TYPE_CHECKING:
+    from oodcert.audit import Audit
+
+DESCRIPTION = """Recomputes every table and figure of a finished run from its evidence, and checks the evidence itself:
+hashes, settings, seeds, samples, missing and duplicate rows, the order guaranteed ≥ attacked ≥ clean, and all bounds
+against the order statistics of their draws. It needs no network connection, no GPU and no weights. docs/audit.md says
+what each check compares, and what no audit can find."""
+EXAMPLE = """example:
+  oodcert audit results/reference/digits --html audit.html
+
+exit codes: 0 nothing is wrong, 1 findings, or no finished run, 2 wrong usage."""
 
 
-def run(options):
-    """Audits options.results. Raises InputError where there is no finished run, and at the end if anything is wrong."""
-    found = audit(options.results)
-    if options.spot_check and found.run:
+def add_arguments(commands: Commands) -> None:
+    """Adds the command to those of the parser."""
+    command = commands.add_parser(
+        "audit",
+        help="check a finished run against its own evidence",
+        description=DESCRIPTION,
+        epilog=EXAMPLE,
+        formatter_class=Help,
+    )
+    add = command.add_argument
+    add("results", nargs="?", default="results/digits", help="folder of the run")
+    add("--json", metavar="FILE", help="write the report as JSON")
+    add("--html", metavar="FILE", help="write the report as one HTML page")
+    add(
+        "--spot-check",
+        type=POSITIVE_INT,
+        metavar="K",
+        help="also certify K random rows anew from the weights (results/<profile>/models) and images (data/<profile>)",
+    )
+    add(
+        "--seed",
+        type=int,
+        metavar="S",
+        help="of the rows and the noise of --spot-check (default: a random one, which the report names)",
+    )
+    add(
+        "--trust",
+        action="store_true",
+        help="let --spot-check import and run user-supplied networks, MODULE:NAME, that the run names",
+    )
+    command.set_defaults(run=run)
+
+
+def run(options: argparse.Namespace) -> None:
+    """Audits options.results and prints the report.
+
+    Raises:
+        InputError: if there is no finished run, and at the end if anything is wrong with it.
+    """
+    from oodcert.audit import audit, guarded
+    from oodcert.audit.report import text
+
+    audited = audit(options.results)
+    if options.spot_check and audited.run:
         from oodcert.execution.spot_check import spot_check
 
         check = partial(spot_check, count=options.spot_check, seed=options.seed, trust=options.trust)
-        found.results.append(guarded("spot check", check, found.run))
-    print(printable(text(found)))
-    report(found, options.results, options.json, options.html)
+        audited.results.append(guarded("spot check", check, audited.run))
+    print(printable(text(audited)))
+    report(audited, options.results, options.json, options.html)
 
 
-def report(found, folder, json=None, html=None):
-    """Writes an audit's JSON and HTML where asked to. Raises InputError if anything is wrong with the run."""
+def report(audited: Audit, folder: str | Path, json: str | None = None, html: str | None = None) -> None:
+    """Writes an audit as JSON and HTML where asked to.
+
+    Args:
+        audited: the audit.
+        folder: of the run.
+        json: path of the JSON file; None: it is not written.
+        html: path of the HTML page; None: it is not written.
+
+    Raises:
+        InputError: if anything is wrong with the run.
+    """
+    from oodcert.audit.report import summary, write_html
+    from oodcert.evidence.store import write_json
+
     if json:
-        write_json(summary(found), Path(json))
+        write_json(summary(audited), Path(json))
     if html:
-        write_html(found, folder, Path(html))
-    failed = [result.check for result in found.results if result.findings]
+        write_html(audited, folder, Path(html))
+    failed = [result.check for result in audited.results if result.findings]
     if failed:
-        count = sum(len(result.findings) for result in found.results)
+        count = sum(len(result.findings) for result in audited.results)
         raise InputError(
             f"The audit of {folder} failed: {count} findings in {', '.join(failed)}. `oodcert audit {folder}` lists "
             "them with their remedies."

@@ -1,5 +1,10 @@
 """The table of `oodcert certify`: guaranteed metrics at every sigma, bound and radius, a row a set."""
 
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
 import pandas as pd
 
 from oodcert.statistics.metrics import METRICS, guaranteed_metrics
@@ -7,32 +12,34 @@ from oodcert.statistics.metrics import METRICS, guaranteed_metrics
 KEYS = ["sigma", "bound", "radius"]
 DRAWS = {
     "fixed": "n = {} draws an image",
-    "adaptive": "n ≤ {} draws an image (adaptive: until its part in the guaranteed AUC is settled)",
+    "adaptive": "n ≤ {} draws an image (adaptive: until its share in the guaranteed AUC has converged)",
 }
 
 
-def guaranteed_table(inside, outside):
+def guaranteed_table(id_rows: pd.DataFrame, ood_rows: Mapping[str, pd.DataFrame]) -> pd.DataFrame:
     """A row per sigma x bound x radius x set: guaranteed auc, aupr, fpr95; several sets end with their "average".
 
-    inside: rows of `oodcert.certify` of the ID images, of any sigmas; outside: the same of OOD images, by set name.
+    Args:
+        id_rows: rows of `oodcert.certify` of the ID images, of any sigmas.
+        ood_rows: the same of OOD images, by set name.
     """
     frames = [
-        guaranteed_metrics(inside[inside["sigma"] == sigma], part).assign(sigma=sigma, set=name)
-        for name, rows in outside.items()
-        for sigma, part in rows.groupby("sigma")
+        guaranteed_metrics(id_rows[id_rows["sigma"] == sigma], ood).assign(sigma=sigma, set=name)
+        for name, rows in ood_rows.items()
+        for sigma, ood in rows.groupby("sigma")
     ]
     table = pd.concat(frames, ignore_index=True)
-    if len(outside) > 1:
+    if len(ood_rows) > 1:
         average = table.groupby(KEYS, as_index=False)[list(METRICS)].mean().assign(set="average")
         table = pd.concat([table, average], ignore_index=True)
-    order = list(inside["bound"].unique())
+    order = list(id_rows["bound"].unique())
     ranked = table.sort_values(
-        KEYS, key=lambda part: part.map(order.index) if part.name == "bound" else part, kind="stable"
+        KEYS, key=lambda keys: keys.map(order.index) if keys.name == "bound" else keys, kind="stable"
     )
     return ranked[[*KEYS, "set", *METRICS]].reset_index(drop=True)
 
 
-def readable(table):
+def readable(table: pd.DataFrame) -> pd.DataFrame:
     """The table as people read it: strings, metrics in %."""
     return pd.DataFrame(
         {
@@ -45,18 +52,18 @@ def readable(table):
     )
 
 
-def summary(table):
+def summary(table: pd.DataFrame) -> pd.DataFrame:
     """The rows that a terminal shows: the average over the sets where there is one."""
     return table[table["set"] == table["set"].iloc[-1]]
 
 
-def caption(settings, sizes):
+def caption(settings: Mapping[str, Any], sizes: Mapping[str, int]) -> str:
     """What the numbers mean. sizes: images by set, the ID set first."""
-    (inside, count), *outside = sizes.items()
+    (id_name, count), *others = sizes.items()
     return (
         f"Guaranteed detection by {settings['network']} with the score {settings['score']}, in %: no perturbation of "
         "the OOD images within the l2 radius R makes AUC or AUPR lower or FPR95 higher. "
-        f"ID: {inside} ({count} images); OOD: {', '.join(f'{name} ({size})' for name, size in outside)}. "
+        f"ID: {id_name} ({count} images); OOD: {', '.join(f'{name} ({size})' for name, size in others)}. "
         f"{DRAWS[settings['sampling']].format(settings['n'])}, each bound with error probability "
         f"α = {settings['alpha']:g}, seed {settings['seed']}, network in {settings['precision']}."
     )

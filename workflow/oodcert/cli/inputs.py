@@ -1,14 +1,20 @@
 """What the commands make of their arguments: a device, a detector, image sets, and whose results a folder holds."""
 
+from __future__ import annotations
+
+import argparse
 import hashlib
 import json
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
 from itertools import chain
 from pathlib import Path
+from typing import Any
 
 import torch
+from torch import Tensor, nn
 
-from oodcert.data.folder import select_images
+from oodcert.data.folder import load_image_set
+from oodcert.data.imageset import ImageSet
 from oodcert.errors import InputError
 from oodcert.models.detector import Detector
 from oodcert.models.user_networks import load_network, load_object
@@ -18,24 +24,14 @@ from oodcert.runtime import torch_setup
 RESERVED = ("average", "settings")  # a row of the tables, a file beside the results
 
 
-@dataclass(frozen=True, eq=False)
-class Images:
-    """A named set. pixels: float32 [N, C, H, W] in [0, 1]; positions: of each image in the whole set, N integers."""
-
-    name: str
-    path: Path
-    positions: list
-    pixels: torch.Tensor
-
-    def __len__(self):
-        return len(self.positions)
-
-    def sha256(self):
-        header = f"{self.positions} {tuple(self.pixels.shape)}".encode()
-        return hashlib.sha256(header + self.pixels.numpy().tobytes()).hexdigest()
+def images_sha256(images: ImageSet) -> str:
+    """SHA-256 of the ids and the floats of an image set."""
+    floats = images.floats()
+    header = f"{images.ids.tolist()} {floats.shape}".encode()
+    return hashlib.sha256(header + floats.tobytes()).hexdigest()
 
 
-def prepare_torch(options):
+def prepare_torch(options: argparse.Namespace) -> str:
     """Fixes torch's algorithms and rounding; returns the device, "cpu" or "cuda", of --device."""
     try:
         return torch_setup.prepare_torch(options.device, warn_only=True)
@@ -43,7 +39,7 @@ def prepare_torch(options):
         raise InputError("--device cuda: torch sees no GPU here. Use auto or cpu.") from error
 
 
-def load_detector(options, device):
+def load_detector(options: argparse.Namespace, device: str) -> Detector:
     """The Detector of --network, --weights and --score, on the device."""
     network = load_network(options.network)
     if options.weights:
@@ -52,23 +48,38 @@ def load_detector(options, device):
     return Detector(network.to(device), score)
 
 
-def load_sets(options, detector, device):
-    """The image sets of --id and --ood, by name: dict of Images, ID first.
+def named_paths(options: argparse.Namespace) -> dict[str, Path]:
+    """The paths of --id and --ood by the names of their sets, ID first.
 
-    Raises InputError where two sets have one name, or where the detector gives no score for a set's first image.
+    Raises:
+        InputError: if two sets have one name.
     """
-    sets = {}
+    paths: dict[str, Path] = {}
     for path in map(Path, [options.id, *options.ood]):
         name = path.resolve().name if path.is_dir() else path.stem
-        if name in sets or name in RESERVED:
-            taken = f"also that of {sets[name].path}" if name in sets else "reserved"
+        if name in paths or name in RESERVED:
+            taken = f"also that of {paths[name]}" if name in paths else "reserved"
             raise InputError(f"{path}: the name {name!r} is {taken}. Rename the file or folder.")
-        sets[name] = Images(name, path, *select_images(path, options.size, options.images))
-        _try_network(detector, path, sets[name].pixels[:1].to(device))
+        paths[name] = path
+    return paths
+
+
+def load_sets(
+    paths: Mapping[str, Path], options: argparse.Namespace, detector: Detector, device: str
+) -> dict[str, ImageSet]:
+    """The image sets by name. Their ids are positions in the whole set.
+
+    Raises:
+        InputError: if a set is unreadable, or the detector gives no score for its first image.
+    """
+    sets = {}
+    for name, path in paths.items():
+        sets[name] = load_image_set(path, options.size, options.images, keep_ids=False)
+        _try_network(detector, path, torch.from_numpy(sets[name].first(1).floats()).to(device))
     return sets
 
 
-def _try_network(detector, path, image):
+def _try_network(detector: Detector, path: Path, image: Tensor) -> None:
     try:
         score = detector.score(image)
     except InputError:
@@ -82,19 +93,22 @@ def _try_network(detector, path, image):
         raise InputError(f"--score gave {tuple(score.shape)} for the logits of one image: one number an image needed.")
 
 
-def tensors_sha256(network):
+def tensors_sha256(network: nn.Module) -> str:
     """SHA-256 of all parameters and buffers of a network, with their names, types and shapes."""
     digest = hashlib.sha256()
     for name, tensor in chain(network.named_parameters(), network.named_buffers()):
         digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode())
-        digest.update(tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy())
+        digest.update(tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().tobytes())
     return digest.hexdigest()
 
 
-def check_folder(out, settings, outputs):
-    """Raises InputError, naming what differs, where the folder `out` holds results of other settings, or parts of them.
+def check_folder(out: Path, settings: Mapping[str, Any], outputs: Sequence[Path]) -> None:
+    """Checks that the folder `out` holds no results of other settings, nor partial ones.
 
-    Files of no known settings are in the way too; a settings.json with no results beside it is not.
+    Files of unknown settings are in the way too; a settings.json with no results beside it is not.
+
+    Raises:
+        InputError: naming what differs.
     """
     if out.exists() and not out.is_dir():
         raise InputError(f"--out {out} is a file: pass a folder.")

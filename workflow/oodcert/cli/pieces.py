@@ -1,16 +1,22 @@
 """Certificates in pieces, so that an interrupted command goes on where it stopped and ends with the same bytes."""
 
+from __future__ import annotations
+
 import json
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
+import pandas as pd
 import torch
 from tqdm import tqdm
 
 import oodcert
-from oodcert.cli.inputs import Images
+from oodcert.data.imageset import ImageSet
 from oodcert.evidence.provenance import Provenance
 from oodcert.evidence.store import read_evidence, sidecar, write_evidence
+from oodcert.models.detector import Detector
 from oodcert.runtime.keyed_noise import derive_seed
 
 DRAWS = 100_000  # in a piece: the most that an interruption loses
@@ -20,40 +26,40 @@ DRAWS = 100_000  # in a piece: the most that an interruption loses
 class Piece:
     """Images start to stop - 1 of a set at one sigma. path: where its rows are kept until all sets are finished."""
 
-    images: Images
+    images: ImageSet
     sigma: float
     start: int
     stop: int
     path: Path
 
-    def __len__(self):
+    def __len__(self) -> int:
         return self.stop - self.start
 
-    def done(self):
+    def done(self) -> bool:
         return sidecar(self.path).exists()
 
-    def certify(self, detector, settings, against=None):
+    def certify(
+        self, detector: Detector, settings: Mapping[str, Any], against: pd.DataFrame | None = None
+    ) -> pd.DataFrame:
         """Rows of `oodcert.certify`; they depend on the network, the piece and the arguments alone.
 
         against: None, or evidence of the ID set at all sigmas.
         """
-        name, span = self.images.name, slice(self.start, self.stop)
-        torch.manual_seed(
-            derive_seed(settings["seed"], name, self.sigma, self.start)
-        )  # of networks with draws of their own
+        name, images = self.images.name, self.images.chosen(slice(self.start, self.stop))
+        torch.manual_seed(derive_seed(settings["seed"], name, self.sigma, self.start))  # for networks that are random
         keys = ("radii", "n", "alpha", "bounds", "sampling", "seed", "batch_size", "device", "precision")
         return oodcert.certify(
             detector,
-            self.images.pixels[span],
+            torch.from_numpy(images.floats()),
             self.sigma,
             decision_thresholds=None if against is None else against[against["sigma"] == self.sigma],
-            ids=self.images.positions[span],
+            ids=images.ids,
             name=f"certify/{name}",
             **{key: settings[key] for key in keys},
         )
 
 
-def cut(images, settings, folder):
+def cut(images: ImageSet, settings: Mapping[str, Any], folder: Path) -> list[Piece]:
     """The pieces of a set, about DRAWS draws each."""
     size = max(1, DRAWS // settings["n"])
     return [
@@ -63,33 +69,47 @@ def cut(images, settings, folder):
     ]
 
 
-def certify_sets(pieces, evidence, detector, settings, weights):
+def certify_sets(
+    pieces: Mapping[str, Sequence[Piece]],
+    evidence: Mapping[str, Path],
+    detector: Detector,
+    settings: Mapping[str, Any],
+    weights: str | None,
+    paths: Mapping[str, Path],
+) -> None:
     """Certifies the pieces that are not done yet, under one progress bar, and writes the sets' evidence files.
 
-    pieces: set -> its pieces, the ID set first; evidence: set -> its file, also of sets without pieces, which are
-    finished; weights: their file, or None. Adaptive sampling certifies the ID set at radius 0 alone, and the OOD sets
-    as far as the guaranteed AUC against it needs.
+    Adaptive sampling certifies the ID set at radius 0 alone, and the OOD sets as far as the guaranteed AUC against it
+    needs.
+
+    Args:
+        pieces: set -> its pieces, the ID set first.
+        evidence: set -> its file, also of sets without pieces, which are finished.
+        detector: what is certified.
+        settings: all that decides the results.
+        weights: file of the network's weights, or None.
+        paths: set -> the file or folder that it is read from.
     """
-    inside, adaptive = settings["id"], settings["sampling"] == "adaptive"
-    every = [piece for part in pieces.values() for piece in part]
+    id_name, adaptive = settings["id"], settings["sampling"] == "adaptive"
+    every = [piece for several in pieces.values() for piece in several]
     done = sum(len(piece) for piece in every if piece.done())
     with tqdm(total=sum(map(len, every)), initial=done, desc="certify", unit="image") as bar:
-        for name, part in pieces.items():
-            own, against = settings, None
-            if adaptive and name == inside:
-                own = {**settings, "radii": [0.0]}
+        for name, several in pieces.items():
+            used, against = settings, None
+            if adaptive and name == id_name:
+                used = {**settings, "radii": [0.0]}
             elif adaptive:
-                against = read_evidence([evidence[inside]])
-            for piece in part:
+                against = read_evidence([evidence[id_name]])
+            for piece in several:
                 if not piece.done():
                     provenance = Provenance(settings)
-                    write_evidence(piece.certify(detector, own, against), piece.path, provenance)
+                    write_evidence(piece.certify(detector, used, against), piece.path, provenance)
                     bar.update(len(piece))
-            inputs = [path for path in (weights, part[0].images.path) if path and Path(path).is_file()]
-            join(part, evidence[name], settings, inputs)
+            inputs = [path for path in (weights, paths[name]) if path and Path(path).is_file()]
+            join(several, evidence[name], settings, inputs)
 
 
-def join(pieces, path, settings, inputs):
+def join(pieces: Sequence[Piece], path: Path, settings: Mapping[str, Any], inputs: Iterable[str | Path]) -> None:
     """Writes a set's evidence: the rows of its pieces, and the seconds and network calls that they took together."""
     rows = read_evidence([piece.path for piece in pieces])
     seconds = sum(json.loads(sidecar(piece.path).read_text())["wall_seconds"] for piece in pieces)

@@ -6,7 +6,7 @@ import types
 from collections.abc import Collection, Iterable, Mapping
 from difflib import get_close_matches
 from textwrap import shorten
-from typing import Annotated, Any, Union, get_args, get_origin
+from typing import Annotated, Any, Literal, Union, get_args, get_origin
 
 from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
@@ -86,13 +86,13 @@ def _invalid(details: ErrorDetails, keys: list[Any], model: type[BaseModel]) -> 
         subject, shown = f"{_path(keys[:-1])}: the name", repr(keys[-1])
     else:
         subject, shown = f"{_path(keys)} =", repr(value)
-    expected = _expected(annotation) or "see config/README.md"
+    expects = expected(annotation) or "see config/README.md"
     if details["type"] == "union_tag_invalid":
-        expected += f", one of {details['ctx']['expected_tags']}"
+        expects += f", one of {details['ctx']['expected_tags']}"
     why = details["msg"].removeprefix("Value error, ") if details["type"] == "value_error" else ""
     return (
         f"Config key {subject} {shorten(shown, LONGEST)} is not valid{': ' if why else ''}{shorten(why, LONGEST)}. "
-        f"It expects: {expected}."
+        f"It expects: {expects}."
     )
 
 
@@ -137,15 +137,15 @@ def _step_all(annotation: Any, keys: Iterable[Any]) -> Any:
 
 
 def _step(annotation: Any, key: Any) -> Any:
-    bare, _ = _unwrapped(annotation)
+    bare, _ = unwrapped(annotation)
     origin, args = get_origin(bare), get_args(bare)
     if origin in (Union, types.UnionType):
         members = [one for one in args if one is not type(None)]
         for one in members:
-            inner, metadata = _unwrapped(one)
+            inner, metadata = unwrapped(one)
             names = [getattr(tag, "tag", None) for tag in metadata]
-            fields = _fields(inner)
-            literal = get_args(_unwrapped(fields["name"].annotation)[0]) if "name" in fields else ()
+            fields = fields_of(inner)
+            literal = get_args(unwrapped(fields["name"].annotation)[0]) if "name" in fields else ()
             if key in names or key in literal:
                 return one
         return _step(members[0], key) if len(members) == 1 else None
@@ -153,44 +153,46 @@ def _step(annotation: Any, key: Any) -> Any:
         return args[1]
     if origin is tuple:
         return args[0] if args[-1] is Ellipsis else args[min(key, len(args) - 1)] if isinstance(key, int) else None
-    field = _fields(bare).get(key)
+    field = fields_of(bare).get(key)
     if field is None:
         return None
     return Annotated[field.annotation, *field.metadata] if field.metadata else field.annotation
 
 
-def _unwrapped(annotation: Any) -> tuple[Any, tuple[Any, ...]]:
+def unwrapped(annotation: Any) -> tuple[Any, tuple[Any, ...]]:
     """An annotation without Annotated, and its metadata."""
     if get_origin(annotation) is Annotated:
         bare, *metadata = get_args(annotation)
-        inner, further = _unwrapped(bare)
+        inner, further = unwrapped(bare)
         return inner, (*metadata, *further)
     return annotation, ()
 
 
-def _fields(model: Any) -> Mapping[str, Any]:
+def fields_of(model: Any) -> Mapping[str, Any]:
     return getattr(model, "model_fields", None) or getattr(model, "__pydantic_fields__", None) or {}
 
 
 def _known(annotation: Any) -> list[str]:
     """Names of the keys of a section."""
-    bare, _ = _unwrapped(annotation)
-    members = [one for one in get_args(bare) if one is not type(None)] if not _fields(bare) else [bare]
-    return [name for one in members for name in _fields(_unwrapped(one)[0])]
+    bare, _ = unwrapped(annotation)
+    members = [one for one in get_args(bare) if one is not type(None)] if not fields_of(bare) else [bare]
+    return [name for one in members for name in fields_of(unwrapped(one)[0])]
 
 
-def _expected(annotation: Any) -> str:
-    """What a value must be, in words."""
+def expected(annotation: Any) -> str:
+    """What a value of a type must be, in words; "" if unknown."""
     if annotation is _key_type:
         return "a name of lower-case letters, digits, - and _, used in paths"
-    bare, metadata = _unwrapped(annotation)
+    bare, metadata = unwrapped(annotation)
     for one in reversed(metadata):
         if isinstance(one, Expects):
             return one.text
     for member in get_args(bare) if get_origin(bare) in (Union, types.UnionType) else ():
-        if text := _expected(member):
+        if text := expected(member):
             return text
-    return f"the keys {', '.join(_fields(bare))}" if _fields(bare) else ""
+    if origin := get_origin(bare):
+        return ", ".join(map(str, get_args(bare))) if origin is Literal else ""
+    return f"the keys {', '.join(fields_of(bare))}" if fields_of(bare) else ""
 
 
 class _key_type:

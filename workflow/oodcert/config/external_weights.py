@@ -53,7 +53,8 @@ def released_weights() -> dict[tuple[str, str], ReleasedWeights]:
     Raises:
         InputError: if data/weights.csv is not such a table.
     """
-    return read_rows(WEIGHTS, ReleasedWeights, ("id", "part"), {})
+    rows = read_rows(WEIGHTS, ReleasedWeights, ("id", "part"), {})
+    return {(row.id, row.part): row for row in rows.values()}
 
 
 def imported(config: Config) -> dict[str, Import]:
@@ -97,4 +98,5 @@ def networks_of(components: Iterable[str], config: Config) -> dict[str, dict[str
 
 def remote_files() -> dict[str, Entry | ReleasedWeights]:
     """File name -> what `oodcert.data.download.fetch` needs, of data/registry.csv and data/weights.csv."""
-    return {entry.file: entry for entry in (*registry().values(), *released_weights().values()) if entry.file}
+    entries: list[Entry | ReleasedWeights] = [*registry().values(), *released_weights().values()]
+    return {entry.file: entry for entry in entries if entry.file}

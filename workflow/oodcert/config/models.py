@@ -45,6 +45,22 @@ SETTING_TYPES: Mapping[str, Any] = {  # by the names that training files use in 
     "nonnegative": Nonnegative,
     "share": Share,
 }
+SETTING_MEANINGS = {  # of the settings that training files declare, with the component where they differ
+    "temperature": "Temperature of the normalised logits.",
+    "outlier_weight": "Weight of the loss on outliers.",
+    "epsilon": "l-infinity radius around each outlier.",
+    "attack_iterations": "Steps of the attack on outliers in each training step.",
+    "pool": "Outliers that are drawn for each epoch, of which a quarter is used.",
+    "atom.quantile": "Share of the pool, the hardest outliers first, that is passed over.",
+    "good.quantile": "Share of each batch's outliers, the easiest first, that is trained on interval bounds.",
+    "queue": "Latest features that each class keeps.",
+    "start": "Share of the epochs before virtual outliers are drawn.",
+    "candidates": "Draws of which the least likely one becomes a virtual outlier.",
+    "energy_weight": "Weight of the loss on virtual outliers.",
+    "epsilon_ramp": "Share of the epochs in which `epsilon` rises from 0.",
+    "weight_ramp": "Share of the epochs in which the weight of the loss on outliers rises from 0.",
+    "bias_shift": "What is added to the bias of the output after training.",
+}
 Sampling = Annotated[Literal["fixed", "adaptive"], Expects("fixed, or adaptive with n as the most")]
 Precision = Annotated[Literal["float32", "bfloat16"], Expects("float32, as where it is absent, or bfloat16")]
 Bound = Annotated[
@@ -71,7 +87,7 @@ class ResNetNetwork(Settings):
     name: Literal["resnet", "patch_resnet"]
     """Name of the network."""
     depth: Depth
-    """Layers: 6n + 2."""
+    """Layers: 6n + 2 for a whole number n."""
     width: Size
     """Channels of its first stage."""
 
@@ -82,9 +98,9 @@ class WideResNetNetwork(Settings):
     name: Literal["wideresnet"]
     """Name of the network."""
     depth: Depth
-    """Layers: 6n + 4."""
+    """Layers: 6n + 4 for a whole number n."""
     widen: Size
-    """Factor of the width."""
+    """How many times wider than the plain residual network it is."""
 
 
 class DenseNetNetwork(Settings):
@@ -93,7 +109,7 @@ class DenseNetNetwork(Settings):
     name: Literal["densenet"]
     """Name of the network."""
     depth: Depth
-    """Layers: 6n + 4."""
+    """Layers: 6n + 4 for a whole number n."""
     growth: Size
     """Channels that each layer adds."""
 
@@ -164,7 +180,9 @@ def _denoiser_kind(value: Any) -> str:
 
 
 DenoiserSpec = Annotated[
-    Annotated[MLPDenoiser, Tag("mlp")] | Annotated[UNetDenoiser, Tag("unet")], Discriminator(_denoiser_kind)
+    Annotated[MLPDenoiser, Tag("mlp")] | Annotated[UNetDenoiser, Tag("unet")],
+    Discriminator(_denoiser_kind),
+    Expects("a UNet (channels, patch and timesteps), or an mlp (name, width and timesteps)"),
 ]
 
 
@@ -176,7 +194,7 @@ class Networks(Settings):
     discriminator: DiscriminatorNetwork
     """The discriminator's network."""
     denoiser: DenoiserSpec
-    """The denoiser's noise model: a UNet (`channels`, `patch`, `timesteps`), or an `mlp` (`width`, `timesteps`)."""
+    """The denoiser's noise model."""
 
     def spec_of(self, component: str) -> Settings:
         """The network of a component."""
@@ -282,7 +300,7 @@ class CertifyL2Settings(Settings):
     ]
     """Which bounds are computed: `percentile` of the median; `cdf`, `gaussian`, `lipschitz` of the mean."""
     sampling: Sampling
-    """`fixed`: n draws; `adaptive`: draws until the decision at the FPR95 threshold is settled."""
+    """`fixed`: n draws; `adaptive`: draws until further ones would hardly change an image's share in the metrics."""
     precision: Precision = "float32"
     """Precision of the networks. `bfloat16` is meant for GPUs, and draws other noise."""
 
@@ -297,7 +315,7 @@ class AttackL2Settings(Settings):
     restarts: CountFromZero
     """Further starts from random points of the ball."""
     draws: Count
-    """Noise draws of each gradient."""
+    """Noise draws of each gradient (expectation over transformation)."""
     n: Count
     """Fresh draws on which the attacked images are judged."""
 
@@ -327,7 +345,7 @@ class _AutoAttackBudget(Settings):
     queries: CountFromZero
     """Square's queries of each image."""
     eot: Count
-    """Noise draws of each gradient."""
+    """Noise draws of each gradient (expectation over transformation)."""
 
 
 class StandardAutoAttack(_AutoAttackBudget):
@@ -409,11 +427,15 @@ class EvaluationSettings(Settings):
 class FigureSettings(Settings):
     """How figures look."""
 
-    context: Annotated[Literal["paper", "notebook", "talk", "poster"], Expects("a seaborn context")]
+    context: Annotated[
+        Literal["paper", "notebook", "talk", "poster"], Expects("a seaborn context: paper, notebook, talk or poster")
+    ]
     """seaborn's context: sizes of fonts and lines."""
     palette: Annotated[
         Literal["colorblind", "deep", "muted", "bright", "dark", "tab10", "Set1", "Set2", "Dark2"],
-        Expects("a qualitative seaborn palette"),
+        Expects(
+            "a qualitative seaborn palette: colorblind, deep, muted, bright, dark, tab10, Set1, Set2 or Dark2",
+        ),
     ]
     """A qualitative palette of seaborn."""
     dpi: Annotated[Integer, Field(ge=30, le=1200), Expects("an integer between 30 and 1200")]
@@ -437,7 +459,7 @@ class Config(Settings):
             "things, reference, downloads and splits"
         ),
     ]
-    """Name of the profile: results go to results/<profile>, figures to figures/<profile>."""
+    """Name of the profile: results go to `results/<profile>`, figures to `figures/<profile>`."""
     seed: Annotated[Integer, Field(ge=0, le=2**63 - 1), Expects("an integer of at least 0")]
     """Seed of all random numbers but those of image sets."""
     device: Annotated[Literal["cpu", "cuda", "auto"], Expects("cpu, cuda or auto")]
@@ -462,7 +484,7 @@ class Config(Settings):
     data_mirror: Annotated[Text, Expects("a folder that holds the image sets, or null: they are downloaded")] | None
     """A folder that holds the image sets; null: sets of data/registry.csv are downloaded."""
     data: DataSettings
-    """Image sets."""
+    """Which image sets are used, and how many images of each."""
     methods: Annotated[
         dict[Name, MethodSpec],
         Field(min_length=1),
@@ -479,13 +501,13 @@ class Config(Settings):
     ]
     """Components of yours that are not trained here, by name."""
     networks: Networks
-    """Networks of the components."""
+    """The network of each component."""
     training: Training
     """How each component is trained. `denoiser` must be there: examples of it are shown in any case."""
     evaluation: EvaluationSettings
-    """Evaluations."""
+    """What is evaluated, and how."""
     figures: FigureSettings
-    """Figures."""
+    """How figures look."""
 
     def __reduce__(self) -> tuple[Any, ...]:
         """For pickle, which does not find the class of `config_model` by its name."""
@@ -515,14 +537,26 @@ def config_model() -> type[Config]:
         if name not in Networks.model_fields:
             spec = BoundedNetwork if component.bounded else NetworkSpec
             networks[name] = (spec, Field(default=None, description=f"The network of {name}."))
-        own = {setting: (SETTING_TYPES[kind], ...) for setting, kind in component.settings.items()}
-        recipe = create_model(f"Recipe_{name}", __base__=Recipe, **cast(Any, own))
+        declared = {
+            setting: (
+                SETTING_TYPES[kind],
+                Field(description=SETTING_MEANINGS.get(f"{name}.{setting}") or SETTING_MEANINGS.get(setting)),
+            )
+            for setting, kind in component.settings.items()
+        }
+        recipe = create_model(f"Recipe_{name}", __base__=Recipe, __doc__=Recipe.__doc__, **cast(Any, declared))
         absent = ... if name == "denoiser" else None
         recipes[name] = (recipe, Field(default=absent, description=f"The recipe of {name}."))
     return create_model(
         "Config",
         __base__=Config,
         __doc__=Config.__doc__,
-        networks=(create_model("Networks", __base__=Networks, __doc__=Networks.__doc__, **networks), ...),
-        training=(create_model("Training", __base__=Training, __doc__=Training.__doc__, **recipes), ...),
+        networks=(
+            create_model("Networks", __base__=Networks, __doc__=Networks.__doc__, **networks),
+            Field(description=Config.model_fields["networks"].description),
+        ),
+        training=(
+            create_model("Training", __base__=Training, __doc__=Training.__doc__, **recipes),
+            Field(description=Config.model_fields["training"].description),
+        ),
     )

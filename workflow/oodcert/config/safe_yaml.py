@@ -1,5 +1,11 @@
 """YAML files from strangers: plain values, every key once, and no more of them than anybody would write."""
 
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
 import yaml
 
 from oodcert.errors import InputError
@@ -10,11 +16,12 @@ MAX_DEPTH = 30
 MAX_BITS = 1000  # of a whole number
 
 
-def read_yaml(path):
+def read_yaml(path: str | Path) -> Any:
     """What a YAML file holds: dicts, lists, strings, numbers, booleans, dates, None. No tag makes anything else.
 
-    Raises InputError where the file is unreadable, has a key twice in one place, contains itself, or is larger than
-    MAX_CHARACTERS, MAX_VALUES or MAX_DEPTH.
+    Raises:
+        InputError: if the file is unreadable, has a key twice in one place, contains itself, or is larger than
+            MAX_CHARACTERS, MAX_VALUES or MAX_DEPTH.
     """
     try:
         with open(path, encoding="utf-8") as file:
@@ -36,7 +43,7 @@ def read_yaml(path):
         raise InputError(f"{path}: not a readable YAML file ({cause}). Check its path and syntax.") from error
 
 
-def oversized(value):
+def oversized(value: Any) -> str:
     """What makes a value, of dicts and lists, too large to be looked at; "" if nothing does."""
     waiting, count = [(value, 1)], 0
     while waiting:
@@ -57,11 +64,11 @@ class _Fault(Exception):
     """What is wrong with a document."""
 
 
-def _check(document):
-    """Whether it can be made into values, which is found without following any alias twice."""
-    sizes = {}  # of nodes: values and levels with everything below them; None while these are being counted
+def _check(document: yaml.Node) -> None:
+    """Whether it can be made into values. No alias is followed twice."""
+    sizes: dict[int, tuple[int, int] | None] = {}  # values and levels of each node; None while they are being counted
 
-    def measure(node):
+    def measure(node: yaml.Node) -> tuple[int, int]:
         if id(node) not in sizes:
             sizes[id(node)] = None
             children = node.value if isinstance(node, yaml.CollectionNode) else []
@@ -73,9 +80,10 @@ def _check(document):
                 1 + sum(values for values, _ in below),
                 1 + max((levels for _, levels in below), default=0),
             )
-        if sizes[id(node)] is None:
+        size = sizes[id(node)]
+        if size is None:
             raise _Fault("it contains itself")
-        return sizes[id(node)]
+        return size
 
     values, levels = measure(document)
     if values > MAX_VALUES:
@@ -84,8 +92,8 @@ def _check(document):
         raise _Fault(f"it is nested deeper than {MAX_DEPTH} levels")
 
 
-def _check_keys(pairs):
-    seen = set()
+def _check_keys(pairs: Sequence[tuple[yaml.Node, yaml.Node]]) -> None:
+    seen: set[tuple[str, str]] = set()
     for key in (key for key, _ in pairs if isinstance(key, yaml.ScalarNode)):
         if (key.tag, key.value) in seen:
             raise _Fault(f"the key {key.value!r} is there a second time, in line {key.start_mark.line + 1}")

@@ -129,9 +129,11 @@ def components_to_evaluate(
 
 def load_sets(paths: Iterable[str | Path], settings: NetworkJob) -> dict[str, ImageSet]:
     """Image sets from <name>.npz files, checked against the class count and shape; id_test is called "id"."""
-    fitting: dict[str, Any] = {"num_classes": settings.num_classes, "image_shape": settings.image_shape}
     return {
-        "id" if path.stem == "id_test" else path.stem: load_image_set(path, **fitting) for path in map(Path, paths)
+        "id" if path.stem == "id_test" else path.stem: load_image_set(
+            path, num_classes=settings.num_classes, image_shape=settings.image_shape
+        )
+        for path in map(Path, paths)
     }
 
 

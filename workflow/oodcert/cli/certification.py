@@ -1,0 +1,131 @@
+"""What `oodcert certify` does: evidence of every set, in partial results that can be resumed, then table and figure."""
+
+from __future__ import annotations
+
+import argparse
+import shutil
+import time
+from collections.abc import Mapping, Sequence
+from contextlib import nullcontext
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+from oodcert.certification.monte_carlo import default_batch_size
+from oodcert.cli.certify import BOUNDS
+from oodcert.cli.guaranteed_table import caption, guaranteed_table, readable, summary
+from oodcert.cli.inputs import (
+    check_folder,
+    images_sha256,
+    load_detector,
+    load_sets,
+    named_paths,
+    prepare_torch,
+    tensors_sha256,
+)
+from oodcert.cli.pieces import Piece, certify_sets, cut
+from oodcert.data.imageset import ImageSet
+from oodcert.evidence.store import read_evidence, sidecar, write_json
+from oodcert.models.detector import Detector
+from oodcert.reporting.tables.writing import write_table
+from oodcert.runtime.tracing import traced
+
+TABLES = ("csv", "md", "tex", "pdf", "png")
+
+
+def certify_image_sets(options: argparse.Namespace) -> None:
+    """Certifies all sets into the folder options.out, or with options.dry_run says what that would take."""
+    device = prepare_torch(options)
+    detector, paths = load_detector(options, device), named_paths(options)
+    sets = load_sets(paths, options, detector, device)
+    settings, out = settings_of(options, detector, sets, device), Path(options.out)
+    evidence = {name: out / f"{name}.parquet" for name in sets}
+    outputs = [*evidence.values(), *(out / f"guaranteed.{kind}" for kind in TABLES)]
+    check_folder(out, settings, outputs)
+    # settings that do not go together end here, with nothing written; and nothing compiled for a single image
+    seconds_of_batch(detector, sets, {**settings, "precision": "float32"}, 1)
+    missing = {name: images for name, images in sets.items() if not sidecar(evidence[name]).exists()}
+    pieces = {name: cut(images, settings, out / "parts") for name, images in missing.items()}
+    if options.dry_run:
+        print(plan(detector, sets, settings, pieces, outputs))
+        return
+    if all(path.exists() for path in outputs):
+        print(f"{out} holds the results of this command: nothing to do.")
+    else:
+        write_json(settings, out / "settings.json")
+        with traced(options.profile_trace) if options.profile_trace else nullcontext():
+            certify_sets(pieces, evidence, detector, settings, options.weights, paths)
+        print(conclude(evidence, settings, {name: len(images) for name, images in sets.items()}, out))
+    shutil.rmtree(out / "parts", ignore_errors=True)
+
+
+def settings_of(
+    options: argparse.Namespace, detector: Detector, sets: Mapping[str, ImageSet], device: str
+) -> dict[str, Any]:
+    """Everything that decides the results, as JSON values."""
+    id_name, *ood_names = sets
+    return {
+        "network": options.network,
+        "network_sha256": tensors_sha256(detector.network),
+        "score": options.score,
+        "id": id_name,
+        "ood": ood_names,
+        **{f"{name}_sha256": images_sha256(images) for name, images in sets.items()},
+        "images": options.images,
+        "size": options.size,
+        "sigma": sorted(set(options.sigma)),
+        "radii": sorted({0.0, *options.radii}),
+        "n": options.n,
+        "alpha": options.alpha,
+        "bounds": list(dict.fromkeys(options.bounds or BOUNDS[: 1 if detector.unbounded else None])),
+        "sampling": options.sampling,
+        "seed": options.seed,
+        "precision": options.precision,
+        "batch_size": options.batch_size or default_batch_size(sets[id_name].shape, device),
+        "device": device,
+    }
+
+
+def plan(
+    detector: Detector,
+    sets: Mapping[str, ImageSet],
+    settings: Mapping[str, Any],
+    pieces: Mapping[str, Sequence[Piece]],
+    outputs: Sequence[Path],
+) -> str:
+    """What the command would do: images, network calls, the measured time of a batch, the time left, the files."""
+    n, batch = settings["n"], settings["batch_size"]
+    seconds_of_batch(detector, sets, settings, batch)  # the first one also warms up
+    seconds = seconds_of_batch(detector, sets, settings, batch)
+    count, sigmas = sum(map(len, sets.values())), len(settings["sigma"])
+    calls = n * sum(len(piece) for several in pieces.values() for piece in several if not piece.done())
+    most = "at most " if settings["sampling"] == "adaptive" else ""
+    lines = {
+        "images": ", ".join(f"{name} {len(images)}" for name, images in sets.items()),
+        "network calls": f"{most}{count * n * sigmas:,} (images x n x sigmas), of which left {calls:,}",
+        "one batch": f"{seconds:.3g} s for {batch} calls on {settings['device']}",
+        "time left": f"{most or 'about '}{timedelta(seconds=round(seconds * calls / batch))} (h:mm:ss)",
+        "files": ", ".join(map(str, outputs)),
+    }
+    return "\n".join(f"{key:<15}{value}" for key, value in lines.items())
+
+
+def seconds_of_batch(detector: Detector, sets: Mapping[str, ImageSet], settings: Mapping[str, Any], size: int) -> float:
+    """Seconds of one batch of the certificate, `size` draws of one image."""
+    piece = Piece(next(iter(sets.values())), settings["sigma"][0], 0, 1, path=Path())
+    started = time.perf_counter()
+    piece.certify(detector, {**settings, "sampling": "fixed", "n": size, "batch_size": size})
+    return time.perf_counter() - started
+
+
+def conclude(evidence: Mapping[str, Path], settings: Mapping[str, Any], sizes: Mapping[str, int], out: Path) -> str:
+    """Writes the table and the figure of the evidence files; returns what the terminal shows."""
+    from oodcert.reporting.figures.guaranteed import guaranteed
+    from oodcert.reporting.figures.style import save
+
+    id_rows, *ood_rows = (read_evidence([path]) for path in evidence.values())
+    table = guaranteed_table(id_rows, dict(zip([*evidence][1:], ood_rows, strict=True)))
+    write_table(table, caption(settings, sizes), out / "guaranteed", readable(table))
+    save(guaranteed(summary(table)), out / "guaranteed", dpi=200)
+    shown = readable(summary(table)).to_string(index=False)
+    return f"Guaranteed, in %:\n{shown}\nEvery set, and the figure: {out / 'guaranteed'}.csv, .md, .tex, .pdf, .png"
