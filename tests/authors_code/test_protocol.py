@@ -17,7 +17,7 @@ from oodcert.certification.linf_bounds import linf_score_upper_bound
 from oodcert.errors import InputError
 from oodcert.models.composition import deployed_network, smoothed_network
 from oodcert.models.detector import Detector
-from oodcert.models.wrappers import noisy_parts, replayed_logits
+from oodcert.models.wrappers import noisy_modules, replayed_logits
 from oodcert.reporting import figures, tables
 from oodcert.reporting.tables.ablation import shown
 from oodcert.reporting.tables.authors_code import measured
@@ -48,8 +48,8 @@ def test_the_sound_network_is_the_main_one(method):
     for builder, noisy in ((deployed_network, True), (smoothed_network, False)):
         ours = networks.network(method_spec, components, 0.25, 8, SOUND, noisy)
         main = builder(method_spec, components, 0.25, 8)
-        assert len(noisy_parts(ours)) == len(noisy_parts(main))
-        if noisy_parts(main):
+        assert len(noisy_modules(ours)) == len(noisy_parts(main))
+        if noisy_modules(main):
             assert torch.equal(replayed_logits(ours, IMAGES, noise), replayed_logits(main, IMAGES, noise))
         else:
             assert torch.equal(ours(IMAGES), main(IMAGES))

@@ -1,4 +1,4 @@
-"""What `oodcert cost` predicts is what runs count: on the reference run, and on tiny networks component by component."""
+"""What `oodcert cost` predicts is what runs count: on the reference run, and on tiny networks by component."""
 
 import copy
 import json
@@ -124,8 +124,7 @@ def test_training_passes_as_many_images_as_predicted(component, monkeypatch):
     monkeypatch.setattr("oodcert.training.build_component", build)
     shape, classes, networks = config.data.image_shape, config.data.num_classes, config.networks.as_json()
     needed = {name: build(name, networks, shape, classes) for name in known_components()[component].needs}
-    recipe = config.training[component].as_json()
-    options = {"networks": networks, "num_classes": classes, "settings": recipe, "seed": 0}
+    options = {"networks": networks, "num_classes": classes, "recipe": config.training[component], "seed": 0}
     train_component(component, needed, id_set, outliers, **options)
     predicted = {job.job: job for job in jobs(config) if job.rule == "train"}[component].passes
     assert passed.through() == predicted and passed.forward[component] >= 200
@@ -417,7 +416,7 @@ def test_the_best_batch_is_found(name, expected, config):
 
 
 def test_networks_of_few_values_or_none_are_weighed(config):
-    """One value a group of a group norm; a user-supplied component without weights, and a denoiser, which takes a sigma."""
+    """One value a group of a group norm; user-supplied: a component without weights, a denoiser that takes a sigma."""
     config["networks"]["denoiser"]["channels"] = [8, 8, 8]
     assert memory(check_config(config), jobs(config))["total"].min() > 0
     for component, name in (("discriminator", "torch.nn:Identity"), ("denoiser", f"{__name__}:own_denoiser")):

@@ -3,19 +3,21 @@ import torch
 from torch import nn
 from torch.nn.functional import cross_entropy
 
+from oodcert.config.models import Recipe
 from oodcert.errors import InputError
 from oodcert.training import loop
 from oodcert.training.loop import Data, fit, fit_classifier
 from oodcert.training.resume import save_state
 
-SETTINGS = {
-    "epochs": 4,
-    "batch_size": 4,
-    "learning_rate": 0.05,
-    "schedule": "steps",
-    "weight_decay": 0.01,
-    "augmentation": "none",
-}
+RECIPE = Recipe(
+    start_from=None,
+    epochs=4,
+    batch_size=4,
+    learning_rate=0.05,
+    schedule="steps",
+    weight_decay=0.01,
+    augmentation="none",
+)
 
 
 @pytest.fixture
@@ -62,13 +64,13 @@ class Learned(nn.Module):
 
 
 def sgd(loss, **run):
-    return fit_classifier(loss.network, loss, data(), SETTINGS | {"augmentation": "auto"}, seed=3, **run)
+    return fit_classifier(loss.network, loss, data(), RECIPE.changed(augmentation="auto"), seed=3, **run)
 
 
 def adam(loss, **run):
     optimizer = torch.optim.Adam(loss.parameters(), lr=0.05)
-    settings = SETTINGS | {"augmentation": "flip_crop"}
-    return fit(loss.network, loss, data(), settings, optimizer=optimizer, milestones=(0.5,), decay=0.1, seed=3, **run)
+    recipe = RECIPE.changed(augmentation="flip_crop")
+    return fit(loss.network, loss, data(), recipe, optimizer=optimizer, milestones=(0.5,), decay=0.1, seed=3, **run)
 
 
 def same_bits(first, second):
@@ -172,8 +174,8 @@ def test_a_file_with_code_in_it_is_not_run(tmp_path, capsys):
 
 
 CHANGES = {
-    "settings": {"settings": SETTINGS | {"weight_decay": 0.02}},
-    "epochs": {"settings": SETTINGS | {"epochs": 5}},
+    "settings": {"recipe": RECIPE.changed(weight_decay=0.02)},
+    "epochs": {"recipe": RECIPE.changed(epochs=5)},
     "seed": {"seed": 4},
     "milestones": {"milestones": (0.25,)},
     "decay": {"decay": 0.2},
@@ -186,16 +188,16 @@ CHANGES = {
 
 @pytest.mark.parametrize("change", CHANGES.values(), ids=CHANGES)
 def test_a_checkpoint_of_another_training_is_ignored_and_said_so(change, tmp_path, capsys, every_epoch):
-    def run(settings=SETTINGS, momentum=0.9, weights=0, images=0, outliers=7, **other):
+    def run(recipe=RECIPE, momentum=0.9, weights=0, images=0, outliers=7, **other):
         loss = Learned(network(weights))
         optimizer = torch.optim.SGD(loss.parameters(), lr=0.05, momentum=momentum)
         run = {"milestones": (0.5,), "decay": 0.1, "seed": 3, "checkpoint": tmp_path / "state", **other}
-        fit(loss.network, loss, data(outliers=outliers, seed=images), settings, optimizer=optimizer, **run)
+        fit(loss.network, loss, data(outliers=outliers, seed=images), recipe, optimizer=optimizer, **run)
         return loss.steps
 
     run()
     assert run() == 3 and "another training" not in capsys.readouterr().err
-    assert run(**change) == 3 * change.get("settings", SETTINGS)["epochs"]
+    assert run(**change) == 3 * change.get("recipe", RECIPE).epochs
     assert capsys.readouterr().err.count("is of another training: ignored, and training starts anew.") == 1
 
 
@@ -204,7 +206,7 @@ def test_checkpoints_keep_their_distance_and_spare_the_last_epoch(tmp_path, monk
     monkeypatch.setattr(loop.time, "monotonic", lambda: next(clock))
     monkeypatch.setattr(loop, "save_state", lambda path, mark, epoch, *_: saved.append(epoch))
     loss = Learned(network())
-    fit_classifier(loss.network, loss, data(), SETTINGS | {"epochs": 7}, seed=0, checkpoint=tmp_path / "state")
+    fit_classifier(loss.network, loss, data(), RECIPE.changed(epochs=7), seed=0, checkpoint=tmp_path / "state")
     # the clock moves by 25 s at every look: one an epoch, and one more after a checkpoint
     assert saved == [3, 6]
 
@@ -223,7 +225,7 @@ def test_an_epoch_covers_every_image_once_and_the_outliers_evenly(outliers):
 
     weight = nn.Parameter(torch.ones(1))
     optimizer = torch.optim.SGD([weight], lr=0.0)
-    fit(nn.Identity(), loss, data(10, outliers), SETTINGS, optimizer=optimizer, milestones=(), decay=1.0, seed=0)
+    fit(nn.Identity(), loss, data(10, outliers), RECIPE, optimizer=optimizer, milestones=(), decay=1.0, seed=0)
     assert [progress for *_, progress in seen] == pytest.approx([i / 12 for i in range(12)])
     epochs = [seen[first : first + 3] for first in range(0, 12, 3)]
     orders = [[mark for chosen, *_ in epoch for mark in chosen] for epoch in epochs]
@@ -243,8 +245,8 @@ def test_the_curve_is_the_mean_over_images():
 
     values, weight = [], nn.Parameter(torch.ones(1))
     optimizer = torch.optim.SGD([weight], lr=0.0)
-    settings = SETTINGS | {"epochs": 1}
-    curve = fit(nn.Identity(), loss, data(), settings, optimizer=optimizer, milestones=(), decay=1.0, seed=0)
+    recipe = RECIPE.changed(epochs=1)
+    curve = fit(nn.Identity(), loss, data(), recipe, optimizer=optimizer, milestones=(), decay=1.0, seed=0)
     first, second = (sum(size * term[i] for size, *term in values) / 10 for i in (0, 1))
     assert second == (16 + 16 + 4) / 10
     assert curve.columns.tolist() == ["epoch", "term", "value"] and curve["epoch"].tolist() == [1] * 4
@@ -259,7 +261,7 @@ def test_the_learning_rate_falls_at_its_milestones():
         nn.Identity(),
         lambda batch: {"id": weight.sum()},
         data(),
-        SETTINGS | {"epochs": 8},
+        RECIPE.changed(epochs=8),
         optimizer=optimizer,
         milestones=(0.5, 0.75),
         decay=0.1,
@@ -273,7 +275,7 @@ def test_the_learning_rate_falls_at_its_milestones():
 def test_the_learning_rate_follows_half_a_cosine():
     weight = nn.Parameter(torch.ones(1))
     run = {"optimizer": torch.optim.SGD([weight], lr=2.0), "milestones": (0.5,), "decay": 0.1, "seed": 0}
-    curve = fit(nn.Identity(), lambda _: {"id": weight.sum()}, data(), SETTINGS | {"schedule": "cosine"}, **run)
+    curve = fit(nn.Identity(), lambda _: {"id": weight.sum()}, data(), RECIPE.changed(schedule="cosine"), **run)
     rates = curve.loc[curve["term"] == "learning_rate", "value"]
     assert rates.tolist() == pytest.approx([2.0, 1 + 0.5**0.5, 1.0, 1 - 0.5**0.5])
 
@@ -288,7 +290,7 @@ def test_a_term_that_is_not_finite_is_named_before_it_does_harm(bad):
 
     module, before = network(), {}
     with pytest.raises(InputError, match=rf"'energy' became {bad} in epoch 3 of 4: lower .* learning_rate"):
-        fit_classifier(module, loss, data(), SETTINGS, seed=0)
+        fit_classifier(module, loss, data(), RECIPE, seed=0)
     assert same_bits(before, module.state_dict())
 
 
@@ -306,23 +308,23 @@ def test_mining_picks_the_outliers_of_each_epoch():
         return {"id": module[1].weight.square().sum()}
 
     module, everything, picked, used = network(), data(outliers=20), [], [set() for _ in range(4)]
-    fit_classifier(module, loss, everything, SETTINGS, seed=0, mine=mine)
+    fit_classifier(module, loss, everything, RECIPE, seed=0, mine=mine)
     assert used == [set(indices.tolist()) for indices in picked] and used[0] != used[1]
     again, picked = picked, []
-    fit_classifier(module, loss, everything, SETTINGS, seed=0, mine=mine)
+    fit_classifier(module, loss, everything, RECIPE, seed=0, mine=mine)
     assert all(map(torch.equal, picked, again))
 
 
 def test_a_loss_modules_parameters_are_trained_without_weight_decay():
     loss = Learned(network())
-    fit_classifier(loss.network, loss, data(), SETTINGS | {"weight_decay": 1.0}, seed=0)
+    fit_classifier(loss.network, loss, data(), RECIPE.changed(weight_decay=1.0), seed=0)
     assert loss.scale != 1 and loss.unused == 1
 
 
 def test_weight_decay_acts_on_the_network():
     module = network()
     before = module[5].weight.norm()
-    fit_classifier(module, lambda batch: {"id": 0 * module(batch.images).sum()}, data(), SETTINGS, seed=0)
+    fit_classifier(module, lambda batch: {"id": 0 * module(batch.images).sum()}, data(), RECIPE, seed=0)
     assert module[5].weight.norm() < before
 
 
@@ -345,8 +347,8 @@ def test_a_losss_random_numbers_are_fresh_in_every_batch_and_independent_of_augm
 
         draws, weight = [], nn.Parameter(torch.ones(1))
         optimizer = torch.optim.SGD([weight], lr=0.1)
-        settings = SETTINGS | {"augmentation": augmentation}
-        fit(nn.Identity(), loss, data(), settings, optimizer=optimizer, milestones=(), decay=1.0, seed=0)
+        recipe = RECIPE.changed(augmentation=augmentation)
+        fit(nn.Identity(), loss, data(), recipe, optimizer=optimizer, milestones=(), decay=1.0, seed=0)
         return draws
 
     assert len(set(drawn("none"))) == 12 and drawn("none") == drawn("auto")
@@ -359,4 +361,4 @@ def test_training_without_outliers(augmentation):
         return {"id": cross_entropy(module(batch.images), batch.labels)}
 
     module = network()
-    fit_classifier(module, loss, data(outliers=0), SETTINGS | {"augmentation": augmentation, "batch_size": 5}, seed=0)
+    fit_classifier(module, loss, data(outliers=0), RECIPE.changed(augmentation=augmentation, batch_size=5), seed=0)

@@ -9,6 +9,7 @@ from torch import nn
 from conftest import RECIPE
 from oodcert.certification.interval_propagation import interval_bounds
 from oodcert.config.components import known_components
+from oodcert.config.models import recipe_model
 from oodcert.data.imageset import ImageSet
 from oodcert.errors import InputError
 from oodcert.models.architectures.denoiser import DiffusionDenoiser, cosine_schedule
@@ -51,7 +52,7 @@ def toy_set(name, bright, n=64):
 
 def train(component, components=None, checkpoint=None, **changes):
     rate = 0.01 if component in ("denoiser", "discriminator", "good") else 0.05
-    settings = {**RECIPE, **SETTINGS.get(component, {}), "learning_rate": rate}
+    recipe = {**RECIPE, **SETTINGS.get(component, {}), "learning_rate": rate}
     return train_component(
         component,
         components or {},
@@ -59,7 +60,7 @@ def train(component, components=None, checkpoint=None, **changes):
         toy_set("out", False),
         networks=NETWORKS,
         num_classes=2,
-        settings={**settings, **changes},
+        recipe=recipe_model(component)(**{**recipe, **changes}),
         seed=0,
         checkpoint=checkpoint,
     )

@@ -26,7 +26,7 @@ with job(snakemake):
         sets["outliers"],
         networks=networks,
         num_classes=settings.num_classes,
-        settings=snakemake.params.settings,
+        recipe=config.training[component],
         seed=settings.seed,
         device=device,
         checkpoint=weights.with_suffix(".checkpoint"),

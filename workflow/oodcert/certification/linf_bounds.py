@@ -76,6 +76,8 @@ def _bound(network: nn.Module, score: str, lower: Tensor, upper: Tensor) -> Tens
     if type(network) is JointNetwork:
         if score != "msp":
             raise NoRule("A joint network bounds its confidence alone.")
+        if not isinstance(network.discriminator, nn.Module):
+            raise NoRule("A function has no layers to bound.")
         highest = interval_bounds(network.discriminator, lower, upper)[1].reshape(-1).sigmoid()
         return (1 + (network.num_classes - 1) * highest) / network.num_classes
     if any(isinstance(module, NoisyNetwork | DenoisedNetwork) for module in network.modules()):

@@ -58,9 +58,6 @@ class MethodSpec:
         """The spec as the configuration writes it."""
         return {key: getattr(self, key) for key in ("classifier", "discriminator", "denoiser", "score")}
 
-    def __getitem__(self, key: str) -> Any:
-        return getattr(self, key)
-
 
 class Recipes(Protocol):
     """The recipe of each trained component, by its name."""

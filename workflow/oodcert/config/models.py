@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from functools import cache
-from typing import Annotated, Any, Literal, cast
+from typing import TYPE_CHECKING, Annotated, Any, Literal, cast
 
 from pydantic import AfterValidator, Discriminator, Field, Tag, create_model
 
-from oodcert.config.components import known_components
+from oodcert.config.components import declared_component, known_components
 from oodcert.config.explain import hint
 from oodcert.config.method_specs import MethodSpec
 from oodcert.data.settings import DataSettings
@@ -221,6 +221,11 @@ class Recipe(Settings):
     """Weight decay."""
     augmentation: Annotated[Literal["none", "flip_crop", "auto"], Expects("none, flip_crop or auto")]
     """Random changes of the training images: `none`, `flip_crop`, or `auto` (flip_crop, then AutoAugment)."""
+
+    if TYPE_CHECKING:
+
+        def __getattr__(self, name: str) -> Any:
+            """A setting that the component's training file declares."""
 
 
 class Training(Settings):
@@ -519,6 +524,25 @@ def _restored(values: dict[str, Any]) -> Config:
 
 
 @cache
+def recipe_model(component: str) -> type[Recipe]:
+    """Recipe with the settings that the component's training file declares.
+
+    Raises:
+        InputError: if the file declares a setting of an unknown type.
+    """
+    declared: dict[str, Any] = {}
+    for setting, kind in declared_component(component).settings.items():
+        if kind not in SETTING_TYPES:
+            raise InputError(
+                f"workflow/oodcert/training/{component}.py declares {setting!r} of type {kind!r}, which is no type of "
+                f"a setting{hint(kind, SETTING_TYPES)}. Correct SETTINGS there."
+            )
+        meaning = SETTING_MEANINGS.get(f"{component}.{setting}") or SETTING_MEANINGS.get(setting)
+        declared[setting] = (SETTING_TYPES[kind], Field(description=meaning))
+    return create_model(f"Recipe_{component}", __base__=Recipe, __doc__=Recipe.__doc__, **declared)
+
+
+@cache
 def config_model() -> type[Config]:
     """Config with an entry for every component that a training file declares.
 
@@ -528,23 +552,10 @@ def config_model() -> type[Config]:
     networks: dict[str, Any] = {}
     recipes: dict[str, Any] = {}
     for name, component in known_components().items():
-        for setting, kind in component.settings.items():
-            if kind not in SETTING_TYPES:
-                raise InputError(
-                    f"workflow/oodcert/training/{name}.py declares {setting!r} of type {kind!r}, which is no type of a "
-                    f"setting{hint(kind, SETTING_TYPES)}. Correct SETTINGS there."
-                )
         if name not in Networks.model_fields:
             spec = BoundedNetwork if component.bounded else NetworkSpec
             networks[name] = (spec, Field(default=None, description=f"The network of {name}."))
-        declared = {
-            setting: (
-                SETTING_TYPES[kind],
-                Field(description=SETTING_MEANINGS.get(f"{name}.{setting}") or SETTING_MEANINGS.get(setting)),
-            )
-            for setting, kind in component.settings.items()
-        }
-        recipe = create_model(f"Recipe_{name}", __base__=Recipe, __doc__=Recipe.__doc__, **cast(Any, declared))
+        recipe = recipe_model(name)
         absent = ... if name == "denoiser" else None
         recipes[name] = (recipe, Field(default=absent, description=f"The recipe of {name}."))
     return create_model(

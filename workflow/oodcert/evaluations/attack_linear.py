@@ -39,7 +39,7 @@ def attack_linear(evaluation: Evaluation[AttackLinearJob]) -> pd.DataFrame:
         weight = torch.from_numpy(keyed_noise(job.seed, "attack_linear", 0, 0, 1, tuple(images.shape[1:]))[0])
         weight = weight.to(images.device)
         detector = linear_detector(weight)
-        candidates = linf_ensemble(detector, images, ids, name, epsilon, **budget, seed=job.seed)
+        candidates = linf_ensemble(detector, images, ids.tolist(), name, epsilon, **budget, seed=job.seed)
         with torch.inference_mode():
             scores = torch.stack([detector.raw_score(points) for points in (images, *candidates.values())])
         highest = torch.where(weight > 0, (images + epsilon).clamp(max=1), (images - epsilon).clamp(min=0))

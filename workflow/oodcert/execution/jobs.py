@@ -19,7 +19,8 @@ from oodcert.config.models import Config
 from oodcert.data.folder import load_image_set
 from oodcert.data.imageset import ImageSet
 from oodcert.errors import InputError
-from oodcert.evaluations.settings import NetworkJob
+from oodcert.evaluations.clean import CleanJob
+from oodcert.evaluations.settings import MethodJob, NetworkJob
 from oodcert.runtime.faults import explained
 
 if TYPE_CHECKING:
@@ -143,9 +144,9 @@ def evaluated_images(sets: dict[str, ImageSet], settings: NetworkJob) -> dict[st
     Of "id" these are the first `test_images`. "id_more" holds the further ones up to `accuracy_images`, where the
     settings have that.
     """
-    if "id" in sets:
-        whole, n = sets["id"], settings.get("test_images")
-        sets, most = {**sets, "id": whole.first(n)}, settings.get("accuracy_images", 0)
-        if most > n:
-            sets["id_more"] = whole.first(most).chosen(slice(n, None))
+    if isinstance(settings, MethodJob) and "id" in sets:
+        whole, n = sets["id"], settings.test_images
+        sets = {**sets, "id": whole.first(n)}
+        if isinstance(settings, CleanJob) and settings.accuracy_images > n:
+            sets["id_more"] = whole.first(settings.accuracy_images).chosen(slice(n, None))
     return sets

@@ -16,6 +16,7 @@ from oodcert.config.external_weights import imported
 from oodcert.config.models import Config
 from oodcert.errors import InputError
 from oodcert.models.components import build_component
+from oodcert.models.architectures.denoiser import DiffusionDenoiser
 from oodcert.runtime.memory import is_out_of_memory
 
 BATCHES, SECONDS = 3, 0.5  # that a measurement takes at least
@@ -61,7 +62,7 @@ def forward_pass(module: nn.Module, images: Tensor) -> Any:
     Raises:
         InputError: if the module fails on these images.
     """
-    if hasattr(module, "noise_model"):
+    if isinstance(module, DiffusionDenoiser):
         return module.noise_model(images, torch.zeros(len(images), device=images.device))
     needed = [one for one in signature(module.forward).parameters.values() if one.default is one.empty]
     try:

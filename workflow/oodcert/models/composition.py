@@ -4,10 +4,13 @@ from collections.abc import Callable, Mapping
 
 from torch import nn
 
+from oodcert.config.method_specs import MethodSpec
 from oodcert.models.wrappers import DenoisedNetwork, JointNetwork, NoisyNetwork
 
 
-def smoothed_network(method_spec, components: Mapping[str, nn.Module], sigma: float, num_classes: int) -> nn.Module:
+def smoothed_network(
+    method_spec: MethodSpec, components: Mapping[str, nn.Module], sigma: float, num_classes: int
+) -> nn.Module:
     """The network whose score is smoothed with N(0, sigma² I): the whole network sees the noisy image.
 
     Args:
@@ -22,7 +25,9 @@ def smoothed_network(method_spec, components: Mapping[str, nn.Module], sigma: fl
     return _assemble(method_spec, components, num_classes, lambda classifier: _denoised(classifier, components, sigma))
 
 
-def deployed_network(method_spec, components: Mapping[str, nn.Module], sigma: float, num_classes: int) -> nn.Module:
+def deployed_network(
+    method_spec: MethodSpec, components: Mapping[str, nn.Module], sigma: float, num_classes: int
+) -> nn.Module:
     """The network as it runs on an image: a denoised classifier adds N(0, sigma² I) noise to its input itself.
 
     The discriminator sees the image without noise, so its interval bound holds whatever the denoiser does (the
@@ -50,14 +55,14 @@ def _denoised(classifier: nn.Module, components: Mapping[str, nn.Module], sigma:
 
 
 def _assemble(
-    method_spec,
+    method_spec: MethodSpec,
     components: Mapping[str, nn.Module],
     num_classes: int,
     denoise: Callable[[nn.Module], nn.Module],
 ) -> nn.Module:
-    network = components[method_spec["classifier"]]
-    if method_spec["denoiser"]:
+    network = components[method_spec.classifier]
+    if method_spec.denoiser:
         network = denoise(network)
-    if method_spec["discriminator"]:
+    if method_spec.discriminator:
         network = JointNetwork(network, components["discriminator"], num_classes)
     return network.eval()

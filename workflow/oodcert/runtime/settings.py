@@ -5,7 +5,7 @@ Each package declares the settings that it needs with these; `oodcert.config` co
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Annotated, Any, Self, TypeVar
 
@@ -39,24 +39,6 @@ class Settings(BaseModel):
     def as_json(self) -> dict[str, Any]:
         """The keys that were given, with values as JSON has them."""
         return self.model_dump(mode="json", exclude_unset=True)
-
-    def __getitem__(self, key: str) -> Any:
-        return getattr(self, key)
-
-    def __contains__(self, key: str) -> bool:
-        return key in self.model_fields_set
-
-    def get(self, key: str, default: Any = None) -> Any:
-        return getattr(self, key, default)
-
-    def keys(self) -> list[str]:
-        return [key for key in type(self).model_fields if key in self.model_fields_set]
-
-    def items(self) -> Iterator[tuple[str, Any]]:
-        return ((key, getattr(self, key)) for key in self.keys())
-
-    def values(self) -> Iterator[Any]:
-        return (getattr(self, key) for key in self.keys())
 
 
 def unique(values: tuple[T, ...]) -> tuple[T, ...]:

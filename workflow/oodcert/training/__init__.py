@@ -1,6 +1,6 @@
 """Training: one loop, and one file for the loss of each component.
 
-A component's file holds `train(network, components, data, settings, **run)`, which trains the network in place and
+A component's file holds `train(network, components, data, recipe, **run)`, which trains the network in place and
 returns its learning curve. It also holds the literals that oodcert.config.components reads: SETTINGS, its settings
 beyond those of every component (start_from, epochs, batch_size, learning_rate, schedule, weight_decay, augmentation),
 and, where they apply, NEEDS, EXTRA_OUTPUTS and BOUNDED.
@@ -16,6 +16,7 @@ import torch
 from torch import nn
 
 from oodcert.config.components import declared_component
+from oodcert.config.models import Recipe
 from oodcert.data.imageset import ImageSet
 from oodcert.errors import InputError
 from oodcert.models.components import build_component
@@ -31,7 +32,7 @@ def train_component(
     *,
     networks: Mapping[str, Mapping[str, Any]],
     num_classes: int,
-    settings: Mapping[str, Any],
+    recipe: Recipe,
     seed: int,
     device: str = "cpu",
     checkpoint: Path | None = None,
@@ -45,7 +46,7 @@ def train_component(
         outliers: Images that the methods with outlier exposure use; the others leave them.
         networks: The config's entry of that name.
         num_classes: K.
-        settings: The component's entry in the config's `training`.
+        recipe: The component's entry in the config's `training`.
         seed: Of the run.
         device: "cpu" or "cuda".
         checkpoint: Path from which an interrupted training resumes. The caller removes it once the weights are saved.
@@ -56,7 +57,7 @@ def train_component(
     Raises:
         InputError: A component that this one needs is missing, or the loss is not finite.
     """
-    start = settings["start_from"]
+    start = recipe.start_from
     missing = {*declared_component(component).needs, *([start] if start else [])} - components.keys()
     if missing:
         raise InputError(
@@ -71,7 +72,7 @@ def train_component(
         start_from(module, components[start])
     trainer = import_module(f"oodcert.training.{component}")
     curve = trainer.train(
-        module, components, data, settings, seed=derive_seed(seed, "training", component), checkpoint=checkpoint
+        module, components, data, recipe, seed=derive_seed(seed, "training", component), checkpoint=checkpoint
     )
     return module.eval(), curve
 

@@ -9,8 +9,9 @@ from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
 from oodcert.attacks.pgd import monotone_pgd
+from oodcert.config.models import Recipe
 from oodcert.errors import InputError
-from oodcert.training.loop import Batch, Data, Settings, fit_classifier
+from oodcert.training.loop import Batch, Data, fit_classifier
 
 SETTINGS = {"epsilon": "nonnegative", "attack_iterations": "count", "outlier_weight": "nonnegative"}
 
@@ -88,7 +89,7 @@ def attack(
 
 
 def train(
-    network: nn.Module, components: Mapping[str, nn.Module], data: Data, settings: Settings, **run: Any
+    network: nn.Module, components: Mapping[str, nn.Module], data: Data, recipe: Recipe, **run: Any
 ) -> pd.DataFrame:
     """Trains on the ID images and attacked outliers.
 
@@ -98,7 +99,7 @@ def train(
         network: Classifier, trained in place.
         components: Not used.
         data: What is trained on.
-        settings: The component's entry in the config's `training`.
+        recipe: The component's entry in the config's `training`.
         run: seed and the further options of `fit`.
 
     Returns:
@@ -107,10 +108,10 @@ def train(
     Raises:
         InputError: A term of the loss is not finite.
     """
-    epsilon, iterations = settings["epsilon"], settings["attack_iterations"]
+    epsilon, iterations = recipe.epsilon, recipe.attack_iterations
 
     def loss(batch: Batch) -> dict[str, Tensor]:
         outliers = attack(network, log_confidence, batch.outliers, epsilon, iterations, batch.generator)
-        return acet_loss(network(torch.cat([batch.images, outliers])), batch.labels, settings["outlier_weight"])
+        return acet_loss(network(torch.cat([batch.images, outliers])), batch.labels, recipe.outlier_weight)
 
-    return fit_classifier(network, loss, data, settings, **run)
+    return fit_classifier(network, loss, data, recipe, **run)

@@ -8,10 +8,11 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
+from oodcert.config.models import Recipe
 from oodcert.errors import InputError
 from oodcert.models.scores import SCORES
 from oodcert.training.acet import attack
-from oodcert.training.loop import Batch, Data, Settings, fit_classifier
+from oodcert.training.loop import Batch, Data, fit_classifier
 
 SETTINGS = {
     "epsilon": "nonnegative",
@@ -82,7 +83,7 @@ def mine_outliers(
 
 
 def train(
-    network: nn.Module, components: Mapping[str, nn.Module], data: Data, settings: Settings, **run: Any
+    network: nn.Module, components: Mapping[str, nn.Module], data: Data, recipe: Recipe, **run: Any
 ) -> pd.DataFrame:
     """Trains on the ID images and mined outliers, each attacked towards the least p_{K+1}.
 
@@ -90,7 +91,7 @@ def train(
         network: Classifier, trained in place.
         components: Not used.
         data: What is trained on.
-        settings: The component's entry in the config's `training`.
+        recipe: The component's entry in the config's `training`.
         run: seed and the further options of `fit`.
 
     Returns:
@@ -99,13 +100,13 @@ def train(
     Raises:
         InputError: A term of the loss is not finite.
     """
-    epsilon, iterations = settings["epsilon"], settings["attack_iterations"]
+    epsilon, iterations = recipe.epsilon, recipe.attack_iterations
 
     def mine(module: nn.Module, outliers: Tensor, generator: torch.Generator) -> Tensor:
-        return mine_outliers(module, outliers, settings["pool"], settings["quantile"], generator)
+        return mine_outliers(module, outliers, recipe.pool, recipe.quantile, generator)
 
     def loss(batch: Batch) -> dict[str, Tensor]:
         outliers = attack(network, id_score, batch.outliers, epsilon, iterations, batch.generator)
-        return atom_loss(network(torch.cat([batch.images, outliers])), batch.labels, settings["outlier_weight"])
+        return atom_loss(network(torch.cat([batch.images, outliers])), batch.labels, recipe.outlier_weight)
 
-    return fit_classifier(network, loss, data, settings, mine=mine, **run)
+    return fit_classifier(network, loss, data, recipe, mine=mine, **run)

@@ -9,14 +9,15 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import mse_loss
 
+from oodcert.config.models import Recipe
 from oodcert.models.architectures.denoiser import DiffusionDenoiser
-from oodcert.training.loop import Batch, Data, Settings, fit
+from oodcert.training.loop import Batch, Data, fit
 
 SETTINGS: dict[str, str] = {}
 
 
 def train(
-    denoiser: DiffusionDenoiser, components: Mapping[str, nn.Module], data: Data, settings: Settings, **run: Any
+    denoiser: DiffusionDenoiser, components: Mapping[str, nn.Module], data: Data, recipe: Recipe, **run: Any
 ) -> pd.DataFrame:
     """Trains the noise model to predict the noise in ID images at random timesteps.
 
@@ -26,7 +27,7 @@ def train(
         denoiser: Trained in place.
         components: Not used.
         data: What is trained on.
-        settings: The component's entry in the config's `training`.
+        recipe: The component's entry in the config's `training`.
         run: seed and the further options of `fit`.
 
     Returns:
@@ -47,8 +48,6 @@ def train(
         noisy = signal.sqrt() * (2 * batch.images - 1) + (1 - signal).sqrt() * noise
         return {"noise": mse_loss(denoiser.noise_model(noisy, timestep), noise)}
 
-    optimizer = torch.optim.Adam(
-        denoiser.parameters(), lr=settings["learning_rate"], weight_decay=settings["weight_decay"]
-    )
+    optimizer = torch.optim.Adam(denoiser.parameters(), lr=recipe.learning_rate, weight_decay=recipe.weight_decay)
     images = replace(data, outliers=data.outliers[:0])
-    return fit(denoiser, loss, images, settings, optimizer=optimizer, milestones=(0.5, 0.75, 0.9), decay=0.3, **run)
+    return fit(denoiser, loss, images, recipe, optimizer=optimizer, milestones=(0.5, 0.75, 0.9), decay=0.3, **run)

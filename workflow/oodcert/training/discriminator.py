@@ -9,7 +9,8 @@ from torch import Tensor, nn
 from torch.nn.functional import softplus
 
 from oodcert.certification.interval_propagation import interval_bounds
-from oodcert.training.loop import Batch, Data, Settings, fit, ramp
+from oodcert.config.models import Recipe
+from oodcert.training.loop import Batch, Data, fit, ramp
 
 SETTINGS = {"epsilon": "nonnegative", "epsilon_ramp": "share", "weight_ramp": "share", "bias_shift": "finite"}
 
@@ -37,7 +38,7 @@ def discriminator_loss(
 
 
 def train(
-    network: nn.Sequential, components: Mapping[str, nn.Module], data: Data, settings: Settings, **run: Any
+    network: nn.Sequential, components: Mapping[str, nn.Module], data: Data, recipe: Recipe, **run: Any
 ) -> pd.DataFrame:
     """Trains on the ID images and on interval bounds around the outliers.
 
@@ -49,7 +50,7 @@ def train(
         network: Discriminator, an nn.Sequential with a linear layer last, trained in place.
         components: Not used.
         data: What is trained on.
-        settings: The component's entry in the config's `training`.
+        recipe: The component's entry in the config's `training`.
         run: seed and the further options of `fit`.
 
     Returns:
@@ -60,15 +61,13 @@ def train(
     """
 
     def loss(batch: Batch) -> dict[str, Tensor]:
-        epsilon = settings["epsilon"] * ramp(batch.progress, settings["epsilon_ramp"])
-        weight = ramp(batch.progress, settings["weight_ramp"])
+        epsilon = recipe.epsilon * ramp(batch.progress, recipe.epsilon_ramp)
+        weight = ramp(batch.progress, recipe.weight_ramp)
         return discriminator_loss(network, batch.images, batch.outliers, epsilon, weight)
 
-    optimizer = torch.optim.Adam(
-        network.parameters(), lr=settings["learning_rate"], weight_decay=settings["weight_decay"]
-    )
+    optimizer = torch.optim.Adam(network.parameters(), lr=recipe.learning_rate, weight_decay=recipe.weight_decay)
     steps = (0.5, 0.75, 0.85)
-    curve = fit(network, loss, data, settings, optimizer=optimizer, milestones=steps, decay=0.2, autocast=False, **run)
+    curve = fit(network, loss, data, recipe, optimizer=optimizer, milestones=steps, decay=0.2, autocast=False, **run)
     with torch.no_grad():
-        cast(nn.Linear, network[-1]).bias.add_(settings["bias_shift"])
+        cast(nn.Linear, network[-1]).bias.add_(recipe.bias_shift)
     return curve

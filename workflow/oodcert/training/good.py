@@ -9,7 +9,8 @@ from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
 from oodcert.certification.interval_propagation import logit_difference_bounds
-from oodcert.training.loop import Batch, Data, Settings, fit, ramp
+from oodcert.config.models import Recipe
+from oodcert.training.loop import Batch, Data, fit, ramp
 
 SETTINGS = {
     "epsilon": "nonnegative",
@@ -48,7 +49,7 @@ def good_loss(logits: Tensor, labels: Tensor, bounds: Tensor, quantile: float, w
 
 
 def train(
-    network: nn.Module, components: Mapping[str, nn.Module], data: Data, settings: Settings, **run: Any
+    network: nn.Module, components: Mapping[str, nn.Module], data: Data, recipe: Recipe, **run: Any
 ) -> pd.DataFrame:
     """Trains on the ID images and on interval bounds around the outliers.
 
@@ -61,7 +62,7 @@ def train(
         network: Classifier, trained in place.
         components: Not used.
         data: What is trained on.
-        settings: The component's entry in the config's `training`.
+        recipe: The component's entry in the config's `training`.
         run: seed and the further options of `fit`.
 
     Returns:
@@ -72,15 +73,13 @@ def train(
     """
 
     def loss(batch: Batch) -> dict[str, Tensor]:
-        epsilon = settings["epsilon"] * ramp(batch.progress, settings["epsilon_ramp"])
-        weight = settings["outlier_weight"] * ramp(batch.progress, settings["weight_ramp"])
+        epsilon = recipe.epsilon * ramp(batch.progress, recipe.epsilon_ramp)
+        weight = recipe.outlier_weight * ramp(batch.progress, recipe.weight_ramp)
         lower, upper = (batch.outliers - epsilon).clamp(min=0), (batch.outliers + epsilon).clamp(max=1)
         bounds = logit_difference_bounds(network, lower, upper)
         logits = network(torch.cat([batch.images, batch.outliers]))
-        return good_loss(logits, batch.labels, bounds, settings["quantile"], weight)
+        return good_loss(logits, batch.labels, bounds, recipe.quantile, weight)
 
-    optimizer = torch.optim.Adam(
-        network.parameters(), lr=settings["learning_rate"], weight_decay=settings["weight_decay"]
-    )
+    optimizer = torch.optim.Adam(network.parameters(), lr=recipe.learning_rate, weight_decay=recipe.weight_decay)
     steps = (0.5, 0.83, 0.94)
-    return fit(network, loss, data, settings, optimizer=optimizer, milestones=steps, decay=0.2, autocast=False, **run)
+    return fit(network, loss, data, recipe, optimizer=optimizer, milestones=steps, decay=0.2, autocast=False, **run)

@@ -8,7 +8,8 @@ import pandas as pd
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy, normalize
 
-from oodcert.training.loop import Batch, Data, Settings, fit_classifier
+from oodcert.config.models import Recipe
+from oodcert.training.loop import Batch, Data, fit_classifier
 
 SETTINGS = {"temperature": "positive"}
 
@@ -34,7 +35,7 @@ def logitnorm_loss(logits: Tensor, labels: Tensor, temperature: float) -> Tensor
 
 
 def train(
-    network: nn.Module, components: Mapping[str, nn.Module], data: Data, settings: Settings, **run: Any
+    network: nn.Module, components: Mapping[str, nn.Module], data: Data, recipe: Recipe, **run: Any
 ) -> pd.DataFrame:
     """Trains on the ID images alone.
 
@@ -45,7 +46,7 @@ def train(
         network: Classifier, trained in place.
         components: Not used.
         data: What is trained on.
-        settings: The component's entry in the config's `training`.
+        recipe: The component's entry in the config's `training`.
         run: seed and the further options of `fit`.
 
     Returns:
@@ -56,6 +57,6 @@ def train(
     """
 
     def loss(batch: Batch) -> dict[str, Tensor]:
-        return {"id": logitnorm_loss(network(batch.images), batch.labels, settings["temperature"])}
+        return {"id": logitnorm_loss(network(batch.images), batch.labels, recipe.temperature)}
 
-    return fit_classifier(network, loss, replace(data, outliers=data.outliers[:0]), settings, **run)
+    return fit_classifier(network, loss, replace(data, outliers=data.outliers[:0]), recipe, **run)

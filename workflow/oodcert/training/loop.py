@@ -3,7 +3,7 @@
 import math
 import time
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,14 +15,13 @@ from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LambdaLR
 from tqdm import tqdm
 
+from oodcert.config.models import Recipe
 from oodcert.errors import InputError
 from oodcert.runtime.keyed_noise import derive_seed
 from oodcert.training.augment import augment
 from oodcert.training.resume import Holders, Row, fingerprint, load_state, save_state
 
 CHECKPOINT_EVERY = 60  # seconds between two checkpoints, at least
-
-Settings = Mapping[str, Any]  # a component's entry in the config's `training`
 
 
 @dataclass(frozen=True)
@@ -67,7 +66,7 @@ def fit(
     module: nn.Module,
     loss: Loss,
     data: Data,
-    settings: Settings,
+    recipe: Recipe,
     *,
     optimizer: Optimizer,
     milestones: Sequence[float],
@@ -98,7 +97,7 @@ def fit(
         loss: Named scalars of a batch, whose sum is minimised. If it is an nn.Module, its state belongs to the
             checkpoint.
         data: Images, labels and outliers.
-        settings: epochs, batch_size, schedule and augmentation (see oodcert.training.augment). Further ones count for
+        recipe: epochs, batch_size, schedule and augmentation (see oodcert.training.augment). Further ones count for
             the fingerprint alone.
         optimizer: Of the module's parameters, with the learning rates of the first epoch.
         milestones: Shares of the epochs, in [0, 1].
@@ -116,17 +115,17 @@ def fit(
     Raises:
         InputError: A term is not finite. The weights are as they were before that step.
     """
-    epochs, device = settings["epochs"], data.images.device
-    scheduler = LambdaLR(optimizer, _rate_factor(settings["schedule"], epochs, milestones, decay))
+    epochs, device = recipe.epochs, data.images.device
+    scheduler = LambdaLR(optimizer, _rate_factor(recipe.schedule, epochs, milestones, decay))
     holders: Holders = {"module": module, "optimizer": optimizer, "scheduler": scheduler}
     if isinstance(loss, nn.Module):
         holders["loss"] = loss
     saver = _Saver(checkpoint, holders)
-    start, rows = saver.resume(data, [settings, milestones, decay, seed, autocast, device.type])
+    start, rows = saver.resume(data, [recipe.as_json(), milestones, decay, seed, autocast, device.type])
     progress = tqdm(range(start, epochs), f"training {type(module).__name__}", epochs, initial=start, unit="epoch")
     with torch.random.fork_rng([device] if device.type == "cuda" else []):
         for epoch in progress:
-            batches = _batches(module, data, settings, seed, epoch, mine)
+            batches = _batches(module, data, recipe, seed, epoch, mine)
             means = _train_epoch(loss, batches, optimizer, autocast, f"epoch {epoch + 1} of {epochs}")
             means["learning_rate"] = optimizer.param_groups[0]["lr"]
             rows += [(epoch + 1, name, value) for name, value in means.items()]
@@ -137,7 +136,7 @@ def fit(
     return pd.DataFrame(rows, columns=["epoch", "term", "value"])
 
 
-def fit_classifier(network: nn.Module, loss: Loss, data: Data, settings: Settings, **run: Any) -> pd.DataFrame:
+def fit_classifier(network: nn.Module, loss: Loss, data: Data, recipe: Recipe, **run: Any) -> pd.DataFrame:
     """`fit` with the recipe of all classifiers: SGD with Nesterov momentum 0.9.
 
     As "steps" the learning rate is divided by 10 at 50, 75 and 90 % of the epochs. Where the loss is an nn.Module, its
@@ -147,7 +146,7 @@ def fit_classifier(network: nn.Module, loss: Loss, data: Data, settings: Setting
         network: What is trained, in place.
         loss: As for `fit`.
         data: As for `fit`.
-        settings: Those of `fit`, learning_rate and weight_decay.
+        recipe: Those of `fit`, learning_rate and weight_decay.
         run: seed, and the further options of `fit`.
 
     Returns:
@@ -158,9 +157,10 @@ def fit_classifier(network: nn.Module, loss: Loss, data: Data, settings: Setting
     """
     trained = set(network.parameters())
     further = [weight for weight in loss.parameters() if weight not in trained] if isinstance(loss, nn.Module) else []
-    groups = [{"params": list(network.parameters()), "weight_decay": settings["weight_decay"]}, {"params": further}]
-    optimizer = torch.optim.SGD(groups, lr=settings["learning_rate"], momentum=0.9, nesterov=True)
-    return fit(network, loss, data, settings, optimizer=optimizer, milestones=(0.5, 0.75, 0.9), decay=0.1, **run)
+    groups: list[dict[str, Any]] = [{"params": list(network.parameters()), "weight_decay": recipe.weight_decay}]
+    groups.append({"params": further})
+    optimizer = torch.optim.SGD(groups, lr=recipe.learning_rate, momentum=0.9, nesterov=True)
+    return fit(network, loss, data, recipe, optimizer=optimizer, milestones=(0.5, 0.75, 0.9), decay=0.1, **run)
 
 
 def ramp(progress: float, share: float) -> float:
@@ -215,7 +215,7 @@ def _fingerprint(holders: Holders, data: Data, settings: list[Any]) -> str:
 
 
 def _batches(
-    module: nn.Module, data: Data, settings: Settings, seed: int, epoch: int, mine: Mine | None
+    module: nn.Module, data: Data, recipe: Recipe, seed: int, epoch: int, mine: Mine | None
 ) -> Iterator[Batch]:
     """The epoch's batches, with the module in training mode and torch's global generators seeded."""
     device, n = data.images.device, len(data.images)
@@ -231,13 +231,13 @@ def _batches(
     rounds = -(-n // len(pool)) if len(pool) else 0
     passes = [pool[torch.randperm(len(pool), generator=generator)] for _ in range(rounds)]
     outlier_order = torch.cat([pool[:0], *passes])[:n]
-    starts = range(0, n, settings["batch_size"])
+    starts = range(0, n, recipe.batch_size)
     for step, first in enumerate(starts):
         chosen, outliers = (indices[first : first + starts.step].to(device) for indices in (order, outlier_order))
         together = torch.cat([data.images[chosen], data.outliers[outliers]])
-        together = augment(together, settings["augmentation"], _generator(seed, "augmentation", epoch, step))
+        together = augment(together, recipe.augmentation, _generator(seed, "augmentation", epoch, step))
         images, others = together.float().div(255).split([len(chosen), len(outliers)])
-        progress = (epoch + step / len(starts)) / settings["epochs"]
+        progress = (epoch + step / len(starts)) / recipe.epochs
         yield Batch(images, data.labels[chosen], others, progress, _generator(seed, "loss", epoch, step))
 
 

@@ -8,7 +8,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import nll_loss
 
-from oodcert.training.loop import Batch, Data, Settings, fit_classifier
+from oodcert.config.models import Recipe
+from oodcert.training.loop import Batch, Data, fit_classifier
 
 SETTINGS = {"outlier_weight": "nonnegative"}
 
@@ -31,7 +32,7 @@ def outlier_exposure_loss(log_probabilities: Tensor, labels: Tensor, weight: flo
 
 
 def train(
-    network: nn.Module, components: Mapping[str, nn.Module], data: Data, settings: Settings, **run: Any
+    network: nn.Module, components: Mapping[str, nn.Module], data: Data, recipe: Recipe, **run: Any
 ) -> pd.DataFrame:
     """Trains on the ID images and the outliers.
 
@@ -39,7 +40,7 @@ def train(
         network: Classifier, trained in place.
         components: Not used.
         data: What is trained on.
-        settings: The component's entry in the config's `training`.
+        recipe: The component's entry in the config's `training`.
         run: seed and the further options of `fit`.
 
     Returns:
@@ -51,6 +52,6 @@ def train(
 
     def loss(batch: Batch) -> dict[str, Tensor]:
         outputs = network(torch.cat([batch.images, batch.outliers])).log_softmax(1)
-        return outlier_exposure_loss(outputs, batch.labels, settings["outlier_weight"])
+        return outlier_exposure_loss(outputs, batch.labels, recipe.outlier_weight)
 
-    return fit_classifier(network, loss, data, settings, **run)
+    return fit_classifier(network, loss, data, recipe, **run)

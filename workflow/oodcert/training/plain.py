@@ -8,13 +8,14 @@ import pandas as pd
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
-from oodcert.training.loop import Batch, Data, Settings, fit_classifier
+from oodcert.config.models import Recipe
+from oodcert.training.loop import Batch, Data, fit_classifier
 
 SETTINGS: dict[str, str] = {}
 
 
 def train(
-    network: nn.Module, components: Mapping[str, nn.Module], data: Data, settings: Settings, **run: Any
+    network: nn.Module, components: Mapping[str, nn.Module], data: Data, recipe: Recipe, **run: Any
 ) -> pd.DataFrame:
     """Trains on the ID images alone.
 
@@ -22,7 +23,7 @@ def train(
         network: Classifier, trained in place.
         components: Not used.
         data: What is trained on.
-        settings: The component's entry in the config's `training`.
+        recipe: The component's entry in the config's `training`.
         run: seed and the further options of `fit`.
 
     Returns:
@@ -35,4 +36,4 @@ def train(
     def loss(batch: Batch) -> dict[str, Tensor]:
         return {"id": cross_entropy(network(batch.images), batch.labels)}
 
-    return fit_classifier(network, loss, replace(data, outliers=data.outliers[:0]), settings, **run)
+    return fit_classifier(network, loss, replace(data, outliers=data.outliers[:0]), recipe, **run)

@@ -7,8 +7,9 @@ import pandas as pd
 import torch
 from torch import Tensor, nn
 
+from oodcert.config.models import Recipe
 from oodcert.models.wrappers import JointNetwork
-from oodcert.training.loop import Batch, Data, Settings, fit_classifier
+from oodcert.training.loop import Batch, Data, fit_classifier
 from oodcert.training.oe import outlier_exposure_loss
 
 SETTINGS = {"outlier_weight": "nonnegative"}
@@ -39,7 +40,7 @@ class JointLoss(nn.Module):
 
 
 def train(
-    network: nn.Module, components: Mapping[str, nn.Module], data: Data, settings: Settings, **run: Any
+    network: nn.Module, components: Mapping[str, nn.Module], data: Data, recipe: Recipe, **run: Any
 ) -> pd.DataFrame:
     """Trains the classifier by the outlier exposure of the joint network.
 
@@ -50,7 +51,7 @@ def train(
         network: Classifier, trained in place.
         components: "discriminator" is needed; it is moved to the data's device and stays as it is.
         data: What is trained on.
-        settings: The component's entry in the config's `training`.
+        recipe: The component's entry in the config's `training`.
         run: seed and the further options of `fit`.
 
     Returns:
@@ -60,5 +61,5 @@ def train(
         InputError: A term of the loss is not finite.
     """
     discriminator = components["discriminator"].to(data.images.device).requires_grad_(False)
-    loss = JointLoss(network, discriminator, settings["outlier_weight"])
-    return fit_classifier(network, loss, data, settings, **run)
+    loss = JointLoss(network, discriminator, recipe.outlier_weight)
+    return fit_classifier(network, loss, data, recipe, **run)

@@ -10,8 +10,9 @@ from scipy.special import gammainccinv
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy, normalize, one_hot, softplus
 
+from oodcert.config.models import Recipe
 from oodcert.errors import InputError
-from oodcert.training.loop import Batch, Data, Settings, fit_classifier
+from oodcert.training.loop import Batch, Data, fit_classifier
 
 SETTINGS = {"queue": "count", "start": "share", "candidates": "count", "energy_weight": "nonnegative"}
 
@@ -144,7 +145,7 @@ class VirtualOutlierLoss(nn.Module):
 
 
 def train(
-    network: nn.Sequential, components: Mapping[str, nn.Module], data: Data, settings: Settings, **run: Any
+    network: nn.Sequential, components: Mapping[str, nn.Module], data: Data, recipe: Recipe, **run: Any
 ) -> pd.DataFrame:
     """Trains on the ID images alone.
 
@@ -152,7 +153,7 @@ def train(
         network: Classifier, trained in place.
         components: Not used.
         data: What is trained on.
-        settings: The component's entry in the config's `training`.
+        recipe: The component's entry in the config's `training`.
         run: seed and the further options of `fit`.
 
     Returns:
@@ -162,12 +163,12 @@ def train(
         InputError: A class has too few images to fill its queue in all epochs together, or a term of the loss is not
             finite.
     """
-    loss = VirtualOutlierLoss(network, **{key: settings[key] for key in SETTINGS}).to(data.images.device)
-    fewest = data.labels.bincount(minlength=len(loss.queue)).min().item() * settings["epochs"]
-    if fewest < settings["queue"]:
+    loss = VirtualOutlierLoss(network, **{key: getattr(recipe, key) for key in SETTINGS}).to(data.images.device)
+    fewest = data.labels.bincount(minlength=len(loss.queue)).min().item() * recipe.epochs
+    if fewest < recipe.queue:
         raise InputError(
-            f"A class has {fewest} features in all epochs, but a queue of {settings['queue']} must be filled before "
+            f"A class has {fewest} features in all epochs, but a queue of {recipe.queue} must be filled before "
             "virtual outliers can be drawn: lower this component's queue in the config, or give every class more "
             "images."
         )
-    return fit_classifier(network, loss, replace(data, outliers=data.outliers[:0]), settings, **run)
+    return fit_classifier(network, loss, replace(data, outliers=data.outliers[:0]), recipe, **run)

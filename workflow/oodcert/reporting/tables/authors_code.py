@@ -7,6 +7,7 @@ that stay as the authors' code has them. The functions raise InputError where ev
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Set as AbstractSet
 
 import numpy as np
 import pandas as pd
@@ -224,7 +225,7 @@ def _share_above(attacked: np.ndarray | pd.Series, bound: np.ndarray | pd.Series
     return float(np.mean(attacked > bound + ROUNDING))
 
 
-def _l2(values: _Values, method_spec: MethodSpec, config: Config, flags: Collection[str]) -> Measures:
+def _l2(values: _Values, method_spec: MethodSpec, config: Config, flags: AbstractSet[str]) -> Measures:
     certify, sigma, n = config.evaluation.certify_l2, config.evaluation.sigma, settings_of(config).n
     own = {
         name: own_radii(values["agreeing", name], n, sigma, certify.alpha, flags) for name in ("id", *config.data.ood)
@@ -240,20 +241,20 @@ def _l2(values: _Values, method_spec: MethodSpec, config: Config, flags: Collect
             left_out = "D5" in flags and not both.any()  # as their code leaves out a set of zeros
             if len(id_scores) and len(ood_scores) and not left_out:
                 aucs.append(ood_metrics(id_scores, ood_scores)["auc"])
-        measures[f"l2_auc_{radius:g}"] = np.mean(aucs) if aucs else np.nan
-        measures[f"l2_population_{radius:g}"] = np.mean(shares)
+        measures[f"l2_auc_{radius:g}"] = float(np.mean(aucs)) if aucs else np.nan
+        measures[f"l2_population_{radius:g}"] = float(np.mean(shares))
     return measures if method_spec.is_unbounded else measures | {"l2_highest": highest}
 
 
 def _scores_at(
-    values: _Values, name: str, own: Mapping[str, np.ndarray], radius: float, flags: Collection[str]
+    values: _Values, name: str, own: Mapping[str, np.ndarray], radius: float, flags: AbstractSet[str]
 ) -> np.ndarray:
     """The scores of a set that enter the l2 AUC at a radius. own: the certified radius of every image, by set."""
     one_pass, bound = (values[quantity, name] for quantity in ("one_pass", "l2_bound"))
     return l2_scores(one_pass, bound, own[name], radius, name == "id", flags)
 
 
-def _labels(values: _Values, method_spec: MethodSpec, config: Config, flags: Collection[str]) -> Measures:
+def _labels(values: _Values, method_spec: MethodSpec, config: Config, flags: AbstractSet[str]) -> Measures:
     n, sigma, certify = settings_of(config).n, config.evaluation.sigma, config.evaluation.certify_id
     measures = {"id_accuracy": values["correct", "id"].mean()}
     if method_spec.is_randomised:  # no flag departs from the others' AutoAttack
