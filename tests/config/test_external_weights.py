@@ -76,9 +76,9 @@ HEADER = (ROOT / "data" / "weights.csv").read_text().split("\n", 1)[0]
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("", "line 1: not the columns id, part, format"),
-        ("id,part\ncifar10,plain\n", "line 1: not the columns id, part, format"),
-        ("<html></html>", "line 1: not the columns id, part, format"),
+        ("", "line 1: not the columns id, component, format"),
+        ("id,component\ncifar10,plain\n", "line 1: not the columns id, component, format"),
+        ("<html></html>", "line 1: not the columns id, component, format"),
         (f"{HEADER}\ncifar10,plain,good,../x,,,,,,\n", "line 2: names a file outside its folder"),
     ],
 )

@@ -23,6 +23,7 @@ from oodcert.config.availability import available
 from oodcert.config.components import known_components
 from oodcert.config.load import check_config, read_configs
 from oodcert.config.method_specs import JOINT_EVALUATIONS, computed_with
+from oodcert.config.models import Config
 from oodcert.data.sets import id_sets, outlier_sets
 from oodcert.data.sizes import image_count
 from oodcert.errors import InputError
@@ -45,7 +46,7 @@ RECORDS = sorted(path for rule in OF_METHODS for path in EVIDENCE.glob(f"{rule}/
 
 def jobs(config):
     """The jobs of a config, a dict or a Config."""
-    return cost.jobs(check_config(config))
+    return cost.jobs(config if isinstance(config, Config) else check_config(config))
 
 
 @pytest.fixture(scope="module")

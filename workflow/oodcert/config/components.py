@@ -20,7 +20,7 @@ class Component:
     """What a training file declares as literals at its top level.
 
     Attributes:
-        settings: SETTINGS, which makes the file a component: its own settings in the config, name -> name of a type
+        settings: SETTINGS, which makes the file a component: its settings in the config, name -> name of a type
             (see oodcert.config.models.SETTING_TYPES).
         needs: NEEDS, components that must be trained before it.
         extra_outputs: EXTRA_OUTPUTS, outputs of its network beyond the number of classes.

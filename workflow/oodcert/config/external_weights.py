@@ -23,11 +23,16 @@ WEIGHTS = paths.DATA_TABLES / "weights.csv"
 class ReleasedWeights:
     """A released file of one component's weights, for one ID set: a row of data/weights.csv.
 
-    format: of `oodcert.load_checkpoint`; the other fields as of a row of data/registry.csv.
+    Attributes:
+        id: the ID set.
+        component: name of the component.
+        format: of `oodcert.load_checkpoint`.
+
+    The other fields are as in a row of data/registry.csv (`oodcert.data.registry.Entry`).
     """
 
     id: str
-    part: str
+    component: str
     format: str
     file: str
     urls: tuple[str, ...]
@@ -40,7 +45,12 @@ class ReleasedWeights:
 
 @dataclass(frozen=True)
 class Import:
-    """Where a component comes from: network, its entry under the config's networks; file, the path of its weights."""
+    """Where an imported component comes from.
+
+    Attributes:
+        network: its entry, as under the config's networks.
+        file: path of its weights.
+    """
 
     network: dict[str, Any]
     file: Path
@@ -53,8 +63,8 @@ def released_weights() -> dict[tuple[str, str], ReleasedWeights]:
     Raises:
         InputError: if data/weights.csv is not such a table.
     """
-    rows = read_rows(WEIGHTS, ReleasedWeights, ("id", "part"), {})
-    return {(row.id, row.part): row for row in rows.values()}
+    rows = read_rows(WEIGHTS, ReleasedWeights, ("id", "component"), {})
+    return {(row.id, row.component): row for row in rows.values()}
 
 
 def imported(config: Config) -> dict[str, Import]:

@@ -187,10 +187,10 @@ DenoiserSpec = Annotated[
 
 
 class Networks(Settings):
-    """The network of each component: its own entry, or that of classifier."""
+    """The network of each component: its entry, or that of classifier."""
 
     classifier: NetworkSpec
-    """The network of every component without an entry of its own."""
+    """The network of every component without an entry."""
     discriminator: DiscriminatorNetwork
     """The discriminator's network."""
     denoiser: DenoiserSpec
@@ -215,8 +215,8 @@ class Recipe(Settings):
     """ID images of a training step."""
     learning_rate: Positive
     """Learning rate at the start."""
-    schedule: Annotated[Literal["steps", "cosine"], Expects("steps, a component's own milestones, or cosine")]
-    """How the learning rate falls: `steps`, the component's own milestones, or `cosine`."""
+    schedule: Annotated[Literal["steps", "cosine"], Expects("steps, at the component's milestones, or cosine")]
+    """How the learning rate falls: `steps`, at the milestones in the component's training file, or `cosine`."""
     weight_decay: Nonnegative
     """Weight decay."""
     augmentation: Annotated[Literal["none", "flip_crop", "auto"], Expects("none, flip_crop or auto")]

@@ -1,4 +1,4 @@
-"""YAML files from strangers: plain values, every key once, and no more of them than anybody would write."""
+"""Untrusted YAML files: plain values, every key once, and no more of them than a config needs."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Archives from strangers, read member by member: nothing of them is ever written to disk."""
+"""Untrusted archives, read member by member: nothing of them is ever written to disk."""
 
 from __future__ import annotations
 

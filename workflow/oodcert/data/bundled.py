@@ -85,13 +85,13 @@ def digits_splits() -> pd.DataFrame:
         for index in order[chosen]
     ]
     taken = np.empty((0, SIDE, SIDE), np.int32)
-    for name, source, parts in (
+    for name, source, draws in (
         ("photo_patches", "flower", [(PATCH_SIZES, 400)]),
         ("photo_crops", "flower", [((SIDE,), 400)]),
         ("outliers", "china", [(PATCH_SIZES, 1000), ((SIDE,), 1000)]),
     ):
         squares = []
-        for sizes, count in parts:
+        for sizes, count in draws:
             drawn, taken = _squares(rng, source, sizes, count, taken)
             squares += drawn
         for index in rng.permutation(len(squares)):

@@ -1,4 +1,4 @@
-"""npz files from strangers: arrays of numbers and strings, and nothing that is pickled."""
+"""Untrusted npz files: arrays of numbers and strings, and nothing that is pickled."""
 
 from __future__ import annotations
 
