@@ -76,6 +76,8 @@ rule write_tables:
         mem_mb=growing(8000),
         runtime=growing(30),
     params:
+        # the captions of the report are those of the .md files there
+        folder=Path(RESULTS) / "tables",
         **{
             key: config[key]
             for key in (

@@ -87,6 +87,7 @@ def build_report(source: str | Path, pdf: str | Path) -> None:
         compiled = typst.Compiler(source, root=source.parents[1], ignore_system_fonts=True).compile(format="pdf")
     except typst.TypstError as error:
         raise InputError(f"{source.name} cannot be built: {error.diagnostic}") from error
+    assert isinstance(compiled, bytes)  # one file, as pdf has it
     with atomic(pdf) as temporary:
         temporary.write_bytes(compiled)
 

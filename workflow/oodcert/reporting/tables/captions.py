@@ -196,7 +196,9 @@ def _without_effect(config: Config) -> list[str]:
     """The flags that act on no method, and why."""
     cases = [case_of(method, config) for method in config.methods]
     reasons = {flag: dict.fromkeys(known.idle(case) for case in cases) for flag, known in FLAGS.items()}
-    texts = [f"{flag} ({'; '.join(why)})" for flag, why in reasons.items() if None not in why]
+    texts = [
+        f"{flag} ({'; '.join(reason for reason in why if reason)})" for flag, why in reasons.items() if None not in why
+    ]
     return [f"No effect here: {', '.join(texts)}."] if texts else []
 
 
