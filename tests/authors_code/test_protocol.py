@@ -48,7 +48,7 @@ def test_the_sound_network_is_the_main_one(method):
     for builder, noisy in ((deployed_network, True), (smoothed_network, False)):
         ours = networks.network(method_spec, components, 0.25, 8, SOUND, noisy)
         main = builder(method_spec, components, 0.25, 8)
-        assert len(noisy_modules(ours)) == len(noisy_parts(main))
+        assert len(noisy_modules(ours)) == len(noisy_modules(main))
         if noisy_modules(main):
             assert torch.equal(replayed_logits(ours, IMAGES, noise), replayed_logits(main, IMAGES, noise))
         else:

@@ -15,8 +15,8 @@ from oodcert.certification.monte_carlo import BATCH_VALUES
 from oodcert.config.external_weights import imported
 from oodcert.config.models import Config
 from oodcert.errors import InputError
-from oodcert.models.components import build_component
 from oodcert.models.architectures.denoiser import DiffusionDenoiser
+from oodcert.models.components import build_component
 from oodcert.runtime.memory import is_out_of_memory
 
 BATCHES, SECONDS = 3, 0.5  # that a measurement takes at least
