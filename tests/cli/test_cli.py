@@ -17,7 +17,7 @@ from safetensors.torch import save_file
 from torch import nn
 
 import oodcert
-from oodcert.cli import pieces
+from oodcert.cli import partial_certificates
 from oodcert.cli.main import main
 from oodcert.models.weight_files import load_weights
 
@@ -185,7 +185,7 @@ def test_a_second_run_does_nothing_and_other_settings_are_refused(here, capsys):
 def test_a_lost_table_is_made_again_from_the_evidence(here, monkeypatch):
     assert main(command()) == 0
     Path("certified/guaranteed.csv").unlink()
-    monkeypatch.setattr(pieces, "write_evidence", None)
+    monkeypatch.setattr(partial_certificates, "write_evidence", None)
     before = evidence("certified")
     assert main(command()) == 0 and Path("certified/guaranteed.csv").exists() and evidence("certified") == before
 
@@ -203,7 +203,7 @@ def test_files_of_unknown_origin_are_not_overwritten(here, capsys):
 ADAPTIVE = {"sampling": "adaptive", "n": 400, "batch_size": 100}
 
 
-def test_adaptive_sampling_takes_fewer_draws_and_settles_the_ood_sets_against_the_id_set(here):
+def test_adaptive_sampling_takes_fewer_draws_and_compares_the_ood_sets_with_the_id_set(here):
     assert main(command(**ADAPTIVE | {"sampling": "fixed"}, out="fixed")) == 0
     assert main(command(**ADAPTIVE)) == 0
     for name in ("ours", "near", "far"):
@@ -214,7 +214,7 @@ def test_adaptive_sampling_takes_fewer_draws_and_settles_the_ood_sets_against_th
         assert record["network_calls"] == rows.drop_duplicates(["image", "sigma"])["n"].sum()
     import strange
 
-    for sigma, inside in pd.read_parquet("certified/ours.parquet").groupby("sigma"):
+    for sigma, id_rows in pd.read_parquet("certified/ours.parquet").groupby("sigma"):
         options = {"radii": [0.0, 0.1], "n": 400, "bounds": ["percentile", "gaussian"], "batch_size": 100}
         expected = oodcert.certify(
             oodcert.Detector(strange.seeded()),
@@ -222,7 +222,7 @@ def test_adaptive_sampling_takes_fewer_draws_and_settles_the_ood_sets_against_th
             sigma,
             **options,
             sampling="adaptive",
-            decision_thresholds=inside,
+            decision_thresholds=id_rows,
             name="certify/near",
         )
         found = pd.read_parquet("certified/near.parquet").query("sigma == @sigma").reset_index(drop=True)
@@ -231,28 +231,31 @@ def test_adaptive_sampling_takes_fewer_draws_and_settles_the_ood_sets_against_th
     assert "n = 400" in Path("fixed/guaranteed.md").read_text()
 
 
-@pytest.mark.parametrize(("changes", "pieces_done"), [({}, 2), (ADAPTIVE, 1), (ADAPTIVE, 3)])
-def test_a_killed_run_resumes_and_gives_the_same_bytes(here, monkeypatch, changes, pieces_done):
+@pytest.mark.parametrize(("changes", "fewest"), [({}, 2), (ADAPTIVE, 1), (ADAPTIVE, 3)])
+def test_a_killed_run_resumes_and_gives_the_same_bytes(here, monkeypatch, changes, fewest):
     environment = {**os.environ, "NAP": "0.02", "PYTHONPATH": str(Path(oodcert.__file__).parents[1])}
     words = [sys.executable, "-m", "oodcert", *command(**changes)]
     run = subprocess.Popen(words, env=environment, stderr=subprocess.DEVNULL)
-    parts = Path("certified/parts")
+
+    def kept():
+        return [*Path("certified").glob(".*.partial-results/[!.]*.partial")]
+
     try:
         deadline = time.monotonic() + 60
-        while len(list(parts.rglob("[!.]*.json"))) < pieces_done:
+        while len(kept()) < fewest:
             assert run.poll() is None and time.monotonic() < deadline
             time.sleep(0.02)
     finally:
         run.send_signal(signal.SIGKILL)
         run.wait()
-    kept = {path: path.stat().st_mtime_ns for path in parts.rglob("[!.]*.json")}
-    assert pieces_done <= len(kept) < 6 and not Path("certified/far.parquet").exists()
-    certified, real = [], pieces.write_evidence
+    before = len(kept())
+    assert fewest <= before < 6 and not Path("certified/far.parquet").exists()
+    certified, real = [], partial_certificates.save_partial
     monkeypatch.setattr(
-        pieces, "write_evidence", lambda rows, path, *a, **k: (certified.append(path), real(rows, path, *a, **k))
+        partial_certificates, "save_partial", lambda path, *a, **k: (certified.append(path), real(path, *a, **k))
     )
-    assert main(command(**changes)) == 0 and not parts.exists()
-    assert len([path for path in certified if "parts" in path.parts]) == 6 - len(kept)
+    assert main(command(**changes)) == 0 and not kept()
+    assert len(certified) == 6 - before
     assert main(command(**changes, out="whole")) == 0
     assert evidence("certified") == evidence("whole")
     assert Path("certified/guaranteed.png").read_bytes() == Path("whole/guaranteed.png").read_bytes()
@@ -260,7 +263,7 @@ def test_a_killed_run_resumes_and_gives_the_same_bytes(here, monkeypatch, change
 
 @pytest.mark.parametrize("changes", [{}, ADAPTIVE])
 def test_an_interrupted_network_with_draws_of_its_own_gives_the_same_bytes(here, monkeypatch, capsys, changes):
-    monkeypatch.setattr(pieces, "DRAWS", 2 * changes.get("n", 60))
+    monkeypatch.setattr(partial_certificates, "DRAWS", 2 * changes.get("n", 60))
     real, calls = oodcert.certify, []
 
     def impatient(*args, **options):
@@ -274,9 +277,9 @@ def test_an_interrupted_network_with_draws_of_its_own_gives_the_same_bytes(here,
     monkeypatch.setattr(oodcert, "certify", impatient, raising=False)
     assert main(command(**changes)) == 130
     assert "same command resumes" in capsys.readouterr().err
-    assert len(list(Path("certified/parts").rglob("*.json"))) == 4
+    assert len(list(Path("certified").glob(".*.partial-results/*.partial"))) == 4
     assert main(command(**changes)) == 0
-    assert len(calls) == 6 + 1 + 18 - 4  # pieces of 2 images: 3 a set and sigma
+    assert len(calls) == 6 + 1 + 18 - 4  # ranges of 2 images: 3 a set and sigma
     assert evidence("certified") == evidence("whole")
 
 
@@ -383,7 +386,12 @@ def test_a_folder_that_cannot_be_made_ends_with_one_paragraph(here, capsys):
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="no device that is always full")
 @pytest.mark.parametrize(
     "file",
-    [".settings.partial.json", ".near.partial.parquet", "parts/near/.0.5-0.partial.json", ".guaranteed.partial.pdf"],
+    [
+        ".settings.partial.json",
+        ".near.partial.parquet",
+        ".near.partial-results/.0.5-0.partial.partial",
+        ".guaranteed.partial.pdf",
+    ],
 )
 def test_a_full_disk_ends_with_one_paragraph_and_the_command_resumes(here, capsys, file):
     full = Path("certified", file)

@@ -23,9 +23,10 @@ from oodcert.cli.inputs import (
     prepare_torch,
     tensors_sha256,
 )
-from oodcert.cli.pieces import Piece, certify_sets, cut
+from oodcert.cli.partial_certificates import ImageRange, certify_sets, image_ranges
 from oodcert.data.imageset import ImageSet
 from oodcert.evidence.store import read_evidence, sidecar, write_json
+from oodcert.execution.partial_results import folder_of
 from oodcert.models.detector import Detector
 from oodcert.reporting.tables.writing import write_table
 from oodcert.runtime.tracing import traced
@@ -45,18 +46,19 @@ def certify_image_sets(options: argparse.Namespace) -> None:
     # settings that do not go together end here, with nothing written; and nothing compiled for a single image
     seconds_of_batch(detector, sets, {**settings, "precision": "float32"}, 1)
     missing = {name: images for name, images in sets.items() if not sidecar(evidence[name]).exists()}
-    pieces = {name: cut(images, settings, out / "parts") for name, images in missing.items()}
+    ranges = {name: image_ranges(images, settings, evidence[name]) for name, images in missing.items()}
     if options.dry_run:
-        print(plan(detector, sets, settings, pieces, outputs))
+        print(plan(detector, sets, settings, ranges, outputs))
         return
     if all(path.exists() for path in outputs):
         print(f"{out} holds the results of this command: nothing to do.")
     else:
         write_json(settings, out / "settings.json")
         with traced(options.profile_trace) if options.profile_trace else nullcontext():
-            certify_sets(pieces, evidence, detector, settings, options.weights, paths)
+            certify_sets(ranges, evidence, detector, settings, options.weights, paths)
         print(conclude(evidence, settings, {name: len(images) for name, images in sets.items()}, out))
-    shutil.rmtree(out / "parts", ignore_errors=True)
+    for path in evidence.values():
+        shutil.rmtree(folder_of(path), ignore_errors=True)
 
 
 def settings_of(
@@ -90,7 +92,7 @@ def plan(
     detector: Detector,
     sets: Mapping[str, ImageSet],
     settings: Mapping[str, Any],
-    pieces: Mapping[str, Sequence[Piece]],
+    ranges: Mapping[str, Sequence[ImageRange]],
     outputs: Sequence[Path],
 ) -> str:
     """What the command would do: images, network calls, the measured time of a batch, the time left, the files."""
@@ -98,7 +100,7 @@ def plan(
     seconds_of_batch(detector, sets, settings, batch)  # the first one also warms up
     seconds = seconds_of_batch(detector, sets, settings, batch)
     count, sigmas = sum(map(len, sets.values())), len(settings["sigma"])
-    calls = n * sum(len(piece) for several in pieces.values() for piece in several if not piece.done())
+    calls = n * sum(len(one) for several in ranges.values() for one in several if one.load() is None)
     most = "at most " if settings["sampling"] == "adaptive" else ""
     lines = {
         "images": ", ".join(f"{name} {len(images)}" for name, images in sets.items()),
@@ -112,9 +114,9 @@ def plan(
 
 def seconds_of_batch(detector: Detector, sets: Mapping[str, ImageSet], settings: Mapping[str, Any], size: int) -> float:
     """Seconds of one batch of the certificate, `size` draws of one image."""
-    piece = Piece(next(iter(sets.values())), settings["sigma"][0], 0, 1, path=Path())
+    one_image = ImageRange(next(iter(sets.values())), settings["sigma"][0], 0, 1, path=Path(), key="")
     started = time.perf_counter()
-    piece.certify(detector, {**settings, "sampling": "fixed", "n": size, "batch_size": size})
+    one_image.certify(detector, {**settings, "sampling": "fixed", "n": size, "batch_size": size})
     return time.perf_counter() - started
 
 

@@ -112,7 +112,7 @@ def check_folder(out: Path, settings: Mapping[str, Any], outputs: Sequence[Path]
     """
     if out.exists() and not out.is_dir():
         raise InputError(f"--out {out} is a file: pass a folder.")
-    results = [path for path in (*outputs, *out.glob("parts/*/*.parquet")) if path.exists()]
+    results = [path for path in (*outputs, *out.glob(".*.partial-results/[!.]*.partial")) if path.exists()]
     if not results:
         return
     path = out / "settings.json"

@@ -31,7 +31,7 @@ def folder_of(path: str | Path) -> Path:
 def cache_key(provenance: Provenance, device: str, **what: Any) -> str:
     """What a partial result rests on, as one SHA-256: its settings, inputs, packages, code, and `what`."""
     record = provenance.record()
-    content = {**what, "device": device, "code": code_fingerprint(provenance.settings["networks"])}
+    content = {**what, "device": device, "code": code_fingerprint(provenance.settings.get("networks", {}))}
     content |= {key: record[key] for key in ("settings", "inputs", "packages")}
     return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
 
