@@ -87,7 +87,7 @@ def overhead(network: nn.Module, images: Tensor, n: int, repetitions: int) -> pd
     certify's; seconds: all repetitions, by what was timed.
     """
     total = len(images) * n
-    functions = {}
+    functions: dict[str, Callable[[], Any]] = {}
     for size in BATCH_SIZES:
         functions |= {f"{name} {size}": run for name, run in contestants(network, images, n, size).items()}
     seconds = timings(functions, repetitions)
@@ -143,13 +143,13 @@ def contestants(network: nn.Module, images: Tensor, n: int, size: int) -> dict[s
 
 def votes(network: nn.Module, image: Tensor, sigma: float, n: int, batch_size: int) -> np.ndarray:
     """How many of n noisy copies of an image [C, H, W] each output takes, in the manner of Cohen et al. (2019)."""
-    counts = 0
+    drawn = []
     with torch.no_grad():
         for first in range(0, n, batch_size):
             copies = image.repeat(min(batch_size, n - first), 1, 1, 1)
             outputs = network(copies + sigma * torch.randn_like(copies))
-            counts += np.bincount(outputs.argmax(1).cpu().numpy(), minlength=outputs.shape[1])
-    return counts
+            drawn.append(np.bincount(outputs.argmax(1).cpu().numpy(), minlength=outputs.shape[1]))
+    return np.sum(drawn, 0)
 
 
 if __name__ == "__main__":

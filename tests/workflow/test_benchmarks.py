@@ -326,7 +326,9 @@ def test_scaling_runs_the_workflow_with_every_number_of_shards(folder, tmp_path,
     scaling.main([*folder, *own])
     runs = json.loads((tmp_path / "scaling.json").read_text())["runs"]
     assert [(row["workers"], row["shards"], row["jobs"]) for row in runs] == [(2, 1, 1), (2, 2, 3)]
-    assert all(0 < row["computation_seconds"] < row["seconds"] and 0 < row["idle_seconds"] < row["seconds"] for row in runs)
+    assert all(
+        0 < row["computation_seconds"] < row["seconds"] and 0 < row["idle_seconds"] < row["seconds"] for row in runs
+    )
     assert runs[0]["sha256"] == runs[1]["sha256"] and "Snakemake with nothing to do" in capsys.readouterr().out
 
 

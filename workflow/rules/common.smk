@@ -123,5 +123,7 @@ onstart:
 wildcard_constraints:
     method="|".join(CONFIG.methods),
     component="|".join({**known_components(), **IMPORTS}),
-    evaluation="|".join(name for name, spec in EVALUATIONS.items() if spec.whole_batches),
+    evaluation="|".join(
+        name for name, spec in EVALUATIONS.items() if spec.whole_batches
+    ),
     shard=r"(all|id|ood)-\d+-of-\d+",
