@@ -6,12 +6,16 @@ network predicts (the package's loss "ce"); and as many forward and backward pas
 which other load on the machine disturbs little.
 """
 
+from collections.abc import Callable, Sequence
+from functools import partial
 from time import process_time
+from typing import Any
 
 import pandas as pd
 import torch
+from torch import Tensor, nn
 
-from common import LARGE, RESNET, finish, load_run, parser, run_script, show, started, timings, untrained
+from common import LARGE_SHAPE, RESNET, Run, finish, load_run, parser, run_script, show, started, timings, untrained
 from oodcert.attacks.apgd import apgd
 from oodcert.cli.arguments import POSITIVE_INT
 from oodcert.models.composition import deployed_network
@@ -19,9 +23,9 @@ from oodcert.models.composition import deployed_network
 EPSILON = {"linf": 8 / 255, "l2": 0.5}  # in the [0, 1] pixel scale
 
 
-def main(argv=None):
+def main(argv: Sequence[str] | None = None) -> None:
     """Times both norms on two networks, prints the table and writes the json file."""
-    arguments = parser(__doc__.splitlines()[0], images=100, out="results/benchmarks/attack.json", draws=False)
+    arguments = parser(__doc__, images=100, out="results/benchmarks/attack.json", draws=False)
     arguments.add_argument("--iterations", type=POSITIVE_INT, default=20, help="of an attack")
     arguments.add_argument("--repetitions", type=POSITIVE_INT, default=15, help="of an attack; the fastest counts")
     options = arguments.parse_args(argv)
@@ -33,9 +37,9 @@ def main(argv=None):
     for name, (network, images) in victims(run).items():
         for norm in EPSILON:
             functions = contestants(network, images, norm, options.iterations)
-            functions["bare"] = lambda victim=network, batch=images: gradients(victim, batch, options.iterations)
+            functions["bare"] = partial(gradients, network, images, options.iterations)
             seconds = timings(functions, options.repetitions, process_time)
-            fastest = {f"{who}_ms": 1000 * min(found) / options.iterations for who, found in seconds.items()}
+            fastest = {f"{who}_ms": 1000 * min(each) / options.iterations for who, each in seconds.items()}
             rows.append({"network": name, "norm": norm, "images": len(images), **fastest, "seconds": seconds})
     frame = pd.DataFrame(rows)
     frame["ratio"] = frame["oodcert_ms"] / frame["package_ms"]
@@ -49,16 +53,16 @@ def main(argv=None):
     finish(provenance, options, __file__, argv, apgd=frame)
 
 
-def victims(run):
+def victims(run: Run) -> dict[str, tuple[nn.Module, Tensor]]:
     """name -> (network, images): the run's plain classifier on its first OOD set, and a larger untrained network."""
-    settings = run.config["data"]
-    plain = deployed_network(run.config["methods"]["plain"], run.parts, None, settings["num_classes"])
-    images = run.images(settings["ood"][0])
-    larger = torch.rand(-(-len(images) // 4), *LARGE["shape"])
+    config = run.config
+    plain = deployed_network(config.methods["plain"], run.components, config.evaluation.sigma, config.data.num_classes)
+    images = run.images(config.data.ood[0])
+    larger = torch.rand(-(-len(images) // 4), *LARGE_SHAPE)
     return {"plain": (plain, images), "resnet-8, 32x32": (untrained(RESNET), larger)}
 
 
-def contestants(network, images, norm, iterations):
+def contestants(network: nn.Module, images: Tensor, norm: str, iterations: int) -> dict[str, Callable[[], Any]]:
     """who -> a function that runs the whole attack from the images: oodcert's, and that of the authors' package."""
     from pyautoattack.autopgd_base import APGDAttack
 
@@ -74,12 +78,12 @@ def contestants(network, images, norm, iterations):
     }
 
 
-def surprise(network, labels):
+def surprise(network: nn.Module, labels: Tensor) -> Callable[[Tensor], Tensor]:
     """The function that is ascended: images -> minus the log-probabilities [N] of these labels."""
     return lambda points: -network(points).log_softmax(1).gather(1, labels[:, None])[:, 0]
 
 
-def gradients(network, images, iterations):
+def gradients(network: nn.Module, images: Tensor, iterations: int) -> None:
     """As many gradients of the same function in the images, and nothing else."""
     points = images.detach().requires_grad_()
     ascended = surprise(network, torch.zeros(len(images), dtype=torch.int64))

@@ -6,14 +6,30 @@ of the code of Cohen et al. (2019): image by image, eager, in float32, with nois
 are counted on the host.
 """
 
+from collections.abc import Callable, Sequence
 from math import ceil
 from statistics import median
+from typing import Any
 
 import numpy as np
 import pandas as pd
 import torch
+from torch import Tensor, nn
 
-from common import LARGE, RESNET, finish, load_run, parser, run_script, show, started, timings, untrained
+from common import (
+    LARGE_CLASSES,
+    LARGE_SHAPE,
+    RESNET,
+    Run,
+    finish,
+    load_run,
+    parser,
+    run_script,
+    show,
+    started,
+    timings,
+    untrained,
+)
 from oodcert import DenoisedNetwork, Detector, certify
 from oodcert.cli.arguments import POSITIVE_INT
 from oodcert.models.components import build_component
@@ -27,9 +43,9 @@ DENOISER = {"channels": [32, 32], "patch": 2, "timesteps": 1000}  # before the l
 METHODS = ("plain", "distro")
 
 
-def main(argv=None):
+def main(argv: Sequence[str] | None = None) -> None:
     """Times every network, prints the table and writes the json file."""
-    arguments = parser(__doc__.splitlines()[0], images=8, out="results/benchmarks/certify.json")
+    arguments = parser(__doc__, images=8, out="results/benchmarks/certify.json")
     arguments.set_defaults(n=5000)
     arguments.add_argument("--repetitions", type=POSITIVE_INT, default=5, help="of each timing; the median counts")
     arguments.add_argument("--device", default="cpu", help="where the networks run")
@@ -40,7 +56,7 @@ def main(argv=None):
 
     frames = []
     for name, (network, shape) in networks(run).items():
-        large = shape == LARGE["shape"]
+        large = shape == LARGE_SHAPE
         count, n = (1, ceil(options.n / 2)) if large else (options.images, options.n)
         images = torch.rand(count, *shape, generator=torch.Generator().manual_seed(0)).to(options.device)
         frames.append(overhead(network.to(options.device), images, n, options.repetitions).assign(network=name))
@@ -52,31 +68,32 @@ def main(argv=None):
     finish(provenance, options, __file__, argv, overhead=overheads)
 
 
-def networks(run):
+def networks(run: Run) -> dict[str, tuple[nn.Module, tuple[int, ...]]]:
     """name -> (network, image shape): two of the run's methods, and a denoised network that is larger and untrained."""
-    shape, classes = tuple(run.config["data"]["image_shape"]), run.config["data"]["num_classes"]
+    data, methods = run.config.data, run.config.methods
     small = {
-        name: (smoothed_network(run.config["methods"][name], run.parts, SIGMA, classes), shape) for name in METHODS
+        name: (smoothed_network(methods[name], run.components, SIGMA, data.num_classes), data.image_shape)
+        for name in METHODS
     }
     resnet = untrained(RESNET)
-    denoiser = build_component("denoiser", {"denoiser": DENOISER}, LARGE["shape"], LARGE["classes"]).eval()
-    return {**small, "denoised resnet-8, 32x32": (DenoisedNetwork(resnet, denoiser, SIGMA), LARGE["shape"])}
+    denoiser = build_component("denoiser", {"denoiser": DENOISER}, LARGE_SHAPE, LARGE_CLASSES).eval()
+    return {**small, "denoised resnet-8, 32x32": (DenoisedNetwork(resnet, denoiser, SIGMA), LARGE_SHAPE)}
 
 
-def overhead(network, images, n, repetitions):
+def overhead(network: nn.Module, images: Tensor, n: int, repetitions: int) -> pd.DataFrame:
     """A row per batch size, for n noisy copies of each image: rates of the bare network, certify and the loop.
 
     best_per_s: of the bare network at its best batch size; noise: time of the same draws alone, as a share of
     certify's; seconds: all repetitions, by what was timed.
     """
     total = len(images) * n
-    functions = {}
+    functions: dict[str, Callable[[], Any]] = {}
     for size in BATCH_SIZES:
         functions |= {f"{name} {size}": run for name, run in contestants(network, images, n, size).items()}
     seconds = timings(functions, repetitions)
-    middle = {name: median(found) for name, found in seconds.items()}
+    middle = {name: median(each) for name, each in seconds.items()}
     bare = {size: ceil(total / size) * size / middle[f"bare {size}"] for size in BATCH_SIZES}
-    best = max(bare, key=bare.get)
+    best = max(bare, key=lambda size: bare[size])
     rows = []
     for size in BATCH_SIZES:
         certified, loop = (total / middle[f"{name} {size}"] for name in ("certify", "loop"))
@@ -91,25 +108,25 @@ def overhead(network, images, n, repetitions):
                 "of_best": certified / bare[best],
                 "over_eager": certified / loop,
                 "noise": middle[f"noise {size}"] / middle[f"certify {size}"],
-                "seconds": {name: found for name, found in seconds.items() if name.endswith(f" {size}")},
+                "seconds": {name: each for name, each in seconds.items() if name.endswith(f" {size}")},
             }
         )
     return pd.DataFrame(rows)
 
 
-def contestants(network, images, n, size):
-    """name -> a function that does the work once: the bare network, certify, the loop, and the draws alone."""
+def contestants(network: nn.Module, images: Tensor, n: int, size: int) -> dict[str, Callable[[], Any]]:
+    """name -> a function to be timed: the bare network, certify, the loop, and the draws alone."""
     shape = images.shape[1:]
     batch = torch.rand(size, *shape, device=images.device)
     detector = Detector(network)
 
-    def bare():
+    def bare() -> None:
         with torch.inference_mode():
             for _ in range(ceil(len(images) * n / size)):
                 output = network(batch)
         output.cpu()  # waits for the device
 
-    def noise():
+    def noise() -> None:
         for position in range(len(images)):
             for first in range(0, n, size):
                 keyed_noise(0, "", position, first, min(size, n - first), tuple(shape))
@@ -124,15 +141,15 @@ def contestants(network, images, n, size):
     }
 
 
-def votes(network, image, sigma, n, batch_size):
+def votes(network: nn.Module, image: Tensor, sigma: float, n: int, batch_size: int) -> np.ndarray:
     """How many of n noisy copies of an image [C, H, W] each output takes, in the manner of Cohen et al. (2019)."""
-    counts = 0
+    drawn = []
     with torch.no_grad():
         for first in range(0, n, batch_size):
             copies = image.repeat(min(batch_size, n - first), 1, 1, 1)
             outputs = network(copies + sigma * torch.randn_like(copies))
-            counts += np.bincount(outputs.argmax(1).cpu().numpy(), minlength=outputs.shape[1])
-    return counts
+            drawn.append(np.bincount(outputs.argmax(1).cpu().numpy(), minlength=outputs.shape[1]))
+    return np.sum(drawn, 0)
 
 
 if __name__ == "__main__":

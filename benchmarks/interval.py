@@ -4,10 +4,26 @@
 against one forward pass of it. Two passes are the limit: each layer is applied to the centre and to the half-width.
 """
 
+from collections.abc import Sequence
+from typing import Any
+
 import pandas as pd
 import torch
+from torch import nn
 
-from common import LARGE, finish, load_run, parser, run_script, show, started, timings, untrained
+from common import (
+    LARGE_CLASSES,
+    LARGE_SHAPE,
+    Run,
+    finish,
+    load_run,
+    parser,
+    run_script,
+    show,
+    started,
+    timings,
+    untrained,
+)
 from oodcert import interval_bounds
 from oodcert.cli.arguments import POSITIVE_INT
 
@@ -15,9 +31,9 @@ EPSILON = 0.05
 BATCH_SIZES = (1, 32, 128, 500)
 
 
-def main(argv=None):
+def main(argv: Sequence[str] | None = None) -> None:
     """Times every network and batch size, prints the table and writes the json file."""
-    arguments = parser(__doc__.splitlines()[0], images=None, out="results/benchmarks/interval.json", draws=False)
+    arguments = parser(__doc__, images=None, out="results/benchmarks/interval.json", draws=False)
     arguments.add_argument("--repetitions", type=POSITIVE_INT, default=15, help="of each timing; the fastest counts")
     arguments.add_argument(
         "--batches", type=POSITIVE_INT, nargs="+", default=BATCH_SIZES, metavar="B", help="batch sizes"
@@ -41,23 +57,24 @@ def main(argv=None):
     finish(provenance, options, __file__, argv, interval=frame)
 
 
-def networks(run, width):
+def networks(run: Run, width: int) -> dict[str, tuple[nn.Module, tuple[int, ...]]]:
     """name -> (network, image shape): the run's discriminator and GOOD network, and larger untrained ones."""
-    found, shape = {}, tuple(run.config["data"]["image_shape"])
-    for name, network, outputs in (("discriminator", "ibp_cnn_s", 1), ("good", "ibp_cnn_xl", LARGE["classes"])):
+    networks: dict[str, tuple[nn.Module, tuple[int, ...]]] = {}
+    for name, network, outputs in (("discriminator", "ibp_cnn_s", 1), ("good", "ibp_cnn_xl", LARGE_CLASSES)):
+        networks[name] = run.components[name], run.config.data.image_shape
         larger = untrained({"name": network, "width": width}, outputs=outputs)
-        found |= {name: (run.parts[name], shape), f"{name} of width {width}, 32x32": (larger, LARGE["shape"])}
-    return found
+        networks[f"{name} of width {width}, 32x32"] = larger, LARGE_SHAPE
+    return networks
 
 
-def compare(network, shape, batch, repetitions):
+def compare(network: nn.Module, shape: Sequence[int], batch: int, repetitions: int) -> dict[str, Any]:
     """Milliseconds of a forward pass and of the bounds, and the seconds of all repetitions."""
     images = torch.rand(batch, *shape, generator=torch.Generator().manual_seed(0))
     lower, upper = (images - EPSILON).clamp(min=0), (images + EPSILON).clamp(max=1)
     with torch.no_grad():
         functions = {"forward": lambda: network(images), "bounds": lambda: interval_bounds(network, lower, upper)}
         seconds = timings(functions, repetitions)
-    return {**{f"{name}_ms": 1000 * min(found) for name, found in seconds.items()}, "seconds": seconds}
+    return {**{f"{name}_ms": 1000 * min(each) for name, each in seconds.items()}, "seconds": seconds}
 
 
 if __name__ == "__main__":

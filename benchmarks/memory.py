@@ -8,6 +8,7 @@ and method of the images under way, must stay; nothing else may grow.
 import json
 import subprocess
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 import pandas as pd
@@ -23,9 +24,9 @@ BATCH_SIZE = 500
 MIB = 2**20
 
 
-def main(argv=None):
+def main(argv: Sequence[str] | None = None) -> None:
     """Measures every point, prints the table and writes the json file."""
-    arguments = parser(__doc__.splitlines()[0], images=None, out="results/benchmarks/memory.json", draws=False)
+    arguments = parser(__doc__, images=None, out="results/benchmarks/memory.json", draws=False)
     add = arguments.add_argument
     add("--draws", type=POSITIVE_INT, nargs="+", default=[10_000, 100_000, 1_000_000], help="of one image")
     add("--images", type=POSITIVE_INT, nargs="+", default=[1, 10, 100], help="with the fewest draws")
@@ -45,7 +46,7 @@ def main(argv=None):
     finish(provenance, options, __file__, argv, memory=frame)
 
 
-def measure(n, images, methods):
+def measure(n: int, images: int, methods: int) -> dict[str, float]:
     """A point, in a process of its own. draws_mib: of one image's draws, a float64 each."""
     command = [sys.executable, __file__, "--point", *map(str, (n, images, methods))]
     done = subprocess.run(command, capture_output=True, text=True)
@@ -63,19 +64,19 @@ def measure(n, images, methods):
     }
 
 
-def point(n, images, methods):
+def point(n: int, images: int, methods: int) -> list[int]:
     """Bytes of this process's peak before certify, which a batch has warmed up, and after it."""
     torch.set_num_threads(1)
     detectors = {str(index): Detector(untrained(NETWORK, SHAPE, 3)) for index in range(methods)}
     pixels = torch.rand(images, *SHAPE, generator=torch.Generator().manual_seed(0))
-    found = []
+    peaks = []
     for draws, count in ((BATCH_SIZE, 1), (n, images)):
         certify(detectors, pixels[:count], 0.25, n=draws, bounds=["percentile"], batch_size=BATCH_SIZE)
-        found.append(peak())
-    return found
+        peaks.append(peak())
+    return peaks
 
 
-def peak():
+def peak() -> int:
     """The most memory in bytes that this process has held since it began. (ru_maxrss counts the parent's, too.)"""
     lines = Path("/proc/self/status").read_text().splitlines()
     return 1024 * next(int(line.split()[1]) for line in lines if line.startswith("VmHWM"))

@@ -3,6 +3,7 @@
 from pathlib import Path
 
 import pandas as pd
+from matplotlib.figure import Figure
 
 import oodcert
 from oodcert.evidence.store import read_evidence
@@ -20,34 +21,34 @@ SHOWN = {"digits": [0.0, 0.25, 0.5, 1.0], "CIFAR-10": [0.0, 0.1, 0.25, 0.4]}  # 
 START, END = "<!-- table by docs/bounds.py -->\n", "<!-- end -->"
 
 
-def guaranteed_auc():
+def guaranteed_auc() -> pd.DataFrame:
     """A row per panel x bound x radius: data, panel, sigma, bound, radius, auc; of digits the mean over OOD sets."""
     frames = []
     for method in DIGITS:
         rows = read_evidence([REFERENCE / "digits" / "evidence" / "certify_l2" / f"{method}.parquet"])
         rows = rows[rows["sigma"] == DIGITS_SIGMA]
         sets = {name: group for name, group in rows.groupby("set") if name != "id"}
-        inside = rows[rows["set"] == "id"]
-        each = pd.concat(oodcert.guaranteed_metrics(inside, group) for group in sets.values())
+        id_rows = rows[rows["set"] == "id"]
+        each = pd.concat(oodcert.guaranteed_metrics(id_rows, group) for group in sets.values())
         mean = each.groupby(["bound", "radius"], as_index=False)["auc"].mean()
         frames.append(mean.assign(data="digits", panel=label(method), sigma=DIGITS_SIGMA))
-    inside = read_evidence([REFERENCE / "cifar10" / "cifar10.parquet"])
+    id_rows = read_evidence([REFERENCE / "cifar10" / "cifar10.parquet"])
     for name in CIFAR:
-        outside = read_evidence([REFERENCE / "cifar10" / f"{name}.parquet"])
-        found = oodcert.guaranteed_metrics(inside, outside)
-        frames.append(found.assign(data="CIFAR-10", panel=label(name), sigma=CIFAR_SIGMA))
+        ood_rows = read_evidence([REFERENCE / "cifar10" / f"{name}.parquet"])
+        metrics = oodcert.guaranteed_metrics(id_rows, ood_rows)
+        frames.append(metrics.assign(data="CIFAR-10", panel=label(name), sigma=CIFAR_SIGMA))
     return pd.concat(frames, ignore_index=True)
 
 
-def draw(table):
+def draw(table: pd.DataFrame) -> Figure:
     """The figure: a row of panels for each data set, a line a bound."""
     looks = bound_looks(BOUNDS)
     with style(SETTINGS):
         figure = new_figure(WIDTH, 4.6)
         grid = figure.subplots(2, 3, sharey=True, sharex="row")
         for line, (data, rows) in zip(grid, table.groupby("data", sort=False), strict=True):
-            for axes, (panel, part) in zip(line, rows.groupby("panel", sort=False), strict=True):
-                draw_bounds(axes, part, looks)
+            for axes, (panel, curves) in zip(line, rows.groupby("panel", sort=False), strict=True):
+                draw_bounds(axes, curves, looks)
                 axes.set_title(f"{data}, {panel}")
             line[1].set_xlabel(f"ℓ₂ radius R of the perturbation (σ = {rows['sigma'].iloc[0]:g})")
         figure.legend(*grid[0, 0].get_legend_handles_labels(), loc="outside upper center", ncols=len(looks) + 1)
@@ -55,11 +56,11 @@ def draw(table):
     return figure
 
 
-def markdown(table):
+def markdown(table: pd.DataFrame) -> str:
     """The figure's numbers at a few radii, in %."""
     rows = []
-    for (data, panel), part in table.groupby(["data", "panel"], sort=False):
-        cells = part.assign(auc=(100 * part["auc"]).map("{:.1f}".format)).set_index(["bound", "radius"])["auc"]
+    for (data, panel), curves in table.groupby(["data", "panel"], sort=False):
+        cells = curves.assign(auc=(100 * curves["auc"]).map("{:.1f}".format)).set_index(["bound", "radius"])["auc"]
         for bound in BOUNDS:
             values = {f"R {i}": f"{cells[bound, radius]} (R = {radius:g})" for i, radius in enumerate(SHOWN[data])}
             rows.append({"data": f"{data}, {panel}", "bound": bound, **values})
@@ -69,7 +70,8 @@ def markdown(table):
     return shown.set_axis(header, axis=1).to_markdown(index=False, disable_numparse=True)
 
 
-def main():
+def main() -> None:
+    """Draws the figure and writes the page's table."""
     table = guaranteed_auc()
     save(draw(table), ROOT / "docs" / "bounds", dpi=200)
     page = ROOT / "docs" / "certificates.md"

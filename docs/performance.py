@@ -2,7 +2,9 @@
 
 import json
 import re
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 
@@ -19,11 +21,12 @@ TABLE = re.compile(r"(<!-- table (\w+) by docs/performance.py -->\n).*?(<!-- end
 TOTALS = sorted(path.stem for path in MEASURED.glob("total*.json"))  # of profiles and sets of bounds
 
 
-def record(name):
+def record(name: str) -> dict[str, Any]:
+    """What a benchmark measured."""
     return json.loads((MEASURED / f"{name}.json").read_text())
 
 
-def runs():
+def runs() -> pd.DataFrame:
     """What was measured where, a row per benchmark."""
     rows = []
     for name in ("certify", *TOTALS, "interval", "attack", "train", "run", "memory", "choices", "adaptive"):
@@ -40,7 +43,8 @@ def runs():
     return pd.DataFrame(rows)
 
 
-def certify():
+def certify() -> pd.DataFrame:
+    """`certify` against the bare network and the loop, by network and batch size."""
     rows = pd.DataFrame(record("certify")["overhead"])
     return pd.DataFrame(
         {
@@ -55,7 +59,8 @@ def certify():
     )
 
 
-def total():
+def total() -> pd.DataFrame:
+    """The complete certificate table in all steps."""
     rows = []
     for name in TOTALS:
         one = record(name)
@@ -78,27 +83,28 @@ def total():
     return pd.DataFrame(rows)
 
 
-def of_total(settings):
+def of_total(settings: dict[str, Any]) -> dict[str, str]:
+    """The first cells of a row on a complete table."""
     return {
         "profile": settings["profile"],
         "bounds": "all" if len(settings["bounds"]) > 1 else settings["bounds"][0],
     }
 
 
-def sigmas():
+def sigmas() -> pd.DataFrame:
     """The complete table by noise level."""
     rows = []
     for name in TOTALS:
         one = record(name)
         for table, steps in pd.DataFrame(one["steps"]).groupby("table", sort=False):
-            first, *_, last = (part for _, part in steps.groupby("step", sort=False))
-            found = first["seconds"].to_numpy() / last["seconds"].to_numpy()
-            levels = {f"σ = {sigma:g}": f"{factor:.1f}" for sigma, factor in zip(first["sigma"], found, strict=True)}
+            first, *_, last = (rows_of_step for _, rows_of_step in steps.groupby("step", sort=False))
+            factors = first["seconds"].to_numpy() / last["seconds"].to_numpy()
+            levels = {f"σ = {sigma:g}": f"{factor:.1f}" for sigma, factor in zip(first["sigma"], factors, strict=True)}
             rows.append({**of_total(one["settings"]), "methods": table, **levels})
     return pd.DataFrame(rows).fillna("")
 
 
-def draws():
+def draws() -> pd.DataFrame:
     """Of the methods that share a pass: how many draws an image takes, of n."""
     rows = []
     for name in TOTALS:
@@ -118,7 +124,8 @@ def draws():
     return pd.DataFrame(rows)
 
 
-def interval():
+def interval() -> pd.DataFrame:
+    """Interval bounds against forward passes."""
     rows = pd.DataFrame(record("interval")["interval"])
     return pd.DataFrame(
         {
@@ -131,7 +138,8 @@ def interval():
     )
 
 
-def attack():
+def attack() -> pd.DataFrame:
+    """An iteration of Auto-PGD."""
     rows = pd.DataFrame(record("attack")["apgd"])
     return pd.DataFrame(
         {
@@ -145,7 +153,8 @@ def attack():
     )
 
 
-def train():
+def train() -> pd.DataFrame:
+    """Training against a bare loop."""
     rows = pd.DataFrame(record("train")["train"])
     return pd.DataFrame(
         {
@@ -158,13 +167,15 @@ def train():
     )
 
 
-def run():
+def run() -> pd.DataFrame:
+    """Where the core-seconds of a run went."""
     rows = pd.DataFrame(record("run")["shares"])
     share = (100 * rows["share"]).map("{:.0f} %".format)
     return pd.DataFrame({"core-seconds of": rows["what"], "s": rows["seconds"].map("{:.0f}".format), "share": share})
 
 
-def memory():
+def memory() -> pd.DataFrame:
+    """Peak memory by draws, images and methods."""
     rows = pd.DataFrame(record("memory")["memory"])
     return pd.DataFrame(
         {
@@ -178,12 +189,14 @@ def memory():
     )
 
 
-def noise():
+def noise() -> pd.DataFrame:
+    """Generators of noise."""
     rows = pd.DataFrame(record("choices")["noise"])
     return pd.DataFrame({"generator": rows["generator"], "ns a value": rows["ns"].map("{:.1f}".format)})
 
 
-def choices():
+def choices() -> pd.DataFrame:
+    """Networks as they are run here, and otherwise."""
     rows = pd.DataFrame(record("choices")["networks"])
     return pd.DataFrame(
         {
@@ -196,22 +209,22 @@ def choices():
     )
 
 
-def paper():
+def paper() -> pd.DataFrame:
     """Hours of the paper's l2 certificates for one ID set and one sigma, at RATES: as composed and all denoised."""
     config = read_configs([ROOT / "config/paper.yaml"])
-    config["evaluation"]["certify_l2"]["sigmas"] = [SIGMA]
-    methods, rows = config["methods"], []
-    denoised = {name: {**one, "denoiser": True} for name, one in methods.items() if not one["denoiser"]}
-    for label, composed in (("as composed", methods), ("all denoised", denoised)):
-        passes = cost.passes(cost.jobs(config | {"methods": composed}))
+    config = config.changed(evaluation={"certify_l2": {"sigmas": (SIGMA,)}})
+    methods, rows = config.methods, []
+    denoised = {name: replace(spec, denoiser=True) for name, spec in methods.items() if not spec.denoiser}
+    for label, specs in (("as composed", methods), ("all denoised", denoised)):
+        passes = cost.passes(cost.jobs(config.changed(methods=specs)))
         passes = passes[passes["rule"] == "certify_l2"]
-        rates = {part: rate for part, rate in RATES.items() if part in {*passes["part"], "classifier"}}
+        rates = {name: rate for name, rate in RATES.items() if name in {*passes["component"], "classifier"}}
         hours = cost.hours(passes, rates)
-        denoising = hours[passes["part"] == "denoiser"]  # of methods that share it, once
-        alone = denoising.max() * sum(one["denoiser"] for one in composed.values())
+        denoising = hours[passes["component"] == "denoiser"]  # of methods that share it, once
+        alone = denoising.max() * sum(spec.denoiser for spec in specs.values())
         rows.append(
             {
-                "methods": f"{len(composed)}, {label}",
+                "methods": f"{len(specs)}, {label}",
                 "denoiser, each by itself": f"{alone:.1f} h",
                 "denoiser, shared": f"{denoising.sum():.1f} h",
                 "other networks": f"{hours.sum() - denoising.sum():.1f} h",
@@ -228,16 +241,18 @@ TABLES = {
 }
 
 
-def filled(text):
+def filled(text: str) -> str:
     """The page's text with every table as it follows from what was measured."""
-    return TABLE.sub(lambda found: f"{found[1]}\n{markdown(TABLES[found[2]]())}\n\n{found[3]}", text)
+    return TABLE.sub(lambda match: f"{match[1]}\n{markdown(TABLES[match[2]]())}\n\n{match[3]}", text)
 
 
-def markdown(table):
+def markdown(table: pd.DataFrame) -> str:
+    """A table as Markdown has it."""
     return table.astype(str).to_markdown(index=False, disable_numparse=True)
 
 
-def main():
+def main() -> None:
+    """Writes the page's tables."""
     text = filled(PAGE.read_text())
     with atomic(PAGE) as temporary:
         temporary.write_text(text)

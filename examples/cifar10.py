@@ -11,8 +11,10 @@ from pathlib import Path
 import numpy as np
 import torch
 from PIL import Image
+from torch import Tensor, nn
 
 import oodcert
+from oodcert.config.models import Recipe
 from oodcert.data.imageset import ImageSet
 from oodcert.evidence.provenance import Provenance
 from oodcert.evidence.store import sidecar, write_evidence, write_json
@@ -20,21 +22,22 @@ from oodcert.models.components import load_component, save_component
 from oodcert.models.networks import build_network
 from oodcert.runtime.files import sha256
 from oodcert.runtime.keyed_noise import derive_seed
-from oodcert.training.loop import Data, fit_classifier
+from oodcert.training.loop import Batch, Data, fit_classifier
 from oodcert.training.oe import outlier_exposure_loss
 
 SEED = 0
 SIGMA = 0.12  # noise in training and in the certificates, on the [0, 1] pixel scale
 NETWORK = {"name": "resnet", "depth": 8, "width": 16}
-RECIPE = {
-    "epochs": 7,
-    "batch_size": 64,
-    "learning_rate": 0.1,
-    "schedule": "steps",
-    "weight_decay": 1e-4,
-    "augmentation": "flip_crop",
-    "outlier_weight": 0.5,
-}
+RECIPE = Recipe(
+    start_from=None,
+    epochs=7,
+    batch_size=64,
+    learning_rate=0.1,
+    schedule="steps",
+    weight_decay=1e-4,
+    augmentation="flip_crop",
+)
+OUTLIER_WEIGHT = 0.5
 CERTIFICATES = {
     "radii": [round(0.05 * i, 2) for i in range(9)],
     "alpha": 0.01,
@@ -53,21 +56,22 @@ OVERLAP = (  # Tiny ImageNet classes that are, or look like, a CIFAR-10 class
 )
 
 
-def train(arguments):
+def train(arguments: argparse.Namespace) -> None:
     """Trains with noise and outlier exposure; writes the weights and, beside them, where they come from."""
     paths = [arguments.datasets / path for path in (TRAIN, TEST, OUTLIERS)]
-    provenance = Provenance({"seed": SEED, "sigma": SIGMA, "network": NETWORK, "training": RECIPE}, paths)
-    known, test = map(ImageSet.load, paths[:2])
-    images, others = (torch.from_numpy(a).permute(0, 3, 1, 2).contiguous() for a in (known.images, outliers(paths[2])))
+    recipe = RECIPE.as_json() | {"outlier_weight": OUTLIER_WEIGHT}
+    provenance = Provenance({"seed": SEED, "sigma": SIGMA, "network": NETWORK, "training": recipe}, paths)
+    id_set, test = map(ImageSet.load, paths[:2])
+    images, others = (torch.from_numpy(a).permute(0, 3, 1, 2).contiguous() for a in (id_set.images, outliers(paths[2])))
     torch.manual_seed(derive_seed(SEED, "weights"))
-    network = build_network(NETWORK, known.shape, 10).to(memory_format=torch.channels_last)
+    network = build_network(NETWORK, id_set.shape, 10).to(memory_format=torch.channels_last)
 
-    def loss(batch):
+    def loss(batch: Batch) -> dict[str, Tensor]:
         images = torch.cat([batch.images, batch.outliers[::2]])
         outputs = network(noisy(images, SIGMA, batch.generator)).log_softmax(1)
-        return outlier_exposure_loss(outputs, batch.labels, RECIPE["outlier_weight"])
+        return outlier_exposure_loss(outputs, batch.labels, OUTLIER_WEIGHT)
 
-    data = Data(images, torch.from_numpy(known.labels), others)
+    data = Data(images, torch.from_numpy(id_set.labels), others)
     checkpoint = arguments.out.with_suffix(".checkpoint")
     fit_classifier(network, loss, data, RECIPE, seed=derive_seed(SEED, "training"), checkpoint=checkpoint)
     save_component(network, arguments.out)
@@ -77,18 +81,18 @@ def train(arguments):
     print(result)
 
 
-def outliers(path):
-    """Tiny ImageNet images, uint8 [N, H, W, C], of the classes outside OVERLAP."""
+def outliers(path: Path) -> np.ndarray:
+    """Tiny ImageNet images, uint8 [N, H, W, C], of the classes that are not in OVERLAP."""
     everything, classes = ImageSet.load(path), np.load(path)["wnids"]
     return everything.images[np.array([name not in OVERLAP for name in classes])[everything.labels]]
 
 
-def noisy(images, sigma, generator):
+def noisy(images: Tensor, sigma: float, generator: torch.Generator) -> Tensor:
     """Images [N, C, H, W] plus N(0, sigma² I) noise."""
     return images + sigma * torch.randn(images.shape, generator=generator)
 
 
-def accuracy(network, test, sigma):
+def accuracy(network: nn.Module, test: ImageSet, sigma: float) -> float:
     """Share of test images whose class is right under one draw of noise each."""
     generator = torch.Generator().manual_seed(derive_seed(SEED, "accuracy"))
     with torch.inference_mode():
@@ -97,7 +101,7 @@ def accuracy(network, test, sigma):
     return (logits.argmax(1).numpy() == test.labels).mean().item()
 
 
-def certify(arguments):
+def certify(arguments: argparse.Namespace) -> None:
     """Writes the certificates of the ID set and of every OOD set; prints the guaranteed metrics."""
     network = load_component(build_network(NETWORK, (3, 32, 32), 10), arguments.weights)
     detector = oodcert.Detector(network.to(memory_format=torch.channels_last))
@@ -113,7 +117,7 @@ def certify(arguments):
         print(name, oodcert.guaranteed_metrics(tables["cifar10"], tables[name]).round(3), sep="\n")
 
 
-def spread(images, n):
+def spread(images: ImageSet, n: int) -> ImageSet:
     """n images spread evenly over a set, as its file may be ordered by class, each saved once as JPEG."""
     chosen, streams = np.arange(n) * len(images) // n, [io.BytesIO() for _ in range(n)]
     for index, stream in zip(chosen, streams, strict=True):

@@ -26,7 +26,8 @@ import scaling
 import total
 import train
 from attacked_detectors import IMAGES, detector
-from conftest import read_config, shrink
+from conftest import checked, read_config, shrink
+from oodcert.config.external_weights import networks_of
 from oodcert.config.method_specs import trained_components
 from oodcert.data.sets import id_sets, ood_sets, outlier_sets
 from oodcert.errors import InputError
@@ -44,9 +45,9 @@ def loop_noise(sample):
     def noise(batch):
         nonlocal drawn
         shape = batch.shape
-        found = torch.from_numpy(keyed_noise(0, "", sample, drawn, shape[0], tuple(shape[1:])))
+        draws = torch.from_numpy(keyed_noise(0, "", sample, drawn, shape[0], tuple(shape[1:])))
         drawn += shape[0]
-        return found
+        return draws
 
     return noise
 
@@ -88,16 +89,17 @@ def test_decisions_are_compared_by_their_direction():
 @pytest.fixture(scope="module")
 def tiny(tmp_path_factory):
     """Arguments for a folder with the data and the models, untrained, of a tiny run."""
-    folder, config = tmp_path_factory.mktemp("run"), shrink(read_config())
-    (folder / "config.yaml").write_text(yaml.safe_dump(config))
-    for name, image_set in (
-        id_sets(config.data, None) | outlier_sets(config.data, None) | ood_sets(config.data, None)
-    ).items():
+    folder, values = tmp_path_factory.mktemp("run"), shrink(read_config())
+    (folder / "config.yaml").write_text(yaml.safe_dump(values))
+    config = checked(values)
+    image_sets = id_sets(config.data, None) | outlier_sets(config.data, None) | ood_sets(config.data, None)
+    for name, image_set in image_sets.items():
         image_set.save(folder / "data" / "tiny" / f"{name}.npz")
     torch.manual_seed(0)
-    for part in trained_components(config["methods"], config["training"]):
-        module = build_component(part, config["networks"], SHAPE, config["data"]["num_classes"])
-        save_component(module, folder / "results" / "tiny" / "models" / f"{part}.safetensors")
+    components = trained_components(config.methods, config.training)
+    for component in components:
+        module = build_component(component, networks_of(components, config), SHAPE, config.data.num_classes)
+        save_component(module, folder / "results" / "tiny" / "models" / f"{component}.safetensors")
     arguments = ["--config", folder / "config.yaml", "--directory", folder, "--images", 2]
     return [str(argument) for argument in arguments]
 
@@ -110,15 +112,15 @@ def folder(tiny):
 
 def test_certify_runs_end_to_end(tiny, tmp_path, capsys):
     certify_benchmark.main([*tiny, "--n", "300", "--repetitions", "1", "--out", str(tmp_path / "certify.json")])
-    found = json.loads((tmp_path / "certify.json").read_text())
-    assert [row["batch"] for row in found["overhead"]] == 3 * list(certify_benchmark.BATCH_SIZES)
-    for row in found["overhead"]:
+    record = json.loads((tmp_path / "certify.json").read_text())
+    assert [row["batch"] for row in record["overhead"]] == 3 * list(certify_benchmark.BATCH_SIZES)
+    for row in record["overhead"]:
         assert row["images"] == (150 if "32x32" in row["network"] else 600)
         (loop,) = row["seconds"][f"loop {row['batch']}"]
         assert row["loop_per_s"] == pytest.approx(row["images"] / loop)
         assert row["over_eager"] == pytest.approx(row["certify_per_s"] / row["loop_per_s"])
         assert row["of_best"] == pytest.approx(row["certify_per_s"] / row["best_per_s"])
-    assert {"commit", "packages", "machine", "command", "settings"} <= found.keys()
+    assert {"commit", "packages", "machine", "command", "settings"} <= record.keys()
     assert "over_eager" in capsys.readouterr().out
 
 
@@ -140,34 +142,34 @@ def test_the_loop_counts_every_noisy_copy():
 def test_total_runs_end_to_end(tiny, bounds, few, tmp_path, capsys):
     own = ["--n", "200", "--bounds", *bounds, "--fixed-images", str(few), "--out", str(tmp_path / "total.json")]
     total.main([*tiny, *own])
-    found = json.loads((tmp_path / "total.json").read_text())
-    sigmas = found["settings"]["sigmas"]
-    composed, denoised = ([row for row in found["total"] if row["table"] == table] for table in total.TABLES)
+    record = json.loads((tmp_path / "total.json").read_text())
+    sigmas = record["settings"]["sigmas"]
+    composed, denoised = ([row for row in record["total"] if row["table"] == table] for table in total.TABLES)
     for rows, methods, behind in ((composed, 10, 2), (denoised, 8, 8)):
         assert [row["step"] for row in rows] == list(total.STEPS) and {row["methods"] for row in rows} == {methods}
         assert rows[0]["denoiser_calls"] == len(sigmas) * behind * 6 * 2 * 200
         assert rows[-1]["factor_so_far"] == pytest.approx(rows[0]["seconds"] / rows[-1]["seconds"])
         assert all(0 < row["network_seconds"] < row["seconds"] for row in rows)
         for row in rows:
-            parts = [part for part in found["steps"] if (part["table"], part["step"]) == (row["table"], row["step"])]
-            assert [part["sigma"] for part in parts] == sigmas
-            assert row["seconds"] == pytest.approx(sum(part["seconds"] for part in parts))
+            steps = [one for one in record["steps"] if (one["table"], one["step"]) == (row["table"], row["step"])]
+            assert [one["sigma"] for one in steps] == sigmas
+            assert row["seconds"] == pytest.approx(sum(one["seconds"] for one in steps))
     passes = [row["denoiser_calls"] for row in denoised]
     assert passes[1] / passes[2] == (8 if len(bounds) == 1 else 4)
-    for row in found["agreement"]:
+    for row in record["agreement"]:
         kinds = len(bounds) * (10 if row["table"] == "as composed" else 8)
         unbounded = 2 * (len(bounds) - 1)  # of vos and atom
         assert row["decisions"] == (kinds - unbounded) * len(sigmas) * 5 * few * 2
-    assert {row["side"] for row in found["draws"]} == {"ID", "OOD"}
-    assert all(row["method"] <= row["pass"] <= 200 for row in found["draws"])
+    assert {row["side"] for row in record["draws"]} == {"ID", "OOD"}
+    assert all(row["method"] <= row["pass"] <= 200 for row in record["draws"])
     assert "factor_so_far" in capsys.readouterr().out
 
 
 def test_the_methods_behind_the_denoiser_are_each_there_once():
-    methods = read_config()["methods"]
-    denoised = total.compositions(methods, "all denoised")
+    methods = checked(read_config()).methods
+    denoised = total.specs_of(methods, "all denoised")
     assert list(denoised) == ["plain", "oe", "logitnorm", "vos", "acet", "atom", "good", "prood"]
-    assert all(method_spec["denoiser"] for method_spec in denoised.values())
+    assert all(spec.denoiser for spec in denoised.values())
     assert total.groups(denoised, ["percentile"]) == [(list(denoised), ["percentile"])]
     own = {tuple(names): bounds for names, bounds in total.groups(methods, ["percentile", "cdf"])}
     assert own["diffusion", "distro"] == ["percentile", "cdf"] and own[("vos",)] == ["percentile"]
@@ -193,9 +195,9 @@ def test_train_runs_end_to_end(folder, tmp_path, capsys):
 
 @pytest.mark.parametrize(("augmentation", "epochs"), [("none", 4), ("flip_crop", 2)])
 def test_the_bare_training_loop_ends_at_the_same_weights(augmentation, epochs):
-    settings = {**read_config()["training"]["plain"], "augmentation": augmentation, "epochs": epochs}
+    recipe = checked(read_config()).training["plain"].changed(augmentation=augmentation, epochs=epochs)
     network = common.untrained({"name": "cnn", "width": 4}, SHAPE, 3)
-    contestants = train.contestants(network, train.random_data(150, SHAPE, 3), settings)
+    contestants = train.contestants(network, train.random_data(150, SHAPE, 3), recipe)
     ours, bare = (contestants[who]().state_dict() for who in ("oodcert", "bare"))
     assert all(torch.equal(value, ours[key]) for key, value in bare.items())
     assert not any(torch.equal(bare[key], value) for key, value in network.state_dict().items())
@@ -216,37 +218,37 @@ def test_a_process_sees_its_peak_of_memory():
 
 def test_choices_run_end_to_end(folder, tmp_path, capsys):
     choices.main([*folder, "--batch", "4", "--repetitions", "1", "--out", str(tmp_path / "choices.json")])
-    found = json.loads((tmp_path / "choices.json").read_text())
-    assert len(found["noise"]) == 5 and all(row["ns"] > 0 for row in found["noise"])
-    assert {row["other choice"] for row in found["networks"]} == {
+    record = json.loads((tmp_path / "choices.json").read_text())
+    assert len(record["noise"]) == 5 and all(row["ns"] > 0 for row in record["noise"])
+    assert {row["other choice"] for row in record["networks"]} == {
         *("channels_last", "contiguous", "two threads, core time", "a UNet", choices.NORMS, choices.RETURNED),
     }
-    assert all(row["ratio"] == pytest.approx(row["other_us"] / row["us"]) for row in found["networks"])
+    assert all(row["ratio"] == pytest.approx(row["other_us"] / row["us"]) for row in record["networks"])
     assert "nanoseconds a value" in capsys.readouterr().out
 
 
 def test_adaptive_runs_end_to_end(tiny, tmp_path, capsys):
     adaptive.main([*tiny, "--n", "200", "--out", str(tmp_path / "adaptive.json")])
-    found = json.loads((tmp_path / "adaptive.json").read_text())
-    assert [row["certificate"] for row in found["totals"]] == ["all four bounds", "labels", "percentile"]
-    for row in found["calls"]:
+    record = json.loads((tmp_path / "adaptive.json").read_text())
+    assert [row["certificate"] for row in record["totals"]] == ["all four bounds", "labels", "percentile"]
+    for row in record["calls"]:
         assert row["agree"] + row["more_conservative"] + row["less_conservative"] == row["decisions"]
-    assert all(0 <= row["fixed"] <= 1 and 0 <= row["adaptive"] <= 1 for row in found["metrics"])
+    assert all(0 <= row["fixed"] <= 1 and 0 <= row["adaptive"] <= 1 for row in record["metrics"])
     assert "In total" in capsys.readouterr().out
 
 
 def test_attack_runs_end_to_end(tiny, tmp_path, capsys):
     attack.main([*tiny, "--iterations", "3", "--repetitions", "2", "--out", str(tmp_path / "attack.json")])
-    found = json.loads((tmp_path / "attack.json").read_text())
-    assert {(row["network"], row["norm"]) for row in found["apgd"]} == {
+    record = json.loads((tmp_path / "attack.json").read_text())
+    assert {(row["network"], row["norm"]) for row in record["apgd"]} == {
         (network, norm) for network in ("plain", "resnet-8, 32x32") for norm in ("linf", "l2")
     }
-    for row in found["apgd"]:
+    for row in record["apgd"]:
         assert row["ratio"] == pytest.approx(row["oodcert_ms"] / row["package_ms"])
         assert row["over_bare"] == pytest.approx(row["oodcert_ms"] / row["bare_ms"])
         assert len(row["seconds"]["oodcert"]) == len(row["seconds"]["package"]) == 2
         assert row["oodcert_ms"] == pytest.approx(1000 * min(row["seconds"]["oodcert"]) / 3)
-    assert {"commit", "packages", "machine", "command", "settings"} <= found.keys()
+    assert {"commit", "packages", "machine", "command", "settings"} <= record.keys()
     assert "One iteration of Auto-PGD" in capsys.readouterr().out
 
 
@@ -266,11 +268,11 @@ def test_a_config_without_one_of_the_four_methods_is_refused(tmp_path):
         common.load_run(tmp_path / "config.yaml", tmp_path, images=2)
 
 
-def write_job(folder, name, seconds, work, ended):
+def write_job(folder, name, seconds, computation, ended):
     """What a job of the profile tiny leaves behind."""
     logs = folder / "logs/tiny"
     for path, text in (
-        (logs / f"{name}.log", f"epoch 1\nDone in {work} s.\n"),
+        (logs / f"{name}.log", f"epoch 1\nDone in {computation} s.\n"),
         (logs / f"benchmarks/{name}.tsv", f"s\tmax_rss\n{seconds}\t-\n"),
     ):
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -290,15 +292,15 @@ def test_a_run_is_read_from_its_logs(tmp_path):
     write_job(tmp_path, "clean/plain", 9.0, 9.0, begun - 5)  # of an earlier run
     span, jobs = run_benchmark.read(tmp_path, "tiny")
     assert span == pytest.approx((begun, begun + 20)) and set(jobs["job"]) == {"check", "train/oe", "train/plain"}
-    found = run_benchmark.account(span, jobs, cores=2).set_index("what")["seconds"]
-    assert found.to_dict() == pytest.approx(
+    seconds = run_benchmark.account(span, jobs, cores=2).set_index("what")["seconds"]
+    assert seconds.to_dict() == pytest.approx(
         {
-            "work": 11.5,
+            "computation": 11.5,
             "start of jobs": 3.5,
             "Snakemake, no job running": 2 * (2 + 2 + 5),
             "a core without a job": 2 + 1 + 4,
             "overhead": 21.5,
-            "not work": 28.5,
+            "all but computation": 28.5,
             "run": 40.0,
         }
     )
@@ -311,10 +313,11 @@ def test_a_run_is_read_from_its_logs(tmp_path):
 def test_a_run_is_made_and_read(folder, tmp_path, capsys):
     own = ["--go", "--cores", "1", "--target", "data/tiny/id_test.npz", "--out", str(tmp_path / "run.json")]
     run_benchmark.main([*folder, *own])
-    found = json.loads((tmp_path / "run.json").read_text())
-    shares = {row["what"]: row["share"] for row in found["shares"]}
-    assert [row["rule"] for row in found["rules"]] == ["id_sets"] and shares["run"] == 1
-    assert 0 < shares["work"] < 1 and shares["work"] + shares["not work"] == pytest.approx(1)
+    record = json.loads((tmp_path / "run.json").read_text())
+    shares = {row["what"]: row["share"] for row in record["shares"]}
+    assert [row["rule"] for row in record["rules"]] == ["id_sets"] and shares["run"] == 1
+    assert 0 < shares["computation"] < 1
+    assert shares["computation"] + shares["all but computation"] == pytest.approx(1)
     assert "Core-seconds" in capsys.readouterr().out
 
 
@@ -323,14 +326,16 @@ def test_scaling_runs_the_workflow_with_every_number_of_shards(folder, tmp_path,
     scaling.main([*folder, *own])
     runs = json.loads((tmp_path / "scaling.json").read_text())["runs"]
     assert [(row["workers"], row["shards"], row["jobs"]) for row in runs] == [(2, 1, 1), (2, 2, 3)]
-    assert all(0 < row["work_seconds"] < row["seconds"] and 0 < row["idle_seconds"] < row["seconds"] for row in runs)
+    assert all(
+        0 < row["computation_seconds"] < row["seconds"] and 0 < row["idle_seconds"] < row["seconds"] for row in runs
+    )
     assert runs[0]["sha256"] == runs[1]["sha256"] and "Snakemake with nothing to do" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize("script", [certify_benchmark, total, adaptive, attack, interval, scaling])
 def test_a_missing_run_is_named(script, tmp_path):
     config = Path(__file__).parents[2] / "config" / "config.yaml"
-    with pytest.raises(InputError, match=r"plain\.safetensors does not exist.*`make` first"):
+    with pytest.raises(InputError, match=r"(plain\.safetensors|id_train\.npz) does not exist.*`make` first"):
         script.main(["--config", str(config), "--directory", str(tmp_path)])
 
 

@@ -115,7 +115,7 @@ def test_the_page_on_operations_follows_from_what_was_measured(operations, tmp_p
 
 
 def test_the_scaling_model_is_exact_where_it_can_be_counted(operations):
-    assert operations.modelled(1, 64, work=100, start=5, overhead=2) == 107
-    assert operations.modelled(4, 1, work=100, start=5, overhead=2) == 5 + 4 * 2 + 100 + 2
-    assert operations.modelled(4, 4, work=100, start=5, overhead=2) == 5 + 2 + 25 + 2
-    assert operations.modelled(5, 4, work=100, start=5, overhead=2) == 5 + 2 * (2 + 20) + 2
+    assert operations.modelled(1, 64, computation=100, start=5, overhead=2) == 107
+    assert operations.modelled(4, 1, computation=100, start=5, overhead=2) == 5 + 4 * 2 + 100 + 2
+    assert operations.modelled(4, 4, computation=100, start=5, overhead=2) == 5 + 2 + 25 + 2
+    assert operations.modelled(5, 4, computation=100, start=5, overhead=2) == 5 + 2 * (2 + 20) + 2

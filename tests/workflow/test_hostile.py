@@ -18,7 +18,7 @@ import pytest
 import torch
 from PIL import Image
 
-from conftest import ROOT, read_config
+from conftest import ROOT, checked, read_config
 from oodcert.audit import files as audit_files
 from oodcert.audit.run import open_run
 from oodcert.cli.main import main, printable
@@ -163,7 +163,7 @@ def test_a_header_of_safetensors_that_lies_is_refused(watched, header, length):
 def test_an_array_that_only_claims_its_size_is_refused(watched, shape):
     path = npz(watched / "given" / "some.npz", images=npy(shape))
     assert_refused(lambda: ImageSet.load(path), "some.npz", "not a readable npz")
-    config = read_config().changed(data={"own": {"mine": str(path)}})
+    config = checked(read_config()).changed(data={"own": {"mine": str(path)}})
     assert_refused(lambda: image_count("mine", "test", config.data, None), "some.npz", "not a readable npz")
 
 
@@ -278,14 +278,14 @@ def test_a_manifest_names_files_of_its_run_alone(run, name):
     manifest = json.loads((run / NAME).read_text())
     manifest["files"][name] = "0" * 64
     write_json(manifest | {"digest": digest(manifest)}, run / NAME)
-    found, result = open_run(run)
-    assert found is None and "is no manifest" in result.findings[0].problem
+    opened, result = open_run(run)
+    assert opened is None and "is no manifest" in result.findings[0].problem
 
 
 def test_a_manifest_nested_without_end_is_a_finding(run):
     (run / NAME).write_bytes(b"[" * 10**5)
-    found, result = open_run(run)
-    assert found is None and result.findings
+    opened, result = open_run(run)
+    assert opened is None and result.findings
 
 
 @pytest.mark.parametrize(
@@ -310,9 +310,9 @@ def test_evidence_that_breaks_its_reader_is_a_finding(run):
         stream = io.BytesIO()
         pq.write_table(table, stream)
         listed(run, name, stream.getvalue())
-        found = open_run(run)[0]
-        assert ("clean", "plain") not in found.frames and name in found.intact
-        problems = [(one.file, one.problem) for one in audit_files.check_files(found).findings]
+        opened = open_run(run)[0]
+        assert ("clean", "plain") not in opened.frames and name in opened.intact
+        problems = [(one.file, one.problem) for one in audit_files.check_files(opened).findings]
         assert (name, "it is not a readable parquet file") in problems
 
 
@@ -324,8 +324,8 @@ def test_the_spot_check_runs_no_network_of_a_strangers_unless_told_to(run):
             record["settings"]["networks"] = {"plain": {"name": "own", "network": "given.payload:run"}}
             listed(run, str(path.relative_to(run)), json.dumps(record).encode())
     (run.parents[1] / "payload.py").write_text("import os\n\nos.mkdir('ran')\n")
-    found = open_run(run)[0]
-    assert_refused(lambda: spot.spot_check(found, 1, seed=0), "given.payload:run", "--trust")
+    opened = open_run(run)[0]
+    assert_refused(lambda: spot.spot_check(opened, 1, seed=0), "given.payload:run", "--trust")
     assert "given.payload" not in sys.modules
 
 

@@ -83,9 +83,9 @@ def test_one_version_of_the_code_made_the_reference(profile):
 @pytest.mark.parametrize(("profile", "least"), [("digits", 0.95), ("cifar-lite", 0.85)])
 def test_plain_classifies_the_images(profile, least):
     clean = evidence(profile)["clean"].query("method == 'plain'")
-    inside = clean[clean["set"].isin(["id", "id_more"])]
-    assert len(inside) == config(profile)["data"]["accuracy_images"]
-    assert (inside["prediction"] == inside["label"]).mean() >= least
+    id_rows = clean[clean["set"].isin(["id", "id_more"])]
+    assert len(id_rows) == config(profile)["data"]["accuracy_images"]
+    assert (id_rows["prediction"] == id_rows["label"]).mean() >= least
 
 
 def test_the_five_lines_run_as_they_are_printed(tmp_path):

@@ -77,7 +77,7 @@ NETWORK_JOB = dict(
 )
 SHARDS = CONFIG.shards
 
-# On this machine as many jobs at a time as its GPUs take; on a cluster each job asks for a GPU.
+# Here Snakemake starts as many jobs at a time as the GPUs take. On a cluster each job asks for a GPU.
 on_cluster = workflow.resource_settings.nodes is not None
 LOCAL_GPUS = None if on_cluster or CONFIG.device == "cpu" else len(visible_gpus())
 GPU = int(CONFIG.device == "cuda" or (CONFIG.device == "auto" and LOCAL_GPUS != 0))
@@ -94,7 +94,7 @@ def growing(amount):
 
 
 def image_settings(sets, *further):
-    """Those of the config's `data` that these sets depend on; further: names of settings."""
+    """The settings of the config's `data` that these sets depend on. further: names of more of them."""
     own = {name: path for name, path in CONFIG.data.own.items() if name in sets}
     keys = ("id", "outliers", "image_shape", "jpeg_quality", *further)
     return {"own": own, **{key: config["data"][key] for key in keys}}
@@ -123,5 +123,7 @@ onstart:
 wildcard_constraints:
     method="|".join(CONFIG.methods),
     component="|".join({**known_components(), **IMPORTS}),
-    evaluation="|".join(name for name, spec in EVALUATIONS.items() if spec.whole_batches),
+    evaluation="|".join(
+        name for name, spec in EVALUATIONS.items() if spec.whole_batches
+    ),
     shard=r"(all|id|ood)-\d+-of-\d+",

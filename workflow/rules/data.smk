@@ -1,7 +1,7 @@
 # Downloads, and the image sets made of them: training, outlier exposure, ID test and OOD test sets.
 
 
-# what is there is a source: no rule makes it, and none removes it
+# files that are there already are sources: no rule makes or removes them
 rule download:
     output:
         f"{DOWNLOADS}/{{file}}",

@@ -20,7 +20,10 @@ def alone(spec, joint):
 
 def test_sets(spec):
     """Files of the image sets."""
-    return [*([ID_TEST] if "id" in spec.sides else []), *(OOD_TESTS if "ood" in spec.sides else [])]
+    return [
+        *([ID_TEST] if "id" in spec.sides else []),
+        *(OOD_TESTS if "ood" in spec.sides else []),
+    ]
 
 
 def component_files(spec, joint):
@@ -28,7 +31,9 @@ def component_files(spec, joint):
 
     def files(wildcards):
         methods = joint or ([wildcards.method] if spec.methods else [])
-        names = [name for method in methods for name in CONFIG.methods[method].components]
+        names = [
+            name for method in methods for name in CONFIG.methods[method].components
+        ]
         return weights(dict.fromkeys(names))
 
     return files
@@ -61,17 +66,29 @@ def evaluation_settings(spec, joint):
 
 def evaluated_files(spec, joint):
     """Output of an evaluation: its evidence or, where it is divided in shards, that of one shard."""
-    stems = [f"{RESULTS}/evidence/{spec.name}/{method}" for method in methods_of(spec, joint)]
+    stems = [
+        f"{RESULTS}/evidence/{spec.name}/{method}" for method in methods_of(spec, joint)
+    ]
     kinds = dict(rows="parquet", record="json")
     if SHARDS > 1 and spec.whole_batches:
-        stems = [f"{RESULTS}/shards/{spec.name}/{method}/{{shard}}" for method in methods_of(spec, joint)]
-        return {kind: [temp(f"{stem}.{suffix}") for stem in stems] for kind, suffix in kinds.items()}
-    return {kind: [f"{stem}.{suffix}" for stem in stems] for kind, suffix in kinds.items()}
+        stems = [
+            f"{RESULTS}/shards/{spec.name}/{method}/{{shard}}"
+            for method in methods_of(spec, joint)
+        ]
+        return {
+            kind: [temp(f"{stem}.{suffix}") for stem in stems]
+            for kind, suffix in kinds.items()
+        }
+    return {
+        kind: [f"{stem}.{suffix}" for stem in stems] for kind, suffix in kinds.items()
+    }
 
 
 def log_name(spec, joint):
     """Where the logs of such a job lie."""
-    name = f"{spec.name}/_joint" if joint else f"{spec.name}/{methods_of(spec, joint)[0]}"
+    name = (
+        f"{spec.name}/_joint" if joint else f"{spec.name}/{methods_of(spec, joint)[0]}"
+    )
     return name + ("-{shard}" if SHARDS > 1 and spec.whole_batches else "")
 
 

@@ -40,7 +40,9 @@ rule denoised_examples:
 rule draw_figures:
     input:
         evidence=evidence(*of_methods(CONFIG)),
-        training=expand(f"{RESULTS}/evidence/training/{{component}}.parquet", component=TRAINED),
+        training=expand(
+            f"{RESULTS}/evidence/training/{{component}}.parquet", component=TRAINED
+        ),
         denoised=rules.denoised_examples.output,
         checks=rules.check.output,
     output:

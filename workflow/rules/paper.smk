@@ -12,7 +12,7 @@ rule paper:
             "paper/references.bib",
             *sorted(map(str, Path("paper/sections").glob("*.typ"))),
         ],
-        # which change with every file of their runs
+        # a manifest changes with every file of its run
         manifests=expand("results/reference/{run}/manifest.json", run=REFERENCES),
         planned="config/paper.yaml",
     output:

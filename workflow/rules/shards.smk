@@ -30,7 +30,7 @@ rule gather:
         mem_mb=growing(2000),
         runtime=growing(30),
     params:
-        # a shard is no more when its evidence is written: its settings must be known here
+        # shards are deleted once the evidence is written, so their settings must be known here
         settings=lambda wildcards: settings_of(
             CONFIG, wildcards.evaluation, wildcards.method
         ),
