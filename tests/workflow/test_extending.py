@@ -1,4 +1,4 @@
-"""docs/extending.md: its component, network, images and evaluation run through the whole workflow as they are printed."""
+"""docs/extending.md: its component, network, images and evaluation run through the whole workflow as printed there."""
 
 import json
 import re
@@ -83,7 +83,7 @@ def test_what_the_page_adds_runs_through_the_workflow(extended):
 
 
 def _check_brightness(folder, method):
-    """The evidence has the columns of the page's schema and a row for every image and gain, the sidecar the settings."""
+    """The columns are those of the page, every image and gain has its row, and the sidecar the settings."""
     schema = pq.read_schema(folder / f"{method}.parquet").remove_metadata()
     columns = [("method", "str"), ("set", "str"), ("sample", "int"), ("gain", "float"), ("score", "float")]
     assert [(field.name, field.type) for field in schema] == [(name, TYPES[kind]) for name, kind in columns]
