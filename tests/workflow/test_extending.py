@@ -1,6 +1,7 @@
 """docs/extending.md: its component, network, images and evaluation run through the whole workflow as printed there."""
 
 import json
+import os
 import re
 import subprocess
 import sys
@@ -78,6 +79,10 @@ def test_what_the_page_adds_runs_through_the_workflow(extended):
     assert "my_nets:small" in (extended / "results/tiny/models/my_network.json").read_text()
     for method in METHODS:
         _check_brightness(extended / "results/tiny/evidence/brightness", method)
+    command = [sys.executable, "-m", "oodcert", "cost", "--config", "tiny.yaml"]
+    library = {"PYTHONPATH": str(extended / "workflow")}
+    costs = subprocess.run(command, cwd=extended, env=os.environ | library, capture_output=True, text=True)
+    assert costs.returncode == 0 and re.search(r"^brightness .* exact$", costs.stdout, re.MULTILINE), costs.stderr
     audit = json.loads((extended / "results/tiny/audit/report.json").read_text())
     assert "the audit knows no evaluation 'brightness'" in json.dumps(audit)
 
