@@ -23,10 +23,10 @@ $(READY): envs/requirements.lock pyproject.toml
 test: lint
 	$(BIN)/pytest --numprocesses logical --maxprocesses 4 --dist loadfile --no-loadscope-reorder
 
-test-kills: $(READY) # a whole run on tiny settings, killed twelve times
+test-kills: $(READY) # kills a whole run on tiny settings twelve times
 	OODCERT_KILLS=12 $(BIN)/pytest tests/workflow/test_workflow.py -k killed
 
-test-slurm: $(READY) # as root, on Debian: installs Slurm, runs the workflow on one node of it; an hour or more
+test-slurm: $(READY) # as root, on Debian: installs Slurm and runs the workflow on one node; an hour or more
 	TEST_SLURM=install $(BIN)/pytest tests/workflow/test_slurm.py
 
 lint: $(READY)
@@ -50,7 +50,7 @@ paper: $(READY) # paper/report.pdf, from the committed references
 PROFILE ?= digits
 CONFIG = config/$(if $(filter digits,$(PROFILE)),config,$(PROFILE)).yaml
 
-reference: $(READY) # a run from nothing, kept as the committed reference; make reference PROFILE=cifar-lite MIRROR=DIR
+reference: $(READY) # a run from the start, kept as the committed reference; make reference PROFILE=cifar-lite MIRROR=DIR
 	rm -rf results/$(PROFILE) figures/$(PROFILE) data/$(PROFILE) results/reference/$(PROFILE) figures/reference/$(PROFILE)
 	$(BIN)/snakemake --cores all --configfile $(CONFIG) $(if $(MIRROR),--config data_mirror=$(MIRROR))
 	mkdir -p results/reference figures/reference
@@ -67,7 +67,7 @@ docs: $(READY) # the figures and tables of docs/certificates.md, operations.md, 
 
 ALL_BOUNDS = percentile cdf gaussian lipschitz
 
-bench: $(READY) # needs a finished digits run: make
+bench: $(READY) # needs a finished digits run (make)
 	$(BIN)/python benchmarks/run.py
 	$(BIN)/python benchmarks/certify.py
 	$(BIN)/python benchmarks/total.py --fixed-images 2
@@ -80,7 +80,7 @@ bench: $(READY) # needs a finished digits run: make
 	$(BIN)/python benchmarks/choices.py
 	$(BIN)/python benchmarks/scaling.py
 
-clean: # removes everything that is computed, and the environment; downloads stay
+clean: # removes computed files and the environment; keeps downloads
 	rm -rf .venv .snakemake logs exports report.html paper/report.pdf paper/numbers.json \
 	  $(filter-out results/reference,$(wildcard results/*)) \
 	  $(filter-out figures/reference,$(wildcard figures/*)) $(filter-out %.csv data/splits data/downloads,$(wildcard data/*))

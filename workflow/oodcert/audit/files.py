@@ -40,4 +40,4 @@ def _present(run: Run) -> set[str]:
     figures = figures_of(run.folder)
     names = {str(path.relative_to(run.folder)) for path in run.folder.rglob("*") if not path.is_dir()}
     names |= {f"figures/{path.relative_to(figures)}" for path in figures.rglob("*") if not path.is_dir()}
-    return {name for name in names if name.split("/")[0] not in IGNORED and ".pieces/" not in name}
+    return {name for name in names if name.split("/")[0] not in IGNORED and ".partial-results/" not in name}
