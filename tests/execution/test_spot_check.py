@@ -5,7 +5,6 @@ import shutil
 
 import numpy as np
 import pytest
-from oodcert.models.inference_form import folded
 
 from audited_runs import forge, publish, renew
 from oodcert.audit import open_run
@@ -16,6 +15,7 @@ from oodcert.evidence.provenance import Provenance
 from oodcert.evidence.store import write_evidence
 from oodcert.execution.spot_check import holm, mean_p_value, rank_p_value, spot_check
 from oodcert.models.components import save_component
+from oodcert.models.inference_form import folded
 from oodcert.runtime.files import sha256
 from untrained_runs import evaluation, image_sets, tiny_config
 
