@@ -10,7 +10,7 @@ import oodcert
 from conftest import ROOT
 
 STRUCTURE = runpy.run_path(str(ROOT / "docs" / "structure.py"))
-MOST_LOOKUPS = 1063  # in configs by a key's text. Lower it whenever there are fewer
+MOST_LOOKUPS = 101  # in configs by a key's text. Lower it whenever there are fewer
 BESIDE = {"with_name", "with_suffix", "with_stem", "name", "stem"}  # of a path: none of these leads upwards
 
 
@@ -61,6 +61,54 @@ def upward_paths(module):
         alone = isinstance(node, ast.Name) and node.id == "__file__" and id(node) not in beside
         if alone or (isinstance(node, ast.Attribute) and ast.unparse(node) == "oodcert.__file__"):
             yield f"{module.path}:{node.lineno}"
+
+
+def test_everything_public_has_a_docstring(modules):
+    silent = [place for module in modules for place, node in public(module) if not ast.get_docstring(node)]
+    assert not silent, listed("public functions, classes and methods without a docstring", silent)
+
+
+def public(module):
+    """The place of a module's public functions, classes and methods, and the node of each.
+
+    A property is left out if its class explains it among its Attributes.
+    """
+    kinds = (*STRUCTURE["FUNCTIONS"], ast.ClassDef)
+    pending = [(node, "") for node in module.tree.body]
+    for node, attributes in pending:
+        if not isinstance(node, kinds) or node.name.startswith("_") or f"    {node.name}:" in attributes:
+            continue
+        yield f"{module.path}:{node.lineno} {node.name}", node
+        if isinstance(node, ast.ClassDef):
+            pending += [(one, sections_of(ast.get_docstring(node) or "").get("Attributes", "")) for one in node.body]
+
+
+def test_functions_that_other_packages_call_say_all_in_one_line_or_have_the_sections(modules):
+    called, gaps = called_elsewhere(modules), []
+    for module in modules:
+        for node in module.tree.body:
+            used = isinstance(node, STRUCTURE["FUNCTIONS"]) and (module.name, node.name) in called
+            if used and "\n" in (ast.get_docstring(node) or ""):
+                gaps += [f"{module.path}:{node.lineno} {gap}" for gap in missing_sections(node, arguments_of(node))]
+    assert not gaps, listed("gaps in the docstrings of functions that other packages call", gaps)
+
+
+def called_elsewhere(modules):
+    """(module, name) of what modules of other packages import or use as an attribute of an imported module."""
+    names = {module.name for module in modules}
+    uses = set()
+    for module in modules:
+        sources = {}  # imported modules by the name that they have here
+        for node in ast.walk(module.tree):
+            if isinstance(node, ast.ImportFrom):
+                for alias in node.names:
+                    uses.add((module.package, node.module, alias.name))
+                    if f"{node.module}.{alias.name}" in names:
+                        sources[alias.asname or alias.name] = f"{node.module}.{alias.name}"
+        for node in ast.walk(module.tree):
+            if isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name) and node.value.id in sources:
+                uses.add((module.package, sources[node.value.id], node.attr))
+    return {(source, name) for package, source, name in uses if source and STRUCTURE["package_of"](source) != package}
 
 
 @pytest.mark.parametrize("name", oodcert.PUBLIC)
@@ -142,6 +190,37 @@ def test_look_ups_in_configs_are_told_from_those_in_tables():
 def test_paths_beside_a_module_do_not_lead_upwards():
     text = "Path(__file__).with_name('a'), Path(__file__).parents[1], dirname(__file__), Path(oodcert.__file__)"
     assert len(list(upward_paths(*example(text)))) == 3
+
+
+def test_public_methods_need_a_docstring_and_private_ones_do_not():
+    text = '''
+class Images:
+    """Images.
+
+    Attributes:
+        size: in pixels.
+    """
+    def size(self): ...
+    def load(self): ...
+    def _read(self): ...
+def _hidden(): ...
+class _Hidden:
+    def load(self): ...
+'''
+    assert [place.split()[1] for place, _ in public(*example(text))] == ["Images", "load"]
+
+
+def test_calls_from_other_packages_are_seen():
+    modules = STRUCTURE["read_package"](
+        {
+            "data/folder.py": "from oodcert.data.sets import near",
+            "data/sets.py": "",
+            "models/detector.py": "from oodcert.data import sets\nfrom oodcert.data.folder import load\nsets.far()",
+        }
+    )
+    called = called_elsewhere(modules)
+    assert {("oodcert.data.folder", "load"), ("oodcert.data.sets", "far")} <= called
+    assert ("oodcert.data.sets", "near") not in called
 
 
 def test_a_docstring_is_read_as_google_writes_it():

@@ -82,6 +82,9 @@ def settings_of(config: Config, evaluation: str, name: str) -> dict[str, Any]:
         config: the checked config.
         evaluation: one of EVIDENCE.
         name: one of its files, of names_of.
+
+    Returns:
+        The settings as JSON values.
     """
     whole, data = config.evaluation, config.data
     settings: dict[str, Any] = {"seed": config.seed, "device": config.device, "threads": config.threads}
@@ -143,7 +146,13 @@ def _linf(whole: EvaluationSettings) -> dict[str, Any]:
 def inputs_of(config: Config, evaluation: str, name: str) -> set[str]:
     """Paths of the weights and image sets that an evidence file is computed from, as in the sidecars.
 
-    Args: as of settings_of.
+    Args:
+        config: the checked config.
+        evaluation: one of EVIDENCE.
+        name: one of its files, of names_of.
+
+    Returns:
+        The paths, relative to the folder that holds results/.
     """
     if evaluation == TRAINING:
         sets, components = ["id_train", "outliers"], needed_components(name, config.training)

@@ -46,6 +46,13 @@ class Case:
 def case_of(method: str, config: Config) -> Case:
     """The Case of one of the config's methods.
 
+    Args:
+        method: its name.
+        config: the checked config.
+
+    Returns:
+        The Case, from which each flag tells whether it acts.
+
     Raises:
         InputError: if the config does not have the authors' code evaluated.
     """
@@ -205,6 +212,9 @@ def protocol(corrected_flag: str) -> frozenset[str]:
 
     Args:
         corrected_flag: a flag; "" corrects none, ALL corrects every one.
+
+    Returns:
+        The flags.
     """
     return SOUND if corrected_flag == ALL else AUTHORS_CODE - {corrected_flag}
 

@@ -30,6 +30,7 @@ class MisbuiltJointNetwork(nn.Module):
         self.classifier, self.discriminator = classifier, discriminator
 
     def forward(self, images: Tensor) -> Tensor:
+        """Logits [N, K] of images [N, C, H, W]."""
         return joint_log_probabilities(self.classifier(images), self.discriminator(images).reshape(-1, 1), CLASSES)
 
 
@@ -86,6 +87,14 @@ def detector(network: nn.Module, score: str, protocol: Set[str]) -> Detector:
 def deployed_sigma(sigma: float, components: Mapping[str, nn.Module], protocol: Set[str]) -> float:
     """The noise at which a method is scored and attacked: sigma, or in the authors' code the denoiser's lowest (D8).
 
+    Args:
+        sigma: noise of the deployed method, in the pixel scale [0, 1].
+        components: the method's networks by name.
+        protocol: the flags that are as the authors' code has them.
+
+    Returns:
+        A standard deviation in the pixel scale [0, 1].
+
     Raises:
         InputError: if that lowest noise is needed and the denoiser has no noise schedule.
     """
@@ -109,6 +118,9 @@ def label_sigma(
         shape: (C, H, W) of the images, whose product is d.
         components: the method's networks by name, the denoiser among them.
         protocol: the flags that are as the authors' code has them.
+
+    Returns:
+        A standard deviation in the pixel scale [0, 1].
 
     Raises:
         InputError: as deployed_sigma.

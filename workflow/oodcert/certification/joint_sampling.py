@@ -50,7 +50,11 @@ class SmoothingSettings:
 
 
 class DrawnNetwork(Protocol):
-    """A network and the value that is taken of each of its draws."""
+    """A network and the value that is taken of each of its draws.
+
+    Attributes:
+        network: Maps images [B, C, H, W] to logits [B, K].
+    """
 
     @property
     def network(self) -> nn.Module: ...

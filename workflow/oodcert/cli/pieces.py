@@ -36,6 +36,7 @@ class Piece:
         return self.stop - self.start
 
     def done(self) -> bool:
+        """Whether its rows and their sidecar are written."""
         return sidecar(self.path).exists()
 
     def certify(

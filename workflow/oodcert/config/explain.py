@@ -169,6 +169,7 @@ def unwrapped(annotation: Any) -> tuple[Any, tuple[Any, ...]]:
 
 
 def fields_of(model: Any) -> Mapping[str, Any]:
+    """The fields of a model or a pydantic dataclass by name; none of other types."""
     return getattr(model, "model_fields", None) or getattr(model, "__pydantic_fields__", None) or {}
 
 

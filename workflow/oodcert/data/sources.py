@@ -61,6 +61,13 @@ def user_path(path: str | Path, split: str) -> Path:
     """The folder or npz file of one split of a user-supplied set.
 
     A folder that holds a SPLIT.npz (train.npz, test.npz) stands for that file. Any other path stands for itself.
+
+    Args:
+        path: a folder or an npz file, as data.own has it.
+        split: "train" or "test".
+
+    Returns:
+        The path to read the images from.
     """
     divided = Path(path) / f"{split}.npz"
     return divided if divided.exists() else Path(path)
@@ -109,7 +116,20 @@ def path_exists(path: str | Path) -> bool:
 
 
 def missing(name: str, split: str, data: DataSettings, mirror: str | None) -> str | None:
-    """Why a set is unavailable, in a few words; None if it is available."""
+    """Why a set is unavailable.
+
+    Args:
+        name: of the set.
+        split: "train" or "test".
+        data: the config's data settings.
+        mirror: folder of the mirror; None: there is none.
+
+    Returns:
+        The reason in a few words; None if the set is available.
+
+    Raises:
+        InputError: if the set is unknown.
+    """
     if name in data.own or bundled(name, split):
         return None
     entry = entry_of(name, split)

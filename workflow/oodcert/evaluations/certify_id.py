@@ -39,6 +39,9 @@ def certify_id(*evaluations: Evaluation[CertifyIdJob]) -> pd.DataFrame:
     Args:
         evaluations: of one method, or of several that differ in their networks alone. These see the same draws, which
             a denoiser that they share denoises once.
+
+    Returns:
+        Rows with the columns of SPEC.
     """
     from oodcert.certification.certify_labels import certify_labels
     from oodcert.evaluations.base import rows

@@ -59,6 +59,12 @@ def json_text(record: Mapping[str, Any]) -> str:
 def read_evidence(paths: Iterable[str | Path]) -> pd.DataFrame:
     """The rows of evidence files, one file after another.
 
+    Args:
+        paths: of parquet files, at least one.
+
+    Returns:
+        The rows with a new index from 0.
+
     Raises:
         InputError: naming a file that is missing or corrupt.
     """

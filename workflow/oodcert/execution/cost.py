@@ -84,6 +84,9 @@ def jobs(config: Config) -> list[Job]:
 
     Args:
         config: with data.ood as it is available.
+
+    Returns:
+        The jobs: trainings first, then each evaluation's.
     """
     imports, sizes = imported(config), set_sizes(config)
     components = dict.fromkeys([*trained_components(config.methods, config.training, imports.keys()), "denoiser"])
@@ -138,6 +141,9 @@ def hours(table: pd.DataFrame, rates: Mapping[str, float]) -> pd.Series:
         table: as of `passes`.
         rates: forward passes (images) a second by component; "classifier" stands for every classifier without a rate of
             its own.
+
+    Returns:
+        The hours, one value for each row.
 
     Raises:
         InputError: if a component has no rate, or a rate is of no component.

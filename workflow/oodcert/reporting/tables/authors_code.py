@@ -40,6 +40,12 @@ Measures = dict[str, float]  # name of a measure -> value
 def settings_of(config: Config) -> AuthorsCodeSettings:
     """The settings of the evaluation of the authors' code.
 
+    Args:
+        config: the run's.
+
+    Returns:
+        The settings.
+
     Raises:
         InputError: if the configuration does not evaluate it.
     """
@@ -76,6 +82,9 @@ def measured(
             same images, by the functions of the other tables. l2_auc and l2_highest are NaN if that evidence was
             sampled adaptively.
         groups: those of oodcert.authors_code.flags.GROUPS that are wanted; for "all" they are not used.
+
+    Returns:
+        The rows.
 
     Raises:
         InputError: if evidence is missing.

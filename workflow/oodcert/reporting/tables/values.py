@@ -76,6 +76,13 @@ def ood_table(evidence: Evidence, config: Config) -> pd.DataFrame:
     The ID scores are the clean ones in every protocol. A vacuous bound counts as the worst value, above every ID score,
     even where a clean ID score is rounded to 1. Unavailable sets (data.unavailable) come last, with NaN. reliable:
     whether the method's attack passes the sanity checks.
+
+    Args:
+        evidence: evaluation -> its rows.
+        config: the run's.
+
+    Returns:
+        The table; metrics are in [0, 1].
     """
     epsilon, rows = config.evaluation.epsilon, []
     for method in config.methods:
@@ -165,6 +172,13 @@ def headline_table(evidence: Evidence, config: Config) -> pd.DataFrame:
     """A row per method: the nine ingredients (averages over the OOD sets), their `mean`, its `lead`, and `reliable`.
 
     lead: this method's mean minus the best mean among the other methods; NaN if there is no other method.
+
+    Args:
+        evidence: evaluation -> its rows.
+        config: the run's.
+
+    Returns:
+        The table; its values are in [0, 1], lead in [-1, 1].
     """
     return headline_of(ood_table(evidence, config), config)
 
