@@ -44,6 +44,13 @@ def names_of(config: Config, evaluation: str) -> list[str]:
     """Names of the files of an evaluation or the training, in the order of the tables and figures.
 
     They are methods, components, or that of the linear score.
+
+    Args:
+        config: the checked config.
+        evaluation: one of EVIDENCE.
+
+    Returns:
+        The names.
     """
     if evaluation == TRAINING:
         return trained(config)
@@ -167,7 +174,13 @@ def inputs_of(config: Config, evaluation: str, name: str) -> set[str]:
 def rows_of(config: Config, evaluation: str, name: str) -> list[SetRows]:
     """The rows of an evidence file, by image set. Those of the authors' code are in oodcert.audit.authors_code.
 
-    Args: as of settings_of.
+    Args:
+        config: the checked config.
+        evaluation: one of EVIDENCE.
+        name: one of its files, of names_of.
+
+    Returns:
+        A SetRows for each image set.
     """
     data, n, rows = config.data, config.data.test_images, _rows(config, evaluation, name)
     count = config.evaluation.sanity.images if evaluation == "sanity" else n

@@ -240,6 +240,13 @@ def diffusion_steps(path: str, protocol: Set[str]) -> int:
 
     The authors' code gives 4000 wherever the path contains CIFAR10, as CIFAR100 does (D23). Corrected, it must be the
     name of a folder or file, without its ending. Other weights have 1000.
+
+    Args:
+        path: of the weights.
+        protocol: the flags that are as the authors' code has them.
+
+    Returns:
+        4000 or 1000.
     """
     as_folder_or_file = "CIFAR10" in path.replace(".", "/").split("/")
     is_cifar10 = "CIFAR10" in path if "D23" in protocol else as_folder_or_file

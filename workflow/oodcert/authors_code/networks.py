@@ -79,7 +79,16 @@ def network(
 
 
 def detector(network: nn.Module, score: str, protocol: Set[str]) -> Detector:
-    """A Detector of the network. In the authors' code an energy score is negated (D22)."""
+    """A Detector of the network. In the authors' code an energy score is negated (D22).
+
+    Args:
+        network: images [N, C, H, W] to logits [N, K].
+        score: name of the method's score.
+        protocol: the flags that are as the authors' code has them.
+
+    Returns:
+        The Detector.
+    """
     reverse = score == "energy" and "D22" in protocol
     return Detector(network, _negated_energy if reverse else score)
 
@@ -132,6 +141,12 @@ def label_sigma(
 
 def lowest_sigma(denoiser: nn.Module) -> float:
     """The lowest noise of a diffusion denoiser's schedule, that of t = 0, in the pixel scale [0, 1].
+
+    Args:
+        denoiser: one with a noise schedule `alphas_cumprod`.
+
+    Returns:
+        A standard deviation in the pixel scale [0, 1].
 
     Raises:
         InputError: if the denoiser has no noise schedule.

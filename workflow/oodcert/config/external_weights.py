@@ -48,10 +48,10 @@ class Import:
 
 @cache
 def released_weights() -> dict[tuple[str, str], ReleasedWeights]:
-    """(ID set, component) -> ReleasedWeights.
+    """All rows of data/weights.csv.
 
-    Raises:
-        InputError: if data/weights.csv is not such a table.
+    Returns:
+        (ID set, component) -> ReleasedWeights.
     """
     rows = read_rows(WEIGHTS, ReleasedWeights, ("id", "part"), {})
     return {(row.id, row.part): row for row in rows.values()}

@@ -51,7 +51,14 @@ class MethodSpec:
         return self.score in UNBOUNDED_SCORES
 
     def admitted_bounds(self, bounds: Iterable[str]) -> list[str]:
-        """Those of the l2 bounds that the score admits: bounds on a mean need a score in [0, 1]."""
+        """Those of the l2 bounds that the score admits: bounds on a mean need a score in [0, 1].
+
+        Args:
+            bounds: names of l2 bounds.
+
+        Returns:
+            Names of the admitted ones, in the same order.
+        """
         return [bound for bound in bounds if bound in RANGE_FREE_BOUNDS or not self.is_unbounded]
 
     def as_json(self) -> dict[str, Any]:

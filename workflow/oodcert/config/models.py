@@ -522,6 +522,9 @@ def _restored(values: dict[str, Any]) -> Config:
 def config_model() -> type[Config]:
     """Config with an entry for every component that a training file declares.
 
+    Returns:
+        The class, which checks a whole configuration.
+
     Raises:
         InputError: if a training file declares a setting of an unknown type.
     """

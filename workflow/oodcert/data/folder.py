@@ -123,6 +123,12 @@ def _resized(image_set: ImageSet, size: int | None) -> ImageSet:
 def image_files(folder: Path) -> list[Path]:
     """Paths of the images in a folder and its subfolders, sorted.
 
+    Args:
+        folder: to search.
+
+    Returns:
+        The paths, at least one.
+
     Raises:
         InputError: if there are none.
     """

@@ -185,6 +185,9 @@ _REMEDIES = {
 def check_size(count: int) -> None:
     """Checks that images of `count` bytes fit the memory.
 
+    Args:
+        count: bytes of all images together.
+
     Raises:
         InputError: if they take more than MAX_BYTES bytes.
     """

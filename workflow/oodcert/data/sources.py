@@ -48,6 +48,9 @@ def in_mirror(entry: Entry, mirror: str | Path | None) -> bool:
     Args:
         entry: the set and split.
         mirror: folder of the mirror; None: there is none.
+
+    Returns:
+        Whether the mirror holds the file that the entry names.
     """
     return mirror_file(entry, mirror) is not None
 
@@ -74,7 +77,17 @@ def user_path(path: str | Path, split: str) -> Path:
 
 
 def encoding(name: str, split: str, data: DataSettings, mirror: str | None) -> str:
-    """How the pixels of a set were stored before they came here: "lossless", or "jpeg75"."""
+    """How the pixels of a set were stored before they came here.
+
+    Args:
+        name: of the set.
+        split: "train" or "test".
+        data: the config's data settings.
+        mirror: folder of the mirror; None: there is none.
+
+    Returns:
+        "lossless" or "jpeg75".
+    """
     if name in data.own or bundled(name, split):
         return "lossless"
     entry = entry_of(name, split)

@@ -1,4 +1,7 @@
-"""Labels of ID images attacked by AutoAttack (Croce and Hein 2020)."""
+"""Labels of ID images attacked by AutoAttack.
+
+Source: Croce and Hein (2020), https://arxiv.org/abs/2003.01690
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""Labels of ID images certified in l2 balls (Cohen et al. 2019)."""
+"""Labels of ID images certified in l2 balls.
+
+Source: Cohen et al. (2019), https://arxiv.org/abs/1902.02918
+"""
 
 from __future__ import annotations
 

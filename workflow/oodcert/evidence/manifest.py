@@ -93,7 +93,15 @@ def figures_of(results: str | Path) -> Path:
 
 
 def located(results: Path, name: str) -> Path:
-    """The path of a file that the manifest of the run in `results` names."""
+    """The path of a file that the manifest of the run in `results` names.
+
+    Args:
+        results: the folder of the run.
+        name: of the file in the manifest: below the folder, or figures/….
+
+    Returns:
+        The path.
+    """
     relative = Path(name)
     return figures_of(results) / relative.relative_to("figures") if relative.parts[0] == "figures" else results / name
 

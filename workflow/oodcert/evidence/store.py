@@ -46,7 +46,12 @@ def write_evidence(frame: pd.DataFrame, path: str | Path, provenance: Provenance
 
 
 def write_json(record: Mapping[str, Any], path: str | Path) -> None:
-    """Writes a JSON file, whole or not at all."""
+    """Writes a JSON file, whole or not at all.
+
+    Args:
+        record: what the file is to hold, as JSON values.
+        path: of the file; its folder is created where missing.
+    """
     with atomic(path) as temporary:
         temporary.write_text(json_text(record))
 

@@ -106,6 +106,14 @@ def evaluation_job(config: Config, evaluation: str, method: str) -> Job:
     """The Job of a method's evaluation.
 
     What methods that are computed together pass through their denoiser counts for the first of them alone.
+
+    Args:
+        config: with data.ood as it is available.
+        evaluation: its name.
+        method: its name.
+
+    Returns:
+        The Job.
     """
     cost = EVALUATIONS[evaluation].cost(config, method)
     passes = cost.passes

@@ -59,6 +59,13 @@ def activation_bytes(module: nn.Module, image_shape: Sequence[int]) -> tuple[int
 
     kept: what a forward pass keeps for its backward pass. largest: the input and output of its largest layer, which is
     what a pass without gradients needs.
+
+    Args:
+        module: a component; it may be without storage.
+        image_shape: (C, H, W) of the images.
+
+    Returns:
+        (kept, largest).
     """
     kept: dict[int, tuple[Any, int]] = {}
     layers = [0]

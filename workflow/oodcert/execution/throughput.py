@@ -74,6 +74,13 @@ def best_batches(config: Config, components: Iterable[str], device: str) -> dict
 def forward_pass(module: nn.Module, images: Tensor) -> Any:
     """One pass: of a denoiser through its noise model, whose timestep needs a storage, or, user-supplied, with a sigma.
 
+    Args:
+        module: a component in evaluation mode, on the device of the images.
+        images: float32 [N, C, H, W].
+
+    Returns:
+        What the module gives.
+
     Raises:
         InputError: if the module fails on these images.
     """

@@ -41,6 +41,9 @@ def reported_value(declared: Mapping[str, Any]) -> str:
     Args:
         declared: `reported_value` of a claim of paper/claims.yaml.
 
+    Returns:
+        The text.
+
     Raises:
         InputError: if there are no such rows.
     """

@@ -101,6 +101,9 @@ def panels(count: int, height: float, extra: float = 0.5, share: str = "xy") -> 
         height: inches of one row of panels.
         extra: inches for titles and legend.
         share: the axes that all panels share: "xy", "x", "y" or "".
+
+    Returns:
+        (figure, axes of each panel).
     """
     rows = ceil(count / MOST_COLUMNS)
     columns = ceil(count / rows)

@@ -115,6 +115,13 @@ def repeated(count: int, batch: int) -> np.ndarray:
     """Which of its images a stateful noise set gives at each of `count` places of a loader with two workers (D20).
 
     Each worker draws from a copy of the same generator and has every other batch. So batches come in equal pairs.
+
+    Args:
+        count: places of the loader.
+        batch: images of a batch.
+
+    Returns:
+        Positions [count].
     """
     place = np.arange(count)
     return place // (2 * batch) * batch + place % batch

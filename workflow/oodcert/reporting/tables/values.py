@@ -26,7 +26,15 @@ INGREDIENTS = ("auc", "aupr", "1-fpr95")
 
 
 def id_table(evidence: Evidence, config: Config) -> pd.DataFrame:
-    """A row per method: clean, adversarial (per epsilon) and certified (per sigma and radius) ID accuracy."""
+    """A row per method: clean, adversarial (per epsilon) and certified (per sigma and radius) ID accuracy.
+
+    Args:
+        evidence: evaluation -> its rows.
+        config: the run's.
+
+    Returns:
+        The table; accuracies are in [0, 1].
+    """
     attack, certify = config.evaluation.attack_id, config.evaluation.certify_id
     rows = []
     for method in config.methods:
@@ -119,6 +127,13 @@ def l2_table(evidence: Evidence, config: Config) -> pd.DataFrame:
 
     The guarantees come first. Rows of bound "attack", at the attack's sigmas, are what an attack achieved, and no
     guarantee.
+
+    Args:
+        evidence: evaluation -> its rows.
+        config: the run's.
+
+    Returns:
+        The table; metrics are in [0, 1].
     """
     attacked = attacked_l2_table(evidence, config).assign(bound="attack")
     return pd.concat([guaranteed_l2_table(evidence, config), attacked], ignore_index=True)
@@ -134,6 +149,13 @@ def guaranteed_l2_table(evidence: Evidence, config: Config) -> pd.DataFrame:
 
     A method with an unbounded score has no rows of the bounds that need a range. With adaptive sampling, auc and aupr
     are guaranteed too, but they may be far lower than those of all draws.
+
+    Args:
+        evidence: evaluation -> its rows.
+        config: the run's.
+
+    Returns:
+        The table; metrics are in [0, 1].
     """
     settings, frames = config.evaluation.certify_l2, []
     for method in config.methods:
@@ -154,6 +176,13 @@ def attacked_l2_table(evidence: Evidence, config: Config) -> pd.DataFrame:
     This is the other end of the bracket around the percentile guarantee, at the attack's sigmas. The ID scores are the
     estimates of the percentile certificate at radius 0. The OOD scores are the smoothed ones (`median`) of the attacked
     images.
+
+    Args:
+        evidence: evaluation -> its rows.
+        config: the run's.
+
+    Returns:
+        The table; metrics are in [0, 1].
     """
     rows = []
     for method, sigma in product(config.methods, config.evaluation.attack_l2.sigmas):
