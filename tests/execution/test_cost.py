@@ -1,4 +1,4 @@
-"""What `oodcert cost` predicts is what runs count: on the reference run, and on tiny networks component by component."""
+"""What `oodcert cost` predicts is what runs count: on the reference run, and on tiny networks by component."""
 
 import copy
 import json
@@ -417,7 +417,7 @@ def test_the_best_batch_is_found(name, expected, config):
 
 
 def test_networks_of_few_values_or_none_are_weighed(config):
-    """One value a group of a group norm; a user-supplied component without weights, and a denoiser, which takes a sigma."""
+    """One value a group of a group norm; a user-supplied component without weights; a denoiser, which takes a sigma."""
     config["networks"]["denoiser"]["channels"] = [8, 8, 8]
     assert memory(check_config(config), jobs(config))["total"].min() > 0
     for component, name in (("discriminator", "torch.nn:Identity"), ("denoiser", f"{__name__}:own_denoiser")):

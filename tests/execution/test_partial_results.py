@@ -1,4 +1,4 @@
-"""Partial results and shards on disk: read again only if whole and of the same settings, inputs and code; gathered with care."""
+"""Partial results and shards on disk: read again only if whole and of the same settings, inputs and code."""
 
 import json
 from dataclasses import replace

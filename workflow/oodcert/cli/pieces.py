@@ -42,9 +42,15 @@ class Piece:
     def certify(
         self, detector: Detector, settings: Mapping[str, Any], against: pd.DataFrame | None = None
     ) -> pd.DataFrame:
-        """Rows of `oodcert.certify`; they depend on the network, the piece and the arguments alone.
+        """Rows of `oodcert.certify`. They depend on the network, the piece and the arguments alone.
 
-        against: None, or evidence of the ID set at all sigmas.
+        Args:
+            detector: to certify.
+            settings: of the command, as of settings_of.
+            against: evidence of the ID set at all sigmas; None: there is none yet.
+
+        Returns:
+            The table, of the piece's images.
         """
         name, images = self.images.name, self.images.chosen(slice(self.start, self.stop))
         torch.manual_seed(derive_seed(settings["seed"], name, self.sigma, self.start))  # for networks that are random
