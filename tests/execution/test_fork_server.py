@@ -51,7 +51,7 @@ def script(tmp_path):
 
     def begin(lines, environment, **options):
         path = tmp_path / f"script{len(list(tmp_path.iterdir()))}.py"
-        head = "from oodcert.execution import fork_server\nfork_server.hand_over(globals().get('snakemake'), __file__)\n"
+        head = "from oodcert.execution.fork_server import hand_over\nhand_over(globals().get('snakemake'), __file__)\n"
         path.write_text(lines if "hand_over" in lines else head + lines)
         streams = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
         environment = {**environment, "MINE": "of this script"}
