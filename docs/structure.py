@@ -25,7 +25,7 @@ LAYERS = {
     "errors": (),
     "paths": (),
     "runtime": ("errors", "paths"),
-    "statistics": ("errors",),
+    "statistics": ("runtime",),
     "data": ("runtime",),
     "config": ("data",),
     "evidence": ("statistics", "config"),
@@ -223,6 +223,7 @@ def config_lookups(modules: list[Module]) -> list[str]:
     """The places that read a config by the text of a key: config["seed"], run.config.get("seed"). A heuristic."""
     places = []
     for module in modules:
+        tables = _tables(module)
         for node in ast.walk(module.tree):
             base: ast.expr
             key: ast.expr | None
@@ -235,9 +236,15 @@ def config_lookups(modules: list[Module]) -> list[str]:
             while isinstance(base, ast.Subscript):
                 base = base.value
             name = getattr(base, "id", None) or getattr(base, "attr", None)
-            if name in CONFIG_NAMES and isinstance(key, ast.Constant) and isinstance(key.value, str):
+            if name in CONFIG_NAMES - tables and isinstance(key, ast.Constant) and isinstance(key.value, str):
                 places.append(f"{module.path}:{node.lineno} {ast.unparse(node)}")
     return places
+
+
+def _tables(module: Module) -> set[str]:
+    """Names of the arguments of a module that are tables: their columns are no keys of a config."""
+    every = (node for node in ast.walk(module.tree) if isinstance(node, ast.arg) and node.annotation)
+    return {one.arg for one in every if one.annotation and ast.unparse(one.annotation) == "pd.DataFrame"}
 
 
 def counts(modules: list[Module]) -> dict[str, object]:

@@ -1,14 +1,17 @@
 """Settings and fixtures that several tests share."""
 
 import shutil
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 
+from download_server import Server, serving
 from oodcert.config.load import check_config, merged_files
 from oodcert.config.models import Config
+from oodcert.data import download
 from oodcert.evidence.manifest import NAME, write_manifest
 
 ROOT = Path(__file__).parents[1]
@@ -48,6 +51,16 @@ def clone(tmp_path):
 def config() -> dict[str, Any]:
     """The digits config as plain values, fresh for each test, which may change it and then call `checked`."""
     return read_config()
+
+
+@pytest.fixture
+def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[Server]:
+    """A running server of files, which downloads reach without a proxy and try again at once."""
+    monkeypatch.setattr(download, "WAITS", (0, 0, 0))
+    for name in ("http_proxy", "HTTP_PROXY", "all_proxy", "ALL_PROXY"):
+        monkeypatch.delenv(name, raising=False)
+    with serving() as server:
+        yield server
 
 
 def read_config() -> dict[str, Any]:

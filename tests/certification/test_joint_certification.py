@@ -10,12 +10,12 @@ from oodcert.evaluations.l2 import certify_l2
 from oodcert.evaluations.labels import certify_id
 from oodcert.execution.partial_runs import Kept, in_pieces
 
+from divided_runs import divided_config
 from oodcert import certify_labels
 from oodcert.config.load import check_config
 from oodcert.config.method_specs import TOGETHER, computed_with, together
 from oodcert.errors import InputError
 from oodcert.execution.shards import pieces
-from test_shards import cut_config
 from untrained_runs import CONFIG, evaluations
 
 PAIR = ("diffusion", "distro")
@@ -30,7 +30,7 @@ def options(rule, sampling):
 
 
 def stages_of(rule, sampling, chunk):
-    config, own = cut_config(chunk=chunk), options(rule, sampling)
+    config, own = divided_config(chunk=chunk), options(rule, sampling)
     config["evaluation"]["batch_size"] = own.pop("batch_size")
     config["evaluation"][rule] = own
     return pieces(config, rule, "distro")
@@ -150,7 +150,7 @@ def test_only_the_certificates_of_the_group_are_computed_together():
 def test_methods_of_one_job_are_cut_alike():
     for rule in TOGETHER:
         for chunk in (1, 300, 10**12):
-            first, second = (pieces(cut_config(chunk=chunk), rule, method) for method in PAIR)
+            first, second = (pieces(divided_config(chunk=chunk), rule, method) for method in PAIR)
             assert first == second
 
 

@@ -10,15 +10,15 @@ from pathlib import Path
 import pytest
 
 import oodcert
+from download_server import DATA
 from oodcert.cli.main import main
 from oodcert.data import registry
-from test_download import DATA, server  # noqa: F401 (a fixture)
 
 COLUMNS = "set,split,file,urls,bytes,sha256,md5,mirror,mirror_sha256,mirror_encoding,licence,status,note"
 
 
 @pytest.fixture
-def here(server, tmp_path, monkeypatch):  # noqa: F811
+def here(server, tmp_path, monkeypatch):
     """A working folder: sets a (two splits of one file), b without a checksum, lost (not served), gone."""
     rows = [
         f"a,train,a.bin,{server.url()},300000,{hashlib.sha256(DATA).hexdigest()},,,,,none,available,first",

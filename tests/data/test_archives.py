@@ -12,7 +12,7 @@ import pytest
 
 from oodcert.data import archives
 from oodcert.data.archives import members
-from test_imageset import assert_refused
+from refusals import assert_refused
 
 FILES = {"a/one.txt": b"one", "./two.bin": bytes(range(256)) * 40, "empty": b""}
 

@@ -8,7 +8,7 @@ from PIL import Image
 import oodcert
 from oodcert.data.folder import load_image_set
 from oodcert.data.imageset import ImageSet
-from test_imageset import assert_refused
+from refusals import assert_refused
 
 RNG = np.random.default_rng(0)
 

@@ -10,10 +10,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
+from jpeg_streams import jpeg_pack
 from oodcert.data.folder import load_image_set
 from oodcert.data.imageset import ImageSet
 from oodcert.data.noise_sets import noise_set
 from oodcert.errors import InputError
+from refusals import assert_refused
 
 N, H, W, C = 6, 5, 4, 3
 
@@ -36,27 +38,6 @@ def write(tmp_path, **changes):
     path = tmp_path / "some.npz"
     np.savez(path, **{key: array for key, array in {**arrays(), **changes}.items() if array is not None})
     return path
-
-
-def jpeg_pack(images):
-    streams = []
-    for image in images:
-        stream = io.BytesIO()
-        Image.fromarray(image).save(stream, "JPEG")
-        streams.append(stream.getvalue())
-    offsets = np.cumsum([0, *map(len, streams)])
-    return {"images": None, "jpeg": np.frombuffer(b"".join(streams), np.uint8), "offsets": offsets}
-
-
-def assert_refused(call, *words):
-    """call() raises an InputError of one paragraph that contains the words; returns its text."""
-    with pytest.raises(InputError) as caught:
-        call()
-    text = str(caught.value)
-    assert "\n" not in text
-    for word in words:
-        assert word in text, f"{word!r} is not in: {text}"
-    return text
 
 
 def test_floats_are_channels_first_in_the_unit_interval():

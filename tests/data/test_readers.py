@@ -14,10 +14,11 @@ import pytest
 from PIL import Image
 from scipy.io import savemat
 
+from jpeg_streams import jpeg_pack
 from oodcert.data.folder import load_images
 from oodcert.data.readers import mirror_classes, read_mirror, read_set, set_classes
 from oodcert.data.registry import entry_of
-from test_imageset import assert_refused, jpeg_pack
+from refusals import assert_refused
 
 RNG = np.random.default_rng(0)
 

@@ -8,7 +8,7 @@ import pytest
 
 from oodcert.data import overlaps, registry
 from oodcert.data.overlaps import overlapping
-from test_imageset import assert_refused
+from refusals import assert_refused
 
 ENTRIES = list(registry.registry().values())
 DIGITS = {"sha256": 64, "md5": 32, "mirror_sha256": 64}

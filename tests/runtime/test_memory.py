@@ -6,13 +6,13 @@ import sys
 import pandas as pd
 import pytest
 import torch
+from oodcert.evaluations.l2 import attack_l2, certify_l2
+from oodcert.evaluations.linf import attack_linf, guarantee_linf
 from torch import nn
 
 from oodcert import Detector, certify
 from oodcert.errors import InputError
 from oodcert.evaluations.clean import clean
-from oodcert.evaluations.l2 import attack_l2, certify_l2
-from oodcert.evaluations.linf import attack_linf, guarantee_linf
 from oodcert.runtime.faults import explained
 from oodcert.runtime.memory import is_out_of_memory, with_oom_backoff
 from untrained_runs import CONFIG, evaluation

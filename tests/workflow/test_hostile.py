@@ -19,6 +19,7 @@ import torch
 from PIL import Image
 
 from conftest import ROOT, checked, read_config
+from download_server import entry
 from oodcert.audit import files as audit_files
 from oodcert.audit.run import open_run
 from oodcert.cli.main import main, printable
@@ -35,8 +36,7 @@ from oodcert.models.components import load_component
 from oodcert.models.user_networks import load_network
 from oodcert.models.weight_files import load_weights, mismatches, read_state
 from oodcert.training.resume import load_state, save_state
-from test_download import entry
-from test_imageset import assert_refused
+from refusals import assert_refused
 
 
 class Code:

@@ -16,7 +16,7 @@ import yaml
 from conftest import ROOT
 from one_node_slurm import Unavailable, one_node
 from oodcert.runtime.files import sha256
-from test_workflow import command, tiny
+from tiny_workflow import command, tiny
 
 WHOLE = os.environ.get("TEST_SLURM") == "install"
 OPTIONS = ("--slurm-status-command", "squeue", "--slurm-init-seconds-before-status-checks", "3")

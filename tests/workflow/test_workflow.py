@@ -13,38 +13,22 @@ import time
 import numpy as np
 import pandas as pd
 import pytest
-import yaml
 
-from conftest import ROOT, checked, read_config, shrink
+from conftest import ROOT, checked
 from oodcert.config.method_specs import JOINT_EVALUATIONS
 from oodcert.evaluations.registry import EVALUATIONS
 from oodcert.evidence.manifest import write_manifest
 from oodcert.reporting.figures import FIGURES
 from oodcert.reporting.tables import TABLES
 from oodcert.runtime.files import sha256
+from tiny_workflow import TEN, command, tiny
 
-TEN = tuple(read_config()["methods"])
 OF_METHODS = [name for name, spec in EVALUATIONS.items() if spec.methods]
 COMPONENTS = ("discriminator", "prood", "denoiser")  # of distro
 SHARED = ("data/", "results/tiny/models/", "results/tiny/evidence/")  # files that do not depend on other methods
 AUDITED = {"manifest", "audit"}
 KILLS = int(os.environ.get("OODCERT_KILLS", "2"))  # of a whole run; make test-kills has more
 WRITTEN = {"check", "write_tables", "draw_figures", "tables", "figures", *AUDITED}
-
-
-def tiny(*methods):
-    """The tiny config of all ten methods, or of those named."""
-    config = shrink(read_config())
-    config["methods"] = {name: config["methods"][name] for name in methods or TEN}
-    return config
-
-
-def command(folder, *arguments, config=None):
-    """A snakemake command in a folder, on the tiny config."""
-    path = folder / "tiny.yaml"
-    path.write_text(yaml.safe_dump(config or tiny(), sort_keys=False))
-    start = [sys.executable, "-m", "snakemake", "--snakefile", ROOT / "Snakefile", "--directory", folder]
-    return [*map(str, start), *arguments, "--configfile", str(path)]
 
 
 def snakemake(folder, *arguments, config=None):

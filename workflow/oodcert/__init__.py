@@ -1,6 +1,7 @@
 """Certified and adversarially robust out-of-distribution detection. Higher score = more in-distribution."""
 
 from importlib import import_module
+from typing import Any
 
 PUBLIC = {
     "Detector": "oodcert.models.detector",
@@ -19,12 +20,13 @@ PUBLIC = {
 }
 
 
-def __getattr__(name):
+def __getattr__(name: str) -> Any:
     """Imports a public name when it is first used: the tables and figures need no torch and do not wait for it."""
     if name not in PUBLIC:
         raise AttributeError(f"module 'oodcert' has no attribute {name!r}")
     return getattr(import_module(PUBLIC[name]), name)
 
 
-def __dir__():
+def __dir__() -> list[str]:
+    """The public names."""
     return sorted(PUBLIC)

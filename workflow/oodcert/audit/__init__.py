@@ -82,7 +82,16 @@ def carried_out(name: str, run: Run) -> Result:
 
 
 def guarded(name: str, check: Callable[[Run], Result], run: Run) -> Result:
-    """The Result of a check of the run, by its name. What the check raises is a finding."""
+    """Runs a check of a run. What the check raises becomes a finding.
+
+    Args:
+        name: of the check, as the report shows it.
+        check: a function of the run.
+        run: the run that is audited.
+
+    Returns:
+        The check's Result, or one with a single finding if the check raised.
+    """
     try:
         return check(run)
     except InputError as error:

@@ -61,7 +61,14 @@ def _of_methods(run: Run, check: str, evaluation: str, rules: Rules) -> Result:
 
 
 def error_levels(settings: CertifyL2Settings | CertifyIdSettings) -> dict[int, float]:
-    """Number of draws at which sampling can stop -> error probability of a bound from that many."""
+    """The error probability of a bound from each number of draws at which sampling can stop.
+
+    Args:
+        settings: of the certificates.
+
+    Returns:
+        Number of draws -> error probability.
+    """
     return dict(zip(*alpha_spending_schedule(settings.sampling, settings.n, settings.alpha), strict=True))
 
 

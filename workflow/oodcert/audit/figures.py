@@ -18,6 +18,12 @@ def check_figures(run: Run) -> Result:
     With other versions of the packages, or on another kind of machine, the same drawing has other bytes. Then nothing
     is compared here. The data that a figure shows are checked with the evidence in any case, and its bytes with the
     files.
+
+    Args:
+        run: the run that is audited.
+
+    Returns:
+        The Result: the figures that were compared, and a finding for each that differs.
     """
     drawn, here = run.manifest["packages"], drawing_packages()
     differing = [f"{name} {drawn.get(name)}, here {here[name]}" for name in here if drawn.get(name) != here[name]]

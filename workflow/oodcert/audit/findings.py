@@ -85,6 +85,9 @@ def rows_where(file: str, frame: pd.DataFrame, bad: ArrayLike, columns: Sequence
         bad: a mask of the rows, or True for all.
         columns: whose values the findings show.
         problem: what is wrong with the bad rows.
+
+    Returns:
+        The findings, in the order of the rows.
     """
     bad = np.broadcast_to(np.asarray(bad, bool), len(frame))
     chosen = frame.loc[bad, list(columns)] if bad.any() else frame.head(0)

@@ -55,6 +55,13 @@ def names_of(config: Config, evaluation: str) -> list[str]:
     """Names of the files of an evaluation or the training, in the order of the tables and figures.
 
     They are methods, components, or that of the linear score.
+
+    Args:
+        config: the checked config.
+        evaluation: one of EVIDENCE.
+
+    Returns:
+        The names.
     """
     if evaluation == TRAINING:
         return trained(config)
@@ -93,6 +100,9 @@ def settings_of(config: Config, evaluation: str, name: str) -> dict[str, Any]:
         config: the checked config.
         evaluation: one of EVIDENCE.
         name: one of its files, of names_of.
+
+    Returns:
+        The settings as JSON values.
     """
     whole, data = config.evaluation, config.data
     settings: dict[str, Any] = {"seed": config.seed, "device": config.device, "threads": config.threads}
@@ -154,7 +164,13 @@ def _linf(whole: EvaluationSettings) -> dict[str, Any]:
 def inputs_of(config: Config, evaluation: str, name: str) -> set[str]:
     """Paths of the weights and image sets that an evidence file is computed from, as in the sidecars.
 
-    Args: as of settings_of.
+    Args:
+        config: the checked config.
+        evaluation: one of EVIDENCE.
+        name: one of its files, of names_of.
+
+    Returns:
+        The paths, relative to the folder that holds results/.
     """
     if evaluation == TRAINING:
         sets, components = ["id_train", "outliers"], needed_components(name, config.training)
@@ -169,7 +185,13 @@ def inputs_of(config: Config, evaluation: str, name: str) -> set[str]:
 def rows_of(config: Config, evaluation: str, name: str) -> list[SetRows]:
     """The rows of an evidence file, by image set. Those of the authors' code are in oodcert.audit.authors_code.
 
-    Args: as of settings_of.
+    Args:
+        config: the checked config.
+        evaluation: one of EVIDENCE.
+        name: one of its files, of names_of.
+
+    Returns:
+        A SetRows for each image set.
     """
     data, n, rows = config.data, config.data.test_images, _rows(config, evaluation, name)
     count = config.evaluation.sanity.images if evaluation == "sanity" else n

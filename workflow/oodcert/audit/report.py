@@ -60,7 +60,13 @@ def text(audit: Audit) -> str:
 
 
 def write_html(audit: Audit, folder: str | Path, path: Path) -> None:
-    """Writes the audit of the run in a folder as one HTML page, whole or not at all."""
+    """Writes the audit of the run in a folder as one HTML page, whole or not at all.
+
+    Args:
+        audit: what was audited.
+        folder: of the run, as the page names it.
+        path: of the page.
+    """
     from jinja2 import Template
 
     template = Template(Path(__file__).with_name("report.html").read_text(encoding="utf-8"), autoescape=True)

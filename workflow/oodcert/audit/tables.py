@@ -23,6 +23,12 @@ def check_tables(run: Run) -> Result:
 
     Tables that compare a run with the papers are computed from their claims too. If the claims here are others than
     those of the run, these tables are not compared.
+
+    Args:
+        run: the run that is audited.
+
+    Returns:
+        The Result: the files that were compared, and what differs.
     """
     recorded, here = run.manifest["sources"], source_checksums()
     changed = [name for name in here if recorded.get(name) != here[name]]

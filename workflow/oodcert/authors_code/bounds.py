@@ -60,6 +60,13 @@ def joined(bounds: Iterable[Tensor], protocol: Set[str]) -> Tensor:
 
     In the authors' code each batch first loses all dimensions of length one, so one image alone can't be joined (D12).
 
+    Args:
+        bounds: a tensor [N_i] or [N_i, 1] of each batch.
+        protocol: the flags that are as the authors' code has them.
+
+    Returns:
+        The bounds [N] of all batches.
+
     Raises:
         RuntimeError: from torch, where D12 is in the protocol and a batch holds one image.
     """

@@ -46,6 +46,13 @@ class Case:
 def case_of(method: str, config: Config) -> Case:
     """The Case of one of the config's methods.
 
+    Args:
+        method: its name.
+        config: the checked config.
+
+    Returns:
+        The Case, from which each flag tells whether it acts.
+
     Raises:
         InputError: if the config does not have the authors' code evaluated.
     """
@@ -205,6 +212,9 @@ def protocol(corrected_flag: str) -> frozenset[str]:
 
     Args:
         corrected_flag: a flag; "" corrects none, ALL corrects every one.
+
+    Returns:
+        The flags.
     """
     return SOUND if corrected_flag == ALL else AUTHORS_CODE - {corrected_flag}
 
@@ -230,6 +240,13 @@ def diffusion_steps(path: str, protocol: Set[str]) -> int:
 
     The authors' code gives 4000 wherever the path contains CIFAR10, as CIFAR100 does (D23). Corrected, it must be the
     name of a folder or file, without its ending. Other weights have 1000.
+
+    Args:
+        path: of the weights.
+        protocol: the flags that are as the authors' code has them.
+
+    Returns:
+        4000 or 1000.
     """
     as_folder_or_file = "CIFAR10" in path.replace(".", "/").split("/")
     is_cifar10 = "CIFAR10" in path if "D23" in protocol else as_folder_or_file

@@ -73,7 +73,11 @@ def l2_scores(
 def certificate(method_spec: MethodSpec, bounds: Iterable[str]) -> str:
     """The sound l2 bound that the authors' one is compared with.
 
-    It is the lipschitz bound, the paper's kind, if the config's bounds and the method's score admit it. Otherwise it is
-    the percentile bound.
+    Args:
+        method_spec: what the method is made of.
+        bounds: names of the config's l2 bounds.
+
+    Returns:
+        "lipschitz", the paper's kind, if the config has it and the method's score admits it; else "percentile".
     """
     return "lipschitz" if "lipschitz" in method_spec.admitted_bounds(bounds) else "percentile"

@@ -30,6 +30,7 @@ class MisbuiltJointNetwork(nn.Module):
         self.classifier, self.discriminator = classifier, discriminator
 
     def forward(self, images: Tensor) -> Tensor:
+        """Logits [N, K] of images [N, C, H, W]."""
         return joint_log_probabilities(self.classifier(images), self.discriminator(images).reshape(-1, 1), CLASSES)
 
 
@@ -78,13 +79,30 @@ def network(
 
 
 def detector(network: nn.Module, score: str, protocol: Set[str]) -> Detector:
-    """A Detector of the network. In the authors' code an energy score is negated (D22)."""
+    """A Detector of the network. In the authors' code an energy score is negated (D22).
+
+    Args:
+        network: images [N, C, H, W] to logits [N, K].
+        score: name of the method's score.
+        protocol: the flags that are as the authors' code has them.
+
+    Returns:
+        The Detector.
+    """
     reverse = score == "energy" and "D22" in protocol
     return Detector(network, _negated_energy if reverse else score)
 
 
 def deployed_sigma(sigma: float, components: Mapping[str, nn.Module], protocol: Set[str]) -> float:
     """The noise at which a method is scored and attacked: sigma, or in the authors' code the denoiser's lowest (D8).
+
+    Args:
+        sigma: noise of the deployed method, in the pixel scale [0, 1].
+        components: the method's networks by name.
+        protocol: the flags that are as the authors' code has them.
+
+    Returns:
+        A standard deviation in the pixel scale [0, 1].
 
     Raises:
         InputError: if that lowest noise is needed and the denoiser has no noise schedule.
@@ -110,6 +128,9 @@ def label_sigma(
         components: the method's networks by name, the denoiser among them.
         protocol: the flags that are as the authors' code has them.
 
+    Returns:
+        A standard deviation in the pixel scale [0, 1].
+
     Raises:
         InputError: as deployed_sigma.
     """
@@ -120,6 +141,12 @@ def label_sigma(
 
 def lowest_sigma(denoiser: nn.Module) -> float:
     """The lowest noise of a diffusion denoiser's schedule, that of t = 0, in the pixel scale [0, 1].
+
+    Args:
+        denoiser: one with a noise schedule `alphas_cumprod`.
+
+    Returns:
+        A standard deviation in the pixel scale [0, 1].
 
     Raises:
         InputError: if the denoiser has no noise schedule.

@@ -81,6 +81,9 @@ class StoppingRule:
             now: The bounds at the present look.
             forecasts: The bounds at the last look, as foreseen.
             unit: What the tolerance is a multiple of.
+
+        Returns:
+            Whether the sampling of this image may stop.
         """
         present = self._compared(kind, now)
         return all(_within(present, self._compared(kind, final), self.tolerance * unit) for final in forecasts)

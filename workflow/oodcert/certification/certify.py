@@ -270,15 +270,32 @@ class _ScoredNetwork:
 
 
 def marked_scores(detectors: Mapping[str, Detector], batch: Tensor, precision: str) -> Tensor:
-    """Scores [B, D] of a batch [B, C, H, W] by every detector, NaN where there is none, without waiting for the device.
+    """Scores a batch by every detector, without waiting for the device.
 
-    Raises InputError where a score has another shape, or where one of several networks changes the batch in place.
+    Args:
+        detectors: By name; each maps images [B, C, H, W] to scores [B].
+        batch: Images [B, C, H, W] on the device of the networks.
+        precision: Of the networks: "float32" or "bfloat16".
+
+    Returns:
+        Scores [B, D] of D detectors, in their order; NaN where a detector has no finite score.
+
+    Raises:
+        InputError: A score has another shape, or one of several networks changes the batch in place.
     """
     return network_values({name: _ScoredNetwork(one) for name, one in detectors.items()}, batch, precision)
 
 
 def refuse_scores(detectors: Mapping[str, Detector], scores: np.ndarray) -> None:
-    """Raises InputError where marked_scores [B, D], on the host, are NaN."""
+    """Refuses scores that are missing.
+
+    Args:
+        detectors: As of marked_scores.
+        scores: Its result [B, D], on the host.
+
+    Raises:
+        InputError: A score is NaN.
+    """
     refuse_values({name: _ScoredNetwork(one) for name, one in detectors.items()}, scores)
 
 

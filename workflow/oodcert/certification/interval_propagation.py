@@ -135,6 +135,12 @@ def layers(network: nn.Module) -> list[nn.Module]:
     """The modules of an nn.Sequential in order, nested ones included.
 
     Another network counts as one layer. So does one with hooks, which may change what it computes.
+
+    Args:
+        network: Any nn.Module.
+
+    Returns:
+        The layers, in the order in which images pass through them.
     """
     if type(network) is not nn.Sequential or hooked(network):
         return [network]

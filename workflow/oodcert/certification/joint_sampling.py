@@ -50,7 +50,11 @@ class SmoothingSettings:
 
 
 class DrawnNetwork(Protocol):
-    """A network and the value that is taken of each of its draws."""
+    """A network and the value that is taken of each of its draws.
+
+    Attributes:
+        network: Maps images [B, C, H, W] to logits [B, K].
+    """
 
     @property
     def network(self) -> nn.Module: ...
@@ -167,10 +171,20 @@ def certify_jointly(
 def network_values(
     drawn: Mapping[str, DrawnNetwork], batch: Tensor, precision: str, needed: set[str] | None = None
 ) -> Tensor:
-    """Values [B, D] of a batch [B, C, H, W], a column a network, without waiting for the device.
+    """Values of a batch by several networks, without waiting for the device.
 
-    needed: the networks that are computed, at least one, by default all; the columns of the others are 0. Raises
-    InputError where one of several networks changes the batch in place.
+    Args:
+        drawn: The networks by name.
+        batch: Images [B, C, H, W] on the device of the networks.
+        precision: "float32" or "bfloat16".
+        needed: Names of the networks that are computed, at least one; None: all.
+
+    Returns:
+        Values [B, D], a column for each of the D networks, in their order; 0 in the columns of those that are not
+        computed.
+
+    Raises:
+        InputError: One of the networks changes the batch in place.
     """
     version, columns = batch._version, {}
     for name, one in drawn.items():

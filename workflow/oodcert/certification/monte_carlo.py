@@ -31,6 +31,13 @@ def default_batch_size(shape: Sequence[int], device: torch.device | str) -> int:
     """How many images of shape (C, H, W) pass through the network together.
 
     500, or fewer if they are large; on a CPU 128 of 3 x 32 x 32 pixels.
+
+    Args:
+        shape: (C, H, W) of the images.
+        device: Where the network runs.
+
+    Returns:
+        A number of images from 1 to 500.
     """
     values = CACHED_VALUES if torch.device(device).type == "cpu" else BATCH_VALUES
     return min(BATCH_SIZE, max(1, values // prod(shape)))
@@ -266,6 +273,12 @@ def shared_denoising(networks: Iterable[nn.Module]) -> Iterator[None]:
     """Within it, networks behind one denoiser share its pass over a batch that they are given one after another.
 
     The batch must be one and the same tensor. Not for inference mode.
+
+    Args:
+        networks: Networks that may hold DenoisedNetworks.
+
+    Yields:
+        Nothing: the denoisers share their passes while the context lasts.
 
     Raises:
         InputError: One of the networks has changed the shared images in place.

@@ -51,7 +51,16 @@ def marked_logits(network: nn.Module, images: Tensor, precision: str) -> tuple[T
 
 
 def prepared(networks: Iterable[nn.Module], device: torch.device | str, precision: str) -> AbstractContextManager[None]:
-    """A context in which these networks are sampled: compiled where that pays, in bfloat16 on a GPU."""
+    """A context in which these networks are sampled: compiled where that pays, in bfloat16 on a GPU.
+
+    Args:
+        networks: The networks, wrapped or not.
+        device: Where they run.
+        precision: "float32" or "bfloat16".
+
+    Returns:
+        The context. It changes nothing on a CPU and in float32.
+    """
     on_gpu = torch.device(device).type == "cuda"
     return compiled(networks) if on_gpu and precision == "bfloat16" else nullcontext()
 
@@ -67,6 +76,9 @@ def compiled(networks: Iterable[nn.Module], how: dict[str, Any] = INDUCTOR) -> I
     Args:
         networks: The networks, wrapped or not.
         how: Arguments of torch.compile.
+
+    Yields:
+        Nothing: the networks are compiled while the context lasts.
     """
     with ExitStack() as stack:
         for component in dict.fromkeys(one for network in networks for one in _components(network)):

@@ -59,6 +59,9 @@ def add_arguments(commands: Commands) -> None:
 def run(options: argparse.Namespace) -> None:
     """Audits options.results and prints the report.
 
+    Args:
+        options: the parsed arguments of the command.
+
     Raises:
         InputError: if there is no finished run, and at the end if anything is wrong with it.
     """

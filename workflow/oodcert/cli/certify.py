@@ -42,6 +42,9 @@ def add_arguments(commands: Commands) -> None:
 def run(options: argparse.Namespace) -> None:
     """Certifies all sets into the folder options.out, or with options.dry_run says what that would take.
 
+    Args:
+        options: the parsed arguments of the command.
+
     Raises:
         InputError: on arguments or files that can't be used, and if the folder holds other results.
     """

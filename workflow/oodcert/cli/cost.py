@@ -49,6 +49,9 @@ def add_arguments(commands: Commands) -> None:
 def run(options: argparse.Namespace) -> None:
     """Prints the cost of the profile, and writes the table of passes to options.csv.
 
+    Args:
+        options: the parsed arguments of the command.
+
     Raises:
         InputError: on a config or rates that can't be used.
     """

@@ -45,6 +45,9 @@ def add_arguments(commands: Commands) -> None:
 def run(options: argparse.Namespace) -> None:
     """Runs options.action.
 
+    Args:
+        options: the parsed arguments of the command.
+
     Raises:
         InputError: on an unknown set, and at the end if any set failed.
     """
@@ -84,6 +87,9 @@ def megabytes(size: int) -> str:
 def fetch_sets(options: argparse.Namespace) -> None:
     """Fetches every file of the named sets, all of them even if some fail.
 
+    Args:
+        options: the parsed arguments of the command.
+
     Raises:
         InputError: at the end, if any failed.
     """
@@ -109,6 +115,9 @@ def fetch_sets(options: argparse.Namespace) -> None:
 
 def verify_sets(options: argparse.Namespace) -> None:
     """Prints a row a file: OK, corrupt, absent, or unpinned (as first seen, but its source states no checksum).
+
+    Args:
+        options: the parsed arguments of the command.
 
     Raises:
         InputError: at the end, if any is corrupt.
@@ -136,6 +145,12 @@ def verify_sets(options: argparse.Namespace) -> None:
 
 def named(names: Iterable[str]) -> list[Entry]:
     """The registry's entries of the sets, of every one for "all".
+
+    Args:
+        names: of sets, or "all".
+
+    Returns:
+        The entries, in the order of the registry.
 
     Raises:
         InputError: on an unknown name.

@@ -22,6 +22,9 @@ def guaranteed_table(id_rows: pd.DataFrame, ood_rows: Mapping[str, pd.DataFrame]
     Args:
         id_rows: rows of `oodcert.certify` of the ID images, of any sigmas.
         ood_rows: the same of OOD images, by set name.
+
+    Returns:
+        The table; metrics are in [0, 1].
     """
     frames = [
         guaranteed_metrics(id_rows[id_rows["sigma"] == sigma], ood).assign(sigma=sigma, set=name)

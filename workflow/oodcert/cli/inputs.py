@@ -51,6 +51,12 @@ def load_detector(options: argparse.Namespace, device: str) -> Detector:
 def named_paths(options: argparse.Namespace) -> dict[str, Path]:
     """The paths of --id and --ood by the names of their sets, ID first.
 
+    Args:
+        options: the parsed arguments of the command.
+
+    Returns:
+        Name -> path.
+
     Raises:
         InputError: if two sets have one name.
     """
@@ -68,6 +74,15 @@ def load_sets(
     paths: Mapping[str, Path], options: argparse.Namespace, detector: Detector, device: str
 ) -> dict[str, ImageSet]:
     """The image sets by name. Their ids are positions in the whole set.
+
+    Args:
+        paths: as of named_paths.
+        options: the parsed arguments: their size and images.
+        detector: to try on the first image of each set.
+        device: where the detector runs.
+
+    Returns:
+        Name -> images.
 
     Raises:
         InputError: if a set is unreadable, or the detector gives no score for its first image.
@@ -106,6 +121,11 @@ def check_folder(out: Path, settings: Mapping[str, Any], outputs: Sequence[Path]
     """Checks that the folder `out` holds no results of other settings, nor partial ones.
 
     Files of unknown settings are in the way too; a settings.json with no results beside it is not.
+
+    Args:
+        out: the folder of the results.
+        settings: those of this command.
+        outputs: paths of the files that it would write.
 
     Raises:
         InputError: naming what differs.

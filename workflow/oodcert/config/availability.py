@@ -17,6 +17,9 @@ def available(config: Config, trains: bool = True) -> Config:
         config: the checked config.
         trains: whether any component is trained, so that outliers are needed.
 
+    Returns:
+        The config whose sets are all available.
+
     Raises:
         InputError: on needed images that are unavailable, on an ID set whose test images are its training images, if
             nothing of data.ood is left, and on sets that JPEG left its marks on beside others, unless

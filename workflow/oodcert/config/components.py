@@ -35,10 +35,10 @@ class Component:
 
 @cache
 def known_components() -> dict[str, Component]:
-    """Name -> Component of every training file. The files are read, not imported: importing torch takes seconds.
+    """The Component of every training file. The files are read, not imported: importing torch takes seconds.
 
-    Raises:
-        InputError: if a file is not Python, or declares something that is not a literal.
+    Returns:
+        The components by name.
     """
     components = {}
     for path in sorted(paths.TRAINING.glob("*.py")):
@@ -50,6 +50,12 @@ def known_components() -> dict[str, Component]:
 
 def declared_component(name: str) -> Component:
     """The Component of that name.
+
+    Args:
+        name: of a file in workflow/oodcert/training, without its suffix.
+
+    Returns:
+        What the file declares.
 
     Raises:
         InputError: if there is no such training file.

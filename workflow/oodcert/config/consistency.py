@@ -17,6 +17,9 @@ from oodcert.errors import InputError
 def check_consistency(config: Config) -> None:
     """Checks what single keys cannot say: components, image sets, radii and noise levels that belong together.
 
+    Args:
+        config: one whose values are each valid.
+
     Raises:
         InputError: naming the key, the value and the remedy.
     """

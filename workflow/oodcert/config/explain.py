@@ -31,6 +31,9 @@ def explain(error: ValidationError, model: type[BaseModel], config: Any) -> str:
         error: what pydantic raised.
         model: the model that was to be built.
         config: the values that it was to be built from.
+
+    Returns:
+        The sentence.
     """
     errors = _causes(error.errors(include_url=False))
     details = min(errors, key=lambda one: (len(_keys(one, config)), one["type"] not in UNKNOWN))
@@ -169,6 +172,7 @@ def unwrapped(annotation: Any) -> tuple[Any, tuple[Any, ...]]:
 
 
 def fields_of(model: Any) -> Mapping[str, Any]:
+    """The fields of a model or a pydantic dataclass by name; none of other types."""
     return getattr(model, "model_fields", None) or getattr(model, "__pydantic_fields__", None) or {}
 
 

@@ -58,20 +58,26 @@ class Import:
 
 @cache
 def released_weights() -> dict[tuple[str, str], ReleasedWeights]:
-    """(ID set, component) -> ReleasedWeights.
+    """All rows of data/weights.csv.
 
-    Raises:
-        InputError: if data/weights.csv is not such a table.
+    Returns:
+        (ID set, component) -> ReleasedWeights.
     """
     rows = read_rows(WEIGHTS, ReleasedWeights, ("id", "component"), {})
     return {(row.id, row.component): row for row in rows.values()}
 
 
 def imported(config: Config) -> dict[str, Import]:
-    """Name -> Import of every component of the config's methods, and the denoiser, that is imported and not trained.
+    """The components that are imported and not trained: of the config's methods, and the denoiser.
 
-    Those under `imports` are the user's. With `weights: released` every other one that data/weights.csv has for the ID
-    set is the released one. What it lacks is trained.
+    Those under `imports` are user-supplied. With `weights: released` every other component that data/weights.csv has
+    for the ID set is the released one. What that file lacks is trained.
+
+    Args:
+        config: the checked config.
+
+    Returns:
+        Component -> its Import.
     """
     names = dict.fromkeys([*(name for spec in config.methods.values() for name in spec.components), "denoiser"])
     imports = {}
@@ -89,6 +95,12 @@ def trained(config: Config) -> list[str]:
     """Names of the components that are trained, each after those that it needs: the methods', and the denoiser.
 
     Examples of the denoiser are shown whether or not a method uses it.
+
+    Args:
+        config: the checked config.
+
+    Returns:
+        The names, in an order in which they can be trained.
     """
     imports = imported(config)
     names = [*trained_components(config.methods, config.training, imports.keys()), "denoiser"]
@@ -96,7 +108,15 @@ def trained(config: Config) -> list[str]:
 
 
 def networks_of(components: Iterable[str], config: Config) -> dict[str, dict[str, Any]]:
-    """The entries of the config's networks, and of imports, that these components are built from."""
+    """The entries from which components are built: of the config's networks, and of imports.
+
+    Args:
+        components: names of components.
+        config: the checked config.
+
+    Returns:
+        Name of an entry -> its values, sorted by name. An entry of several components is there once.
+    """
     imports = imported(config)
     specs = {name: imports[name].network for name in components if name in imports}
     for name in components:

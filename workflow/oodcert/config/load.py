@@ -25,6 +25,9 @@ def read_configs(paths: Iterable[str | Path]) -> Config:
     Args:
         paths: YAML files.
 
+    Returns:
+        The checked config.
+
     Raises:
         InputError: if a file is unreadable, and as check_config.
     """
@@ -52,6 +55,9 @@ def check_config(config: Mapping[str, Any] | Config) -> Config:
 
     Args:
         config: plain values as YAML has them, or a Config, which is checked again.
+
+    Returns:
+        The config as frozen models, whose attributes are its keys.
 
     Raises:
         InputError: naming the key, the value and the remedy.

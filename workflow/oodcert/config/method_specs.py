@@ -51,7 +51,14 @@ class MethodSpec:
         return self.score in UNBOUNDED_SCORES
 
     def admitted_bounds(self, bounds: Iterable[str]) -> list[str]:
-        """Those of the l2 bounds that the score admits: bounds on a mean need a score in [0, 1]."""
+        """Those of the l2 bounds that the score admits: bounds on a mean need a score in [0, 1].
+
+        Args:
+            bounds: names of l2 bounds.
+
+        Returns:
+            Names of the admitted ones, in the same order.
+        """
         return [bound for bound in bounds if bound in RANGE_FREE_BOUNDS or not self.is_unbounded]
 
     def as_json(self) -> dict[str, Any]:
@@ -71,6 +78,9 @@ def needed_components(component: str, training: Recipes) -> list[str]:
     Args:
         component: name of a trained component.
         training: recipes by component, the config's entry.
+
+    Returns:
+        The names; they may need others in turn.
     """
     start = training[component].start_from
     return [*declared_component(component).needs, *([start] if start else [])]
@@ -85,6 +95,9 @@ def trained_components(
         methods: method specs by name.
         training: recipes by component.
         imported: names of components that are not trained.
+
+    Returns:
+        The names, each once.
     """
     names: dict[str, None] = {}
 
@@ -105,6 +118,12 @@ def joint_methods(methods: Mapping[str, MethodSpec]) -> list[str]:
     """Names of the methods that are certified in one job, with one pass through their denoiser: two or more, or none.
 
     They are those behind the denoiser whose scores are in [0, 1], for all of these admit the same bounds.
+
+    Args:
+        methods: method specs by name.
+
+    Returns:
+        The names, in the order of the methods; empty unless there are two or more.
     """
     names = [name for name, spec in methods.items() if spec.denoiser and not spec.is_unbounded]
     return names if len(names) > 1 else []

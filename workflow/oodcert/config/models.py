@@ -546,6 +546,9 @@ def recipe_model(component: str) -> type[Recipe]:
 def config_model() -> type[Config]:
     """Config with an entry for every component that a training file declares.
 
+    Returns:
+        The class, which checks a whole configuration.
+
     Raises:
         InputError: if a training file declares a setting of an unknown type.
     """

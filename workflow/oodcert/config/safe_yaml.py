@@ -19,6 +19,12 @@ MAX_BITS = 1000  # of a whole number
 def read_yaml(path: str | Path) -> Any:
     """What a YAML file holds: dicts, lists, strings, numbers, booleans, dates, None. No tag makes anything else.
 
+    Args:
+        path: of the file.
+
+    Returns:
+        The content.
+
     Raises:
         InputError: if the file is unreadable, has a key twice in one place, contains itself, or is larger than
             MAX_CHARACTERS, MAX_VALUES or MAX_DEPTH.

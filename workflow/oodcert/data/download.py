@@ -90,6 +90,10 @@ def is_pinned(entry: RemoteFile) -> bool:
 def verify(path: str | Path, entry: RemoteFile) -> None:
     """Checks that a file has the size and checksums of the entry or, without any, the sha256 first seen.
 
+    Args:
+        path: of the file.
+        entry: what is known of the file.
+
     Raises:
         InputError: if it has not.
     """

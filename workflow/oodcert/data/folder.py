@@ -123,6 +123,12 @@ def _resized(image_set: ImageSet, size: int | None) -> ImageSet:
 def image_files(folder: Path) -> list[Path]:
     """Paths of the images in a folder and its subfolders, sorted.
 
+    Args:
+        folder: to search.
+
+    Returns:
+        The paths, at least one.
+
     Raises:
         InputError: if there are none.
     """
@@ -170,7 +176,15 @@ def read_image(path: str | Path, size: int | None, file: BinaryIO | None = None)
 
 
 def resize(pixels: NDArray[np.uint8], size: int | None) -> NDArray[np.uint8]:
-    """uint8 [H, W, C] to [size, size, C], channel by channel: shorter side to size, centre cut out. None: as it is."""
+    """Resizes an image, channel by channel: the shorter side to size, then the centre is cut out.
+
+    Args:
+        pixels: uint8 [H, W, C].
+        size: of the result in pixels; None: the image stays as it is.
+
+    Returns:
+        uint8 [size, size, C].
+    """
     if size is None or pixels.shape[:2] == (size, size):
         return pixels
     channels = [Image.fromarray(pixels[..., channel]) for channel in range(pixels.shape[-1])]

@@ -82,6 +82,12 @@ class ImageSet:
     def first(self, n: int) -> ImageSet:
         """The set's first n images.
 
+        Args:
+            n: how many images, from 1 to N.
+
+        Returns:
+            A set with the same name.
+
         Raises:
             InputError: unless 1 <= n <= N.
         """
@@ -93,7 +99,14 @@ class ImageSet:
         return self.chosen(slice(n))
 
     def chosen(self, index: slice | NDArray[Any] | Sequence[int]) -> ImageSet:
-        """The set's images at these positions: a slice, an array of positions or a mask."""
+        """A set of some of the images.
+
+        Args:
+            index: positions of the images: a slice, an array of positions or a mask [N].
+
+        Returns:
+            A set with the same name.
+        """
         return ImageSet(self.name, self.images[index], self.labels[index], self.ids[index])
 
     def check(self, num_classes: int | None = None, image_shape: Sequence[int] | None = None) -> ImageSet:
@@ -102,6 +115,9 @@ class ImageSet:
         Args:
             num_classes: labels must be below it; None: any.
             image_shape: (C, H, W) of the images; None: any.
+
+        Returns:
+            The set itself.
 
         Raises:
             InputError: on a larger label, and on images of another shape.
@@ -120,7 +136,11 @@ class ImageSet:
         return self
 
     def save(self, path: str | Path) -> None:
-        """Write uint8 `images`, int64 `labels` and int64 `ids` to an npz file: the same set, the same bytes."""
+        """Writes uint8 `images`, int64 `labels` and int64 `ids` to an npz file. The same set gives the same bytes.
+
+        Args:
+            path: of the file; its folder is created where missing.
+        """
         with atomic(path) as temporary, open(temporary, "wb") as file:
             np.savez_compressed(file, images=self.images, labels=self.labels, ids=self.ids)
 
@@ -131,6 +151,12 @@ class ImageSet:
         The file holds uint8 `images` [N, H, W, C], or JPEG streams one after another in uint8 `jpeg`, stream i at
         jpeg[offsets[i]:offsets[i + 1]] (decoded to RGB). It may hold int64 `labels` [N] (without them: all -1) and
         int64 `ids` [N] (without them: 0 to N - 1). Other arrays are ignored.
+
+        Args:
+            path: of the npz file.
+
+        Returns:
+            The set.
 
         Raises:
             InputError: if the file is missing or unreadable, and if its arrays do not fit together.
@@ -158,6 +184,9 @@ _REMEDIES = {
 
 def check_size(count: int) -> None:
     """Checks that images of `count` bytes fit the memory.
+
+    Args:
+        count: bytes of all images together.
 
     Raises:
         InputError: if they take more than MAX_BYTES bytes.

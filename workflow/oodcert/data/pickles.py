@@ -37,6 +37,9 @@ def load_pickle(data: bytes, name: str) -> Any:
         data: the bytes of the pickle.
         name: what error messages call it.
 
+    Returns:
+        The content.
+
     Raises:
         InputError: if the pickle is damaged or holds anything else.
     """

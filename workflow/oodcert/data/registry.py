@@ -59,10 +59,10 @@ Row = TypeVar("Row")
 
 @cache
 def registry() -> dict[tuple[str, ...], Entry]:
-    """(set, split) -> Entry, of all rows of data/registry.csv.
+    """All rows of data/registry.csv.
 
-    Raises:
-        InputError: if the file is not such a table.
+    Returns:
+        (set, split) -> Entry.
     """
     allowed = {"split": ("train", "test"), "status": STATUSES, "mirror_encoding": ENCODINGS}
     return read_rows(REGISTRY, Entry, ("set", "split"), allowed)
@@ -115,6 +115,13 @@ def read_rows(
 
 def entry_of(name: str, split: str) -> Entry:
     """The Entry of a set and split.
+
+    Args:
+        name: of the set.
+        split: "train" or "test".
+
+    Returns:
+        The Entry.
 
     Raises:
         InputError: if there is none, naming the sets that have that split.

@@ -56,6 +56,10 @@ def image_count(name: str, split: str, data: DataSettings, mirror: str | None) -
 def check_counts(data: DataSettings, mirror: str | None) -> None:
     """Checks that no set is known to hold fewer images than the evaluations use.
 
+    Args:
+        data: the config's data settings.
+        mirror: folder of the mirror; None: there is none.
+
     Raises:
         InputError: naming the config key, the set and its number of images.
     """

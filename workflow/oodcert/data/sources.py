@@ -48,6 +48,9 @@ def in_mirror(entry: Entry, mirror: str | Path | None) -> bool:
     Args:
         entry: the set and split.
         mirror: folder of the mirror; None: there is none.
+
+    Returns:
+        Whether the mirror holds the file that the entry names.
     """
     return mirror_file(entry, mirror) is not None
 
@@ -61,13 +64,30 @@ def user_path(path: str | Path, split: str) -> Path:
     """The folder or npz file of one split of a user-supplied set.
 
     A folder that holds a SPLIT.npz (train.npz, test.npz) stands for that file. Any other path stands for itself.
+
+    Args:
+        path: a folder or an npz file, as data.own has it.
+        split: "train" or "test".
+
+    Returns:
+        The path to read the images from.
     """
     divided = Path(path) / f"{split}.npz"
     return divided if divided.exists() else Path(path)
 
 
 def encoding(name: str, split: str, data: DataSettings, mirror: str | None) -> str:
-    """How the pixels of a set were stored before they came here: "lossless", or "jpeg75"."""
+    """How the pixels of a set were stored before they came here.
+
+    Args:
+        name: of the set.
+        split: "train" or "test".
+        data: the config's data settings.
+        mirror: folder of the mirror; None: there is none.
+
+    Returns:
+        "lossless" or "jpeg75".
+    """
     if name in data.own or bundled(name, split):
         return "lossless"
     entry = entry_of(name, split)
@@ -109,7 +129,20 @@ def path_exists(path: str | Path) -> bool:
 
 
 def missing(name: str, split: str, data: DataSettings, mirror: str | None) -> str | None:
-    """Why a set is unavailable, in a few words; None if it is available."""
+    """Why a set is unavailable.
+
+    Args:
+        name: of the set.
+        split: "train" or "test".
+        data: the config's data settings.
+        mirror: folder of the mirror; None: there is none.
+
+    Returns:
+        The reason in a few words; None if the set is available.
+
+    Raises:
+        InputError: if the set is unknown.
+    """
     if name in data.own or bundled(name, split):
         return None
     entry = entry_of(name, split)

@@ -1,4 +1,7 @@
-"""Labels of ID images attacked by AutoAttack (Croce and Hein 2020)."""
+"""Labels of ID images attacked by AutoAttack.
+
+Source: Croce and Hein (2020), https://arxiv.org/abs/2003.01690
+"""
 
 from __future__ import annotations
 
@@ -31,6 +34,12 @@ def attack_id(evaluation: Evaluation[AttackIdJob]) -> pd.DataFrame:
     The attacks are those of AutoAttack, each on its own, and the "worst-case" over them. An image counts as robust only
     if AutoAttack reports no error on it and the method's own prediction is right on it before and after. For a
     randomised method this is the prediction by the mean over noise draws that the attack never saw.
+
+    Args:
+        evaluation: of one method: its networks, image sets and settings.
+
+    Returns:
+        Rows with the columns of SPEC.
     """
     import torch
 

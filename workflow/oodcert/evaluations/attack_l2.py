@@ -45,6 +45,12 @@ def attack_l2(evaluation: Evaluation[AttackL2Job]) -> pd.DataFrame:
     An attack starts from the result at the next smaller radius. Each image keeps its highest value over the smaller
     radii, its clean one (radius 0) included. The lower bounds hold with probability ≥ 1 - alpha each, that choice
     included; `mean_lower` is -inf for an unbounded score.
+
+    Args:
+        evaluation: of one method: its networks, image sets and settings.
+
+    Returns:
+        Rows with the columns of SPEC.
     """
     from oodcert.evaluations.base import rows
     from oodcert.models.composition import smoothed_network

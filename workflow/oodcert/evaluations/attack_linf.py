@@ -43,6 +43,12 @@ def attack_linf(evaluation: Evaluation[A]) -> pd.DataFrame:
     is that of the attacked score over a randomised method's draws. Such a method is attacked on one set of noise draws
     and scored on the draws of its clean evaluation, which the attack never saw, all candidates on the same ones. The
     clean image is a candidate, so attacked ≥ clean.
+
+    Args:
+        evaluation: of one method: its networks, image sets and settings.
+
+    Returns:
+        Rows with the columns of SPEC.
     """
     from oodcert.evaluations.base import score_deployed
     from oodcert.models.composition import deployed_network

@@ -135,9 +135,15 @@ def score_deployed(
 
 
 def batches(ids: np.ndarray, size: int, progress: str | None = None) -> Iterator[tuple[np.ndarray, int]]:
-    """(positions, how many of them are real) of batches of one fixed size; the last one repeats its last image.
+    """Divides images into batches of one fixed size. The last batch repeats its last image until it is full.
 
-    progress: a label for a progress bar.
+    Args:
+        ids: of the images [N].
+        size: images of a batch.
+        progress: label of a progress bar; None: no bar is shown.
+
+    Yields:
+        (positions [size], how many of them are not repeated) of each batch.
     """
     for start in tqdm(range(0, len(ids), size), desc=progress, unit="batch", disable=not progress):
         index = np.arange(start, start + size)

@@ -1,4 +1,7 @@
-"""Labels of ID images certified in l2 balls (Cohen et al. 2019)."""
+"""Labels of ID images certified in l2 balls.
+
+Source: Cohen et al. (2019), https://arxiv.org/abs/1902.02918
+"""
 
 from __future__ import annotations
 
@@ -39,6 +42,9 @@ def certify_id(*evaluations: Evaluation[CertifyIdJob]) -> pd.DataFrame:
     Args:
         evaluations: of one method, or of several that differ in their networks alone. These see the same draws, which
             a denoiser that they share denoises once.
+
+    Returns:
+        Rows with the columns of SPEC.
     """
     from oodcert.certification.certify_labels import certify_labels
     from oodcert.evaluations.base import rows

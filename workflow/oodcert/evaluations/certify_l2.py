@@ -53,6 +53,9 @@ def certify_l2(*evaluations: Evaluation[CertifyL2Job], id_rows: pd.DataFrame | N
         evaluations: of one method, or of several that differ in their networks alone and admit the same bounds. These
             see the same draws, which a denoiser that they share denoises once.
         id_rows: rows of all ID images, if the evaluations have none.
+
+    Returns:
+        Rows with the columns of SPEC.
     """
     job, frames = evaluations[0].settings, []
     for sigma in job.sigmas:

@@ -25,6 +25,12 @@ def clean(evaluation: Evaluation[CleanJob]) -> pd.DataFrame:
     """A row per image: its score by the deployed method, and the predicted class.
 
     The set "id_more", further ID images for the accuracy alone, is left to methods that are not randomised.
+
+    Args:
+        evaluation: of one method: its networks, image sets and settings.
+
+    Returns:
+        Rows with the columns of SPEC.
     """
     from oodcert.evaluations.base import rows, score_deployed
     from oodcert.models.composition import deployed_network

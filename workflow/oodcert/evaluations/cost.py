@@ -57,6 +57,14 @@ def sampled_passes(config: Config, images: int, looks: list[int]) -> int:
 
     With several looks, and in one go, a batch is short only where every image under way has come to the end of its
     draws until the next look, so at most one a look.
+
+    Args:
+        config: for its batch size.
+        images: of the set.
+        looks: numbers of draws at which sampling may stop, ascending.
+
+    Returns:
+        The number of passes, at most.
     """
     size = config.evaluation.batch_size
     return (images * looks[-1] + len(looks) * (size - 1)) // size * size

@@ -21,6 +21,13 @@ def denoised_examples(
 ) -> dict[str, np.ndarray]:
     """The images of each set with keyed noise, and denoised.
 
+    Args:
+        denoiser: callable (noisy images, sigma) -> denoised images [N, C, H, W] in [0, 1].
+        sets: the images to show, by the set's name.
+        sigmas: standard deviations S of the noise, in the pixel scale [0, 1].
+        seed: of the noise.
+        device: where the denoiser runs.
+
     Returns:
         Arrays clean [N, C, H, W], noisy and denoised [S, N, C, H, W], sigmas [S] and names [N], the set of each
         example.

@@ -11,13 +11,16 @@ import pandas as pd
 def ordered(rows: pd.DataFrame, columns: Sequence[str], sets: Sequence[str]) -> pd.DataFrame:
     """The rows, grouped by the values of the columns, the outermost first. Within a group they keep their order.
 
+    Names of quantities and flags are in the order of their length, then of the alphabet. Values of the other columns
+    are in the order in which they first occur.
+
     Args:
         rows: of an evaluation.
         columns: the `order` of its EvaluationSpec.
         sets: names of the image sets, in their order.
 
-    Names of quantities and flags are in the order of their length, then of the alphabet. Values of the other columns
-    are in the order in which they first occur.
+    Returns:
+        The rows with a new index from 0.
     """
     ranks = [_ranks(rows[column], sets) for column in columns]
     return rows.iloc[np.lexsort(ranks[::-1])].reset_index(drop=True)

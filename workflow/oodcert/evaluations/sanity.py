@@ -30,6 +30,12 @@ def sanity(evaluation: Evaluation[SanityJob]) -> pd.DataFrame:
     """Rows as of attack_linf, with the column share: of the budget's iterations and queries.
 
     The attack runs at every radius, and at epsilon with a share of its budget, on the first images of each OOD set.
+
+    Args:
+        evaluation: of one method: its networks, image sets and settings.
+
+    Returns:
+        Rows with the columns of SPEC.
     """
     job, frames = evaluation.settings, []
     draws = draws_of(job.method_spec, job.budget.draws)

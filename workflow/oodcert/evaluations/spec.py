@@ -83,9 +83,13 @@ class EvaluationSpec:
 
 
 def schema(columns: str) -> pa.Schema:
-    """A schema from "name:type name:type …", after the columns method, set and sample.
+    """The schema of an evaluation's rows, which begin with the columns method, set and sample.
 
-    Types are str, int, float and bool.
+    Args:
+        columns: the other columns, as "name:type name:type …". Types are str, int, float and bool.
+
+    Returns:
+        The schema of all columns.
     """
     pairs = (column.split(":") for column in f"method:str set:str sample:int {columns}".split())
     return pa.schema([(name, TYPES[kind]) for name, kind in pairs])

@@ -61,6 +61,12 @@ FORM: TypeAdapter[Manifest] = TypeAdapter(Manifest)
 def root_of(results: str | Path) -> Path:
     """The folder that holds the folder results/ of a run.
 
+    Args:
+        results: the folder of the run, such as results/digits.
+
+    Returns:
+        The folder above results/.
+
     Raises:
         InputError: if the path has no folder `results`.
     """
@@ -73,6 +79,12 @@ def root_of(results: str | Path) -> Path:
 def figures_of(results: str | Path) -> Path:
     """The folder of a run's figures: figures/digits for results/digits, figures/reference/digits likewise.
 
+    Args:
+        results: the folder of the run, such as results/digits.
+
+    Returns:
+        The folder, whether or not it exists.
+
     Raises:
         InputError: as root_of.
     """
@@ -81,7 +93,15 @@ def figures_of(results: str | Path) -> Path:
 
 
 def located(results: Path, name: str) -> Path:
-    """The path of a file that the manifest of the run in `results` names."""
+    """The path of a file that the manifest of the run in `results` names.
+
+    Args:
+        results: the folder of the run.
+        name: of the file in the manifest: below the folder, or figures/….
+
+    Returns:
+        The path.
+    """
     relative = Path(name)
     return figures_of(results) / relative.relative_to("figures") if relative.parts[0] == "figures" else results / name
 
@@ -127,6 +147,12 @@ def digest(manifest: Mapping[str, Any]) -> str:
 
 def read_manifest(results: str | Path) -> Manifest:
     """The manifest of a run, as plain dicts. Its config is not checked.
+
+    Args:
+        results: the folder of the run.
+
+    Returns:
+        The manifest; whether its files have the listed checksums is not checked.
 
     Raises:
         InputError: if there is no manifest, or the file is not JSON of that form.

@@ -57,6 +57,9 @@ def code_version() -> CodeVersion:
     """The commit of the library's own checkout; None for both entries outside a git checkout.
 
     Results and figures are no code: changes to them alone do not make the checkout dirty.
+
+    Returns:
+        The commit, and whether files differ from it.
     """
 
     def git(*command: str) -> str:

@@ -12,6 +12,14 @@ from oodcert.evidence.store import Evidence
 def rows_of_method(evidence: Evidence, evaluation: str, method: str) -> pd.DataFrame:
     """The rows of one method in one evaluation.
 
+    Args:
+        evidence: evaluation -> its rows.
+        evaluation: its name.
+        method: its name.
+
+    Returns:
+        The rows, at least one.
+
     Raises:
         InputError: if there are none.
     """
@@ -28,6 +36,14 @@ def rows_of_method(evidence: Evidence, evaluation: str, method: str) -> pd.DataF
 def rows_of_set(rows: pd.DataFrame, evaluation: str, name: str) -> pd.DataFrame:
     """The rows of one image set, among those of one method.
 
+    Args:
+        rows: of one method.
+        evaluation: the rows' evaluation; messages name it.
+        name: of the image set.
+
+    Returns:
+        The rows, at least one.
+
     Raises:
         InputError: if there are none.
     """
@@ -42,6 +58,15 @@ def rows_of_set(rows: pd.DataFrame, evaluation: str, name: str) -> pd.DataFrame:
 
 def rows_at(rows: pd.DataFrame, evaluation: str, column: str, value: float | str) -> pd.DataFrame:
     """The rows whose column has the value that the configuration gives, among those of one method.
+
+    Args:
+        rows: of one method.
+        evaluation: the rows' evaluation; messages name it.
+        column: name of a column.
+        value: the wanted value; numbers are compared up to rounding.
+
+    Returns:
+        The rows, at least one.
 
     Raises:
         InputError: if there are none.

@@ -46,7 +46,12 @@ def write_evidence(frame: pd.DataFrame, path: str | Path, provenance: Provenance
 
 
 def write_json(record: Mapping[str, Any], path: str | Path) -> None:
-    """Writes a JSON file, whole or not at all."""
+    """Writes a JSON file, whole or not at all.
+
+    Args:
+        record: what the file is to hold, as JSON values.
+        path: of the file; its folder is created where missing.
+    """
     with atomic(path) as temporary:
         temporary.write_text(json_text(record))
 
@@ -58,6 +63,12 @@ def json_text(record: Mapping[str, Any]) -> str:
 
 def read_evidence(paths: Iterable[str | Path]) -> pd.DataFrame:
     """The rows of evidence files, one file after another.
+
+    Args:
+        paths: of parquet files, at least one.
+
+    Returns:
+        The rows with a new index from 0.
 
     Raises:
         InputError: naming a file that is missing or corrupt.

@@ -84,6 +84,9 @@ def jobs(config: Config) -> list[Job]:
 
     Args:
         config: with data.ood as it is available.
+
+    Returns:
+        The jobs: trainings first, then each evaluation's.
     """
     imports, sizes = imported(config), set_sizes(config)
     components = dict.fromkeys([*trained_components(config.methods, config.training, imports.keys()), "denoiser"])
@@ -103,6 +106,14 @@ def evaluation_job(config: Config, evaluation: str, method: str) -> Job:
     """The Job of a method's evaluation.
 
     What methods that are computed together pass through their denoiser counts for the first of them alone.
+
+    Args:
+        config: with data.ood as it is available.
+        evaluation: its name.
+        method: its name.
+
+    Returns:
+        The Job.
     """
     cost = EVALUATIONS[evaluation].cost(config, method)
     passes = cost.passes
@@ -138,6 +149,9 @@ def hours(table: pd.DataFrame, rates: Mapping[str, float]) -> pd.Series:
         table: as of `passes`.
         rates: forward passes (images) a second by component; "classifier" stands for every classifier without a rate of
             its own.
+
+    Returns:
+        The hours, one value for each row.
 
     Raises:
         InputError: if a component has no rate, or a rate is of no component.

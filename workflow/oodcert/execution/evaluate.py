@@ -45,6 +45,9 @@ def run_evaluation(snakemake: Snakemake) -> None:
     params: `evaluation`, its name, and `settings`, method -> its settings, for which a change computes it again.
     Evaluations that can be divided are computed in portions, which an interrupted job does not compute again, and which
     stay until the run is finished. The output of a job for one shard is that of its images.
+
+    Args:
+        snakemake: what Snakemake hands to a script: input, output, params and config of the job.
     """
     with job(snakemake):
         config, spec = config_of(snakemake), EVALUATIONS[snakemake.params.evaluation]
@@ -59,6 +62,10 @@ def run_evaluation(snakemake: Snakemake) -> None:
 
 def check_columns(rows: pd.DataFrame, spec: EvaluationSpec) -> None:
     """Checks that rows have the columns and types of the evaluation's schema, in order.
+
+    Args:
+        rows: of the evaluation.
+        spec: its spec.
 
     Raises:
         TypeError: naming the columns that differ.

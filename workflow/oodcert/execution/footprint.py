@@ -59,6 +59,13 @@ def activation_bytes(module: nn.Module, image_shape: Sequence[int]) -> tuple[int
 
     kept: what a forward pass keeps for its backward pass. largest: the input and output of its largest layer, which is
     what a pass without gradients needs.
+
+    Args:
+        module: a component; it may be without storage.
+        image_shape: (C, H, W) of the images.
+
+    Returns:
+        (kept, largest).
     """
     kept: dict[int, tuple[Any, int]] = {}
     layers = [0]
@@ -87,6 +94,13 @@ def disk(config: Config, planned: Iterable[Job]) -> dict[str, int]:
     """Bytes by kind: evidence (an estimate), models (exact but for the files' headers), image sets (at most).
 
     npz files are compressed. Downloads and figures are not counted.
+
+    Args:
+        config: with data.ood as it is available.
+        planned: its jobs, as of oodcert.execution.cost.jobs.
+
+    Returns:
+        Bytes by kind.
     """
     bytes_per_image = prod(config.data.image_shape) + 16  # a label and an id of 8 bytes each
     return {
@@ -104,6 +118,13 @@ def memory(config: Config, planned: Iterable[Job]) -> pd.DataFrame:
     rows and draws. networks: weights, four times in training, and activations of one batch: with gradients twice what
     the pass keeps for them, else the largest layer's. On a GPU the networks are in its memory, and the images of a
     training too; that of its libraries comes on top.
+
+    Args:
+        config: with data.ood as it is available.
+        planned: its jobs, as of oodcert.execution.cost.jobs.
+
+    Returns:
+        A row for each job that runs networks, without that of the denoised examples.
     """
     sizes, shape, modules = set_sizes(config), config.data.image_shape, components(config)
     weights = {name: weight_bytes(module) for name, module in modules.items()}

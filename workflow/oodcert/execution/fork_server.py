@@ -65,6 +65,10 @@ def hand_over(snakemake: Any, script: str) -> None:
     """Has the server run this script, and ends the process as the job ended; returns where there is no server.
 
     Called first in a script, before the imports that take long.
+
+    Args:
+        snakemake: what Snakemake hands to a script.
+        script: path of the script.
     """
     address, _, python = os.environ.pop(ADDRESS, "").partition(":")
     if python != sys.executable:

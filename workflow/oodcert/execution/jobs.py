@@ -47,6 +47,12 @@ def job(snakemake: Snakemake) -> Iterator[None]:
     The log of a finished job ends with the seconds that its body took. An InputError, or a fault of the machine that
     oodcert.runtime.faults can explain, ends the script with exit code 1 and its one paragraph, in the log and on the
     terminal. With `profile_trace` in the config, what torch does is traced.
+
+    Args:
+        snakemake: what Snakemake hands to a script.
+
+    Yields:
+        Nothing: the body runs.
     """
     path, begun = Path(snakemake.log[0]), time.monotonic()
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -103,6 +109,9 @@ def load_components(
         paths: of the files.
         networks: component -> entry of the config.
         settings: the images' shape and the number of classes.
+
+    Returns:
+        Component -> its network.
     """
     from oodcert.models.components import build_component, load_component
 
@@ -116,9 +125,18 @@ def load_components(
 def components_to_evaluate(
     paths: Iterable[str | Path], networks: Mapping[str, Mapping[str, Any]], settings: NetworkJob, device: str
 ) -> dict[str, nn.Module]:
-    """The same in the form that is evaluated fastest: batch norms folded and, on a CPU, the faster memory layout.
+    """Trained components in the form that is evaluated fastest. They cannot be trained further.
 
-    They cannot be trained further.
+    Batch norms are folded and, on a CPU, the memory layout is the faster one.
+
+    Args:
+        paths: of the files.
+        networks: component -> entry of the config.
+        settings: the images' shape and the number of classes.
+        device: where the networks will run.
+
+    Returns:
+        Component -> its network.
     """
     from oodcert.models.inference_form import folded, laid_out
 
@@ -143,6 +161,13 @@ def evaluated_images(sets: dict[str, ImageSet], settings: NetworkJob) -> dict[st
 
     Of "id" these are the first `test_images`. "id_more" holds the further ones up to `accuracy_images`, where the
     settings have that.
+
+    Args:
+        sets: name -> images.
+        settings: of the evaluation.
+
+    Returns:
+        Name -> images.
     """
     if isinstance(settings, MethodJob) and "id" in sets:
         whole, n = sets["id"], settings.test_images

@@ -41,6 +41,9 @@ def code_fingerprint(networks: Mapping[str, Mapping[str, Any]]) -> str:
 
     Args:
         networks: component -> entry of the config.
+
+    Returns:
+        The checksum, in hexadecimal digits.
     """
     files = {str(path.relative_to(LIBRARY)): path for path in LIBRARY.rglob("*.py")}
     for entry in networks.values():
@@ -76,6 +79,13 @@ def load_partial(path: Path, key: str) -> tuple[pd.DataFrame, Facts] | None:
     """Rows and facts of a partial result; None if there is no file.
 
     A file that is damaged, or of another cache key, is ignored with a line on stderr.
+
+    Args:
+        path: of its file.
+        key: the cache key that it must have.
+
+    Returns:
+        (rows, facts), or None.
     """
     if not path.exists():
         return None

@@ -45,6 +45,9 @@ def compute_portions(
         resumables: of one method, or of several that are computed together.
         phases: name -> portions (see oodcert.execution.shards).
         id_rows: rows of the ID images, which the phase "ood" needs; by default those of the phase before it.
+
+    Returns:
+        (rows, facts) of each method, in the order of the resumables.
     """
     count, done = sum(map(len, phases.values())), 0
     results: list[list[Result]] = [[] for _ in resumables]
@@ -111,6 +114,13 @@ def narrowed(evaluation: Evaluation[Any], portion: Portion) -> list[Evaluation[A
     """The evaluations of one portion, one a quantity: of images start to stop - 1 of the sets that it names.
 
     A quantity gets whole sets, for the evaluation of the authors' code chooses its images itself (D6).
+
+    Args:
+        evaluation: of all images.
+        portion: which of its images.
+
+    Returns:
+        The evaluations.
     """
     return [
         replace(

@@ -33,7 +33,17 @@ class Cell(NamedTuple):
 
 
 def cells(config: Config, evaluation: str, method: str) -> dict[str, list[Cell]]:
-    """Phase -> its cells, in order: "all", or "id" before "ood" if sampling on OOD images needs all ID bounds."""
+    """What is never divided of an evaluation, by phase.
+
+    Args:
+        config: with data.ood as it is available.
+        evaluation: its name.
+        method: its name.
+
+    Returns:
+        Phase -> its cells, in order. The phase is "all", or "id" before "ood" if sampling on OOD images needs all ID
+        bounds.
+    """
     spec = EVALUATIONS[evaluation]
     by_side: dict[str, list[Cell]] = {side: _cells_of_side(config, spec, method, side) for side in spec.sides}
     if spec.needs_id_rows(config):
@@ -62,7 +72,16 @@ def _cells_of_side(config: Config, spec: EvaluationSpec, method: str, side: Side
 
 
 def shards(config: Config, evaluation: str, method: str) -> dict[str, list[str]]:
-    """Phase -> names of its shards, "<phase>-<i>-of-<k>": as many as config.shards, but no empty one."""
+    """The shards of an evaluation: as many a phase as config.shards, but no empty one.
+
+    Args:
+        config: with data.ood as it is available.
+        evaluation: its name.
+        method: its name.
+
+    Returns:
+        Phase -> names of its shards, "<phase>-<i>-of-<k>".
+    """
     names = {}
     for phase, all_cells in cells(config, evaluation, method).items():
         count = min(config.shards, len(all_cells))
@@ -80,6 +99,9 @@ def portions(config: Config, evaluation: str, method: str, shard: str | None = N
         evaluation: its name.
         method: its name.
         shard: the name of one, whose portions alone are given.
+
+    Returns:
+        The portions by phase.
     """
     whole = cells(config, evaluation, method)
     if shard is not None:
@@ -92,7 +114,17 @@ def portions(config: Config, evaluation: str, method: str, shard: str | None = N
 
 
 def content(config: Config, evaluation: str, method: str, shard: str) -> dict[str, dict[str, list[int]]]:
-    """What a shard holds, as JSON has it: quantity -> set -> [start, stop]."""
+    """What a shard holds.
+
+    Args:
+        config: with data.ood as it is available.
+        evaluation: its name.
+        method: its name.
+        shard: its name.
+
+    Returns:
+        Quantity -> set -> [start, stop], as JSON has it.
+    """
     joined = _joined(_cells_of(shard, cells(config, evaluation, method)))
     return {str(quantity): {name: [*span] for name, span in spans.items()} for quantity, spans in joined.items()}
 

@@ -133,6 +133,9 @@ def mean_p_value(recorded: float, draws: NDArray[np.floating]) -> float:
         recorded: a mean in [0, 1].
         draws: [n], independent draws in [0, 1].
 
+    Returns:
+        A p-value in [0, 1]; it may be larger than the exact one.
+
     Source: Hoeffding (1963), https://doi.org/10.1080/01621459.1963.10500830; Maurer and Pontil (2009),
         https://arxiv.org/abs/0907.3740
     """
@@ -152,6 +155,9 @@ def rank_p_value(value: float, rank: int, draws: NDArray[np.floating]) -> float:
         value: the recorded order statistic.
         rank: its rank, 1 to n.
         draws: [n], independent draws.
+
+    Returns:
+        The p-value in [0, 1].
     """
     n, near = len(draws), ROUNDING * max(1, abs(value))
     law = betabinom(n, rank, n - rank + 1)
@@ -161,6 +167,13 @@ def rank_p_value(value: float, rank: int, draws: NDArray[np.floating]) -> float:
 
 def holm(p_values: ArrayLike, level: float) -> NDArray[np.bool_]:
     """Which hypotheses Holm's procedure rejects: any true one with probability `level` at most.
+
+    Args:
+        p_values: [m], of m hypotheses.
+        level: in (0, 1).
+
+    Returns:
+        A mask [m].
 
     Source: Holm (1979), https://www.jstor.org/stable/4615733
     """

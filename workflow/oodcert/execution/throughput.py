@@ -27,6 +27,14 @@ def measured_rates(config: Config, components: Iterable[str], device: str) -> di
     """Forward passes (images) a second on a device, in batches of evaluation.batch_size, of every network.
 
     By component where it has a network of its own, "classifier" for the others. Weights are fresh.
+
+    Args:
+        config: the checked config.
+        components: names of components.
+        device: "cpu" or "cuda".
+
+    Returns:
+        Images a second by component.
     """
     images = torch.rand(config.evaluation.batch_size, *config.data.image_shape, device=device)
     return {name: _rate(module, images) for name, module in _measured(config, components, device)}
@@ -37,6 +45,14 @@ def best_batches(config: Config, components: Iterable[str], device: str) -> dict
 
     The size is the first power of two whose double is not WORTH it or does not fit. No batch has more values than
     oodcert.certification.monte_carlo gives one by default.
+
+    Args:
+        config: the checked config.
+        components: names of components.
+        device: "cpu" or "cuda".
+
+    Returns:
+        (batch size, images a second) by component.
     """
     precision, shape = config.evaluation.certify_l2.precision, config.data.image_shape
     best: dict[str, tuple[int, float]] = {}
@@ -58,6 +74,13 @@ def best_batches(config: Config, components: Iterable[str], device: str) -> dict
 
 def forward_pass(module: nn.Module, images: Tensor) -> Any:
     """One pass: of a denoiser through its noise model, whose timestep needs a storage, or, user-supplied, with a sigma.
+
+    Args:
+        module: a component in evaluation mode, on the device of the images.
+        images: float32 [N, C, H, W].
+
+    Returns:
+        What the module gives.
 
     Raises:
         InputError: if the module fails on these images.

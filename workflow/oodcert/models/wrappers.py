@@ -106,6 +106,9 @@ class DenoisedNetwork(nn.Module):
 
         Args:
             denoise: Callable (noisy images [N, C, H, W], sigma) -> denoised images in [0, 1].
+
+        Yields:
+            Nothing: the other function denoises while the context lasts.
         """
         self._stand_in = denoise
         try:
@@ -139,6 +142,9 @@ class NoisyNetwork(nn.Module):
 
         Args:
             noise: Standard normal noise of the images' shape, [N, C, H, W]. It is multiplied by sigma.
+
+        Yields:
+            Nothing: the noise is used while the context lasts.
         """
         self._noise = noise
         try:

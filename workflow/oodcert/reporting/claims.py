@@ -33,6 +33,12 @@ Claim = Mapping[str, Any]  # an entry of paper/claims.yaml, as workflow/schemas/
 def read_claims(path: str | Path = CLAIMS) -> list[Claim]:
     """The claims of a YAML file that workflow/schemas/claims.schema.yaml describes.
 
+    Args:
+        path: of the file.
+
+    Returns:
+        The claims, in the order of the file.
+
     Raises:
         InputError: naming the file, the claim and the key, if the file is unreadable or not valid.
     """

@@ -20,6 +20,9 @@ TEXTS = ("ood_set", "norm", "ood_set_reported")  # columns that may be empty
 def reported() -> pd.DataFrame:
     """The rows of paper/reported.csv. Where unknown, radius, sigma and spread are NaN, other columns "".
 
+    Returns:
+        The rows, one for each reported value.
+
     Raises:
         InputError: if the file is unreadable.
     """
@@ -37,6 +40,9 @@ def reported_value(declared: Mapping[str, Any]) -> str:
 
     Args:
         declared: `reported_value` of a claim of paper/claims.yaml.
+
+    Returns:
+        The text.
 
     Raises:
         InputError: if there are no such rows.

@@ -18,6 +18,9 @@ def atomic(path: str | Path) -> Iterator[Path]:
 
     Args:
         path: Of the file.
+
+    Yields:
+        The temporary path, to be written by the block.
     """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)

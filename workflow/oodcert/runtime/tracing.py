@@ -23,6 +23,9 @@ def traced(path: str | Path) -> Iterator[None]:
 
     Args:
         path: Of the trace; it ends in .json or .json.gz.
+
+    Yields:
+        Nothing: the body is traced.
     """
     recorder = _Recorder()
     before = signal.signal(signal.SIGALRM, lambda *_: recorder.switch())

@@ -61,6 +61,12 @@ def authors_code(evaluation: Evaluation[AuthorsCodeJob]) -> pd.DataFrame:
       one_pass, its probability in a single pass; l2_bound, a sound upper bound at the image's certified radius;
     - robust, of randomised methods, under AutoAttack at its largest radius;
     - single_image, of joint models: whether a bound of one image alone can be computed.
+
+    Args:
+        evaluation: of one method: its networks, image sets and settings.
+
+    Returns:
+        Rows with the columns of SPEC.
     """
     from oodcert.evaluations.authors_code.protocol import compute
 

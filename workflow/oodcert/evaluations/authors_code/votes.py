@@ -44,6 +44,9 @@ def votes(view: Authors, pool: Mapping[str, ImageSet]) -> Iterator[pd.DataFrame]
     Args:
         view: the evaluation, with the images of the other quantities.
         pool: the sets from whose images those of the view were chosen.
+
+    Yields:
+        Frames of rows, which together have all of them.
     """
     count = view.settings.images
     first = {name: one.chosen(np.argsort(one.ids)[:count]) for name, one in pool.items() if name != "id"}

@@ -22,6 +22,13 @@ def ablation(evidence: Evidence, config: Config) -> Figure:
     """A line per flag, from the value of the authors' code (hollow) to that with the flag corrected (filled), in %.
 
     The rows are those of the ablation table's readable form. A flag without a value on either side has no line.
+
+    Args:
+        evidence: evaluation -> its rows.
+        config: the run's.
+
+    Returns:
+        The figure.
     """
     rows = shown(ablation_table(evidence, config))
     with style(config.figures):

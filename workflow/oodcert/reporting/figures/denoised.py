@@ -24,6 +24,12 @@ CELL = 0.68  # inches
 def read_examples(path: str | Path) -> dict[str, np.ndarray]:
     """The arrays of denoised.npz.
 
+    Args:
+        path: of the file.
+
+    Returns:
+        The arrays by name.
+
     Raises:
         InputError: naming a file that is missing or corrupt.
     """
@@ -41,6 +47,9 @@ def denoised(evidence: Evidence, config: Config) -> Figure:
         evidence: `denoised` holds arrays in [0, 1]: clean [N, C, H, W], noisy and denoised [S, N, C, H, W], sigmas [S],
             and names [N], the set of each example.
         config: the run's.
+
+    Returns:
+        The figure.
 
     Raises:
         InputError: if there are no examples.

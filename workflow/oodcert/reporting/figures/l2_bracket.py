@@ -22,6 +22,13 @@ def l2_bracket(evidence: Evidence, config: Config) -> Figure:
     """AUC (FPR95 with adaptive sampling) against the l2 radius, averaged over the OOD sets, a panel per method.
 
     It is drawn at the first sigma of the l2 attack.
+
+    Args:
+        evidence: evaluation -> its rows.
+        config: the run's.
+
+    Returns:
+        The figure.
     """
     sigma, metric = config.evaluation.attack_l2.sigmas[0], l2_metric(config)
     only = config.changed(evaluation={key: {"sigmas": (sigma,)} for key in ("certify_l2", "attack_l2")})

@@ -57,6 +57,13 @@ def colours(names: Iterable[str], settings: FigureSettings) -> dict[str, Colour]
     Colours too light for a line on white (yellow, pink) are darkened. If the names outnumber the colours, these come
     again in a darker shade.
 
+    Args:
+        names: of what is drawn, such as the methods.
+        settings: those of the figures, for their palette.
+
+    Returns:
+        Name -> colour (red, green, blue), each in [0, 1].
+
     Raises:
         InputError: if the palette is unknown.
     """
@@ -94,6 +101,9 @@ def panels(count: int, height: float, extra: float = 0.5, share: str = "xy") -> 
         height: inches of one row of panels.
         extra: inches for titles and legend.
         share: the axes that all panels share: "xy", "x", "y" or "".
+
+    Returns:
+        (figure, axes of each panel).
     """
     rows = ceil(count / MOST_COLUMNS)
     columns = ceil(count / rows)
@@ -107,7 +117,15 @@ def panels(count: int, height: float, extra: float = 0.5, share: str = "xy") -> 
 
 
 def save(figure: Figure, stem: str | Path, dpi: int) -> None:
-    """Writes stem.pdf (vector, fonts embedded) and stem.png, each whole or not at all, the same bytes at every call."""
+    """Writes a figure as stem.pdf (vector, fonts embedded) and stem.png, each whole or not at all.
+
+    Every call gives the same bytes.
+
+    Args:
+        figure: to be written.
+        stem: path of the files without their suffix.
+        dpi: resolution of the png file, in dots an inch.
+    """
     metadata = {"pdf": {"CreationDate": None}, "png": {"Software": None}}
     for kind, entries in metadata.items():
         drawn = BytesIO()  # matplotlib's own error on a full disk says nothing of it

@@ -16,6 +16,13 @@ SKIPPED = ("learning_rate", "total")
 def training(evidence: Evidence, config: Config) -> Figure:
     """A line per term of each component's loss: its mean over every epoch. Each panel has axes of its own.
 
+    Args:
+        evidence: evaluation -> its rows.
+        config: the run's.
+
+    Returns:
+        The figure.
+
     Raises:
         InputError: if there are no learning curves.
     """

@@ -33,6 +33,10 @@ def ablation_table(evidence: Evidence, config: Config) -> pd.DataFrame:
 
     A flag that does not act on a method has one row, whose note says why.
 
+    Args:
+        evidence: evaluation -> its rows.
+        config: the run's.
+
     Returns:
         A DataFrame with COLUMNS. authors_code: the measure as the authors' code has it. sound: the same with this flag
         alone corrected, or with "all". effect: sound - authors_code; NaN if there is no value. note: what the authors'
@@ -68,6 +72,12 @@ def shown(table: pd.DataFrame) -> pd.DataFrame:
 
     That method is distro if the flag acts on it, else the one with the largest effect. The rows of "all" are the
     headline of every method.
+
+    Args:
+        table: as of ablation_table.
+
+    Returns:
+        The rows that are shown.
     """
     acted = table[table["measure"] != NONE].copy()
     acted["size"] = acted["effect"].abs().fillna(0).round(6)  # as in the csv file, so that ties are ties there too

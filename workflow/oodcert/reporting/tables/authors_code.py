@@ -41,6 +41,12 @@ Measures = dict[str, float]  # name of a measure -> value
 def settings_of(config: Config) -> AuthorsCodeSettings:
     """The settings of the evaluation of the authors' code.
 
+    Args:
+        config: the run's.
+
+    Returns:
+        The settings.
+
     Raises:
         InputError: if the configuration does not evaluate it.
     """
@@ -78,6 +84,9 @@ def measured(
             sampled adaptively.
         groups: those of oodcert.authors_code.flags.GROUPS that are wanted; for "all" they are not used.
 
+    Returns:
+        The rows.
+
     Raises:
         InputError: if evidence is missing.
     """
@@ -107,6 +116,13 @@ def repeated(count: int, batch: int) -> np.ndarray:
     """Which of its images a stateful noise set gives at each of `count` places of a loader with two workers (D20).
 
     Each worker draws from a copy of the same generator and has every other batch. So batches come in equal pairs.
+
+    Args:
+        count: places of the loader.
+        batch: images of a batch.
+
+    Returns:
+        Positions [count].
     """
     place = np.arange(count)
     return place // (2 * batch) * batch + place % batch

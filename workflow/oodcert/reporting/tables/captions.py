@@ -42,6 +42,14 @@ SHOWN = 40  # rows of reported values in a table for people
 def caption(kind: str, evidence: Evidence, config: Config) -> str:
     """The caption of one of oodcert.reporting.tables.TABLES as plain text, in one paragraph.
 
+    Args:
+        kind: the table's name.
+        evidence: evaluation -> its rows.
+        config: the run's.
+
+    Returns:
+        The text.
+
     Raises:
         InputError: if evidence is missing, or methods were evaluated on different numbers of images.
     """

@@ -57,6 +57,9 @@ def claims_table(evidence: Evidence, config: Config, claims: Sequence[Claim] | N
         config: the run's.
         claims: as of oodcert.reporting.claims.read_claims; None: those of paper/claims.yaml.
 
+    Returns:
+        The table, in the order of the claims.
+
     Raises:
         InputError: if evidence is missing, or methods were evaluated on different images.
     """
@@ -83,6 +86,9 @@ def judge(claim: Claim, measures: Measures, config: Config) -> Verdict:
         claim: one of `read_claims`.
         measures: the run's quantities.
         config: the run's.
+
+    Returns:
+        The Verdict.
 
     Raises:
         InputError: if evidence is missing, or methods were evaluated on different images.

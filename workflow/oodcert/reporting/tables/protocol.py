@@ -20,6 +20,13 @@ def protocol_ood_table(evidence: Evidence, config: Config) -> pd.DataFrame:
 
     That of the authors' code is on the images of evaluation.authors_code. No attack counts as reliable there, since no
     sanity check was made of it.
+
+    Args:
+        evidence: evaluation -> its rows.
+        config: the run's.
+
+    Returns:
+        The table, with the columns of ood_table.
     """
     if not by_authors_code(config):
         return ood_table(evidence, config)

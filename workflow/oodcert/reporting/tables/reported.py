@@ -28,6 +28,10 @@ def reported_table(evidence: Evidence, config: Config) -> pd.DataFrame:
 
     Where the run lacks an OOD set, or the reported value is an average, the run's own average is measured.
 
+    Args:
+        evidence: evaluation -> its rows.
+        config: the run's.
+
     Returns:
         A DataFrame with COLUMNS: those of COPIED (ood_set is "–" for values on ID images); reported, measured and
         difference, in % or points; differences, the number of settings known to differ (ID set, OOD sets, radius);

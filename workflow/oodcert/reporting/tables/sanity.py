@@ -24,6 +24,10 @@ def sanity_table(evidence: Evidence, config: Config) -> pd.DataFrame:
 
     An AUC is of the clean ID scores against the attacked scores of all OOD images of the sanity runs, in [0, 1].
 
+    Args:
+        evidence: evaluation -> its rows.
+        config: the run's.
+
     Returns:
         A DataFrame with these columns.
 

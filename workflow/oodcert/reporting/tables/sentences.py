@@ -99,6 +99,9 @@ def attack_settings(evidence: Evidence, evaluation: str, config: Config, full: M
         evaluation: that of the attack.
         config: the run's.
         full: the settings below which the attack is called reduced.
+
+    Returns:
+        The text.
     """
     settings: dict[str, list[str]] = {}
     for method in config.methods:
@@ -127,6 +130,15 @@ def numbers_of_images(evidence: Evidence, evaluation: str, config: Config) -> st
 
 def images_per_set(evidence: Evidence, evaluation: str, config: Config, names: Iterable[str]) -> dict[str, int]:
     """Name of a set -> its number of images in an evaluation.
+
+    Args:
+        evidence: the run's.
+        evaluation: its name.
+        config: the run's.
+        names: of the sets.
+
+    Returns:
+        The numbers.
 
     Raises:
         InputError: if the numbers differ between methods.

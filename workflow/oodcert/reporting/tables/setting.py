@@ -46,6 +46,9 @@ def lacking(needs: Mapping[str, str | int], config: Config, methods: Iterable[st
         needs: id_set and network, names; epochs and images, the least numbers.
         config: the run's.
         methods: those that the claim is about.
+
+    Returns:
+        The texts, each once.
     """
     texts: dict[str, None] = {}
     for method in methods:

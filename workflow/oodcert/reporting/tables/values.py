@@ -26,7 +26,15 @@ INGREDIENTS = ("auc", "aupr", "1-fpr95")
 
 
 def id_table(evidence: Evidence, config: Config) -> pd.DataFrame:
-    """A row per method: clean, adversarial (per epsilon) and certified (per sigma and radius) ID accuracy."""
+    """A row per method: clean, adversarial (per epsilon) and certified (per sigma and radius) ID accuracy.
+
+    Args:
+        evidence: evaluation -> its rows.
+        config: the run's.
+
+    Returns:
+        The table; accuracies are in [0, 1].
+    """
     attack, certify = config.evaluation.attack_id, config.evaluation.certify_id
     rows = []
     for method in config.methods:
@@ -76,6 +84,13 @@ def ood_table(evidence: Evidence, config: Config) -> pd.DataFrame:
     The ID scores are the clean ones in every protocol. A vacuous bound counts as the worst value, above every ID score,
     even where a clean ID score is rounded to 1. Unavailable sets (data.unavailable) come last, with NaN. reliable:
     whether the method's attack passes the sanity checks.
+
+    Args:
+        evidence: evaluation -> its rows.
+        config: the run's.
+
+    Returns:
+        The table; metrics are in [0, 1].
     """
     epsilon, rows = config.evaluation.epsilon, []
     for method in config.methods:
@@ -112,6 +127,13 @@ def l2_table(evidence: Evidence, config: Config) -> pd.DataFrame:
 
     The guarantees come first. Rows of bound "attack", at the attack's sigmas, are what an attack achieved, and no
     guarantee.
+
+    Args:
+        evidence: evaluation -> its rows.
+        config: the run's.
+
+    Returns:
+        The table; metrics are in [0, 1].
     """
     attacked = attacked_l2_table(evidence, config).assign(bound="attack")
     return pd.concat([guaranteed_l2_table(evidence, config), attacked], ignore_index=True)
@@ -127,6 +149,13 @@ def guaranteed_l2_table(evidence: Evidence, config: Config) -> pd.DataFrame:
 
     A method with an unbounded score has no rows of the bounds that need a range. With adaptive sampling, auc and aupr
     are guaranteed too, but they may be far lower than those of all draws.
+
+    Args:
+        evidence: evaluation -> its rows.
+        config: the run's.
+
+    Returns:
+        The table; metrics are in [0, 1].
     """
     settings, frames = config.evaluation.certify_l2, []
     for method in config.methods:
@@ -147,6 +176,13 @@ def attacked_l2_table(evidence: Evidence, config: Config) -> pd.DataFrame:
     This is the other end of the bracket around the percentile guarantee, at the attack's sigmas. The ID scores are the
     estimates of the percentile certificate at radius 0. The OOD scores are the smoothed ones (`median`) of the attacked
     images.
+
+    Args:
+        evidence: evaluation -> its rows.
+        config: the run's.
+
+    Returns:
+        The table; metrics are in [0, 1].
     """
     rows = []
     for method, sigma in product(config.methods, config.evaluation.attack_l2.sigmas):
@@ -165,6 +201,13 @@ def headline_table(evidence: Evidence, config: Config) -> pd.DataFrame:
     """A row per method: the nine ingredients (averages over the OOD sets), their `mean`, its `lead`, and `reliable`.
 
     lead: this method's mean minus the best mean among the other methods; NaN if there is no other method.
+
+    Args:
+        evidence: evaluation -> its rows.
+        config: the run's.
+
+    Returns:
+        The table; its values are in [0, 1], lead in [-1, 1].
     """
     return headline_of(ood_table(evidence, config), config)
 

@@ -59,6 +59,9 @@ def readable(kind: str, frame: pd.DataFrame, config: Config) -> pd.DataFrame:
         kind: the table's name.
         frame: the table.
         config: the run's.
+
+    Returns:
+        The table for people.
     """
     return READABLE[kind](frame, config)
 
