@@ -194,11 +194,9 @@ def functions(modules: list[Module]) -> list[Function]:
     """Every function and method of the package, nested ones too."""
     every = []
     for module in modules:
-        for parent in ast.walk(module.tree):
-            for node in ast.iter_child_nodes(parent):
-                if isinstance(node, FUNCTIONS):
-                    place = f"{module.path}:{node.lineno} {node.name}"
-                    every.append(Function(place, _length(node), _untyped(node, isinstance(parent, ast.ClassDef))))
+        for node in ast.walk(module.tree):
+            if isinstance(node, FUNCTIONS):
+                every.append(Function(f"{module.path}:{node.lineno} {node.name}", _length(node), _untyped(node)))
     return every
 
 
@@ -209,10 +207,10 @@ def _length(node: ast.FunctionDef | ast.AsyncFunctionDef) -> int:
     return last - node.lineno + 1 - (docstring.count("\n") + 1 if docstring is not None else 0)
 
 
-def _untyped(node: ast.FunctionDef | ast.AsyncFunctionDef, method: bool) -> list[str]:
+def _untyped(node: ast.FunctionDef | ast.AsyncFunctionDef) -> list[str]:
     """The arguments that have no type, and "return" where the result has none. self and cls need none."""
     positional = node.args.posonlyargs + node.args.args
-    if method and "staticmethod" not in map(ast.unparse, node.decorator_list):
+    if positional and positional[0].arg in ("self", "cls"):
         positional = positional[1:]
     starred = [one for one in (node.args.vararg, node.args.kwarg) if one]
     every = positional + node.args.kwonlyargs + starred

@@ -44,12 +44,15 @@ class ImageRange:
     def certify(
         self, detector: Detector, settings: Mapping[str, Any], id_rows: pd.DataFrame | None = None
     ) -> pd.DataFrame:
-        """Rows of `oodcert.certify`; they depend on the network, the images and the arguments alone.
+        """Certifies the images.
 
         Args:
             detector: what is certified.
             settings: all that decides the results.
             id_rows: None, or evidence of the ID set at all sigmas, against which adaptive sampling stops.
+
+        Returns:
+            Rows of `oodcert.certify`. They depend on the network, the images and the arguments alone.
         """
         name, images = self.images.name, self.images.chosen(slice(self.start, self.stop))
         torch.manual_seed(derive_seed(settings["seed"], name, self.sigma, self.start))  # for networks that are random
@@ -66,12 +69,15 @@ class ImageRange:
 
 
 def image_ranges(images: ImageSet, settings: Mapping[str, Any], evidence: Path) -> list[ImageRange]:
-    """The ranges of a set, about DRAWS draws each.
+    """Divides a set.
 
     Args:
         images: the set.
         settings: all that decides the results.
         evidence: the set's evidence file, beside which the partial results lie.
+
+    Returns:
+        The ranges, of about DRAWS draws each.
     """
     size = max(1, DRAWS // settings["n"])
     network = {"network": {"name": "own", "network": settings["network"]}} if settings["network"] else {}

@@ -527,6 +527,12 @@ def _restored(values: dict[str, Any]) -> Config:
 def recipe_model(component: str) -> type[Recipe]:
     """Recipe with the settings that the component's training file declares.
 
+    Args:
+        component: Its name.
+
+    Returns:
+        The pydantic model.
+
     Raises:
         InputError: if the file declares a setting of an unknown type.
     """

@@ -194,11 +194,12 @@ def _whole_sets(data: DataSettings) -> dict[str, tuple[str, str]]:
 
 def _training_job(config: Config, sizes: Mapping[str, int], component: str) -> Job:
     """On top of TRAINING come attacks on outliers (attack_iterations), mining (pool), and what the component needs."""
-    data, recipe = config.data, config.training[component].as_json()
-    epochs, images, times = recipe["epochs"], sizes["id_train"], TRAINING.get(component, 1)
-    attacks = 1 + recipe["attack_iterations"] if "attack_iterations" in recipe else 0
+    data, recipe = config.data, config.training[component]
+    epochs, images, times = recipe.epochs, sizes["id_train"], TRAINING.get(component, 1)
+    iterations = getattr(recipe, "attack_iterations", None)
+    attacks = 0 if iterations is None else 1 + iterations
     own = epochs * images * (times + attacks)
-    mined = epochs * min(recipe.get("pool", 0), sizes["outliers"])
+    mined = epochs * min(getattr(recipe, "pool", 0), sizes["outliers"])
     needed = {name: (epochs * images * times, 0) for name in declared_component(component).needs}
     certainty = ESTIMATE if component in ON_BOUNDS or component not in TRAINING else EXACT
     if certainty == EXACT and mined and overlapping(data.outliers, data.id):

@@ -10,8 +10,9 @@ from typing import Any
 import pandas as pd
 import typst
 
+from oodcert.config.load import check_config
 from oodcert.errors import InputError
-from oodcert.evidence.manifest import Manifest, read_manifest
+from oodcert.evidence.manifest import LOCAL, Manifest, read_manifest
 from oodcert.evidence.store import write_json
 from oodcert.reporting.display_names import label, marked
 from oodcert.reporting.tables.ablation import measure_label, shown
@@ -143,17 +144,17 @@ def _planned_numbers(passes: pd.DataFrame) -> dict[str, Entry]:
 
 def _described(run: Path, manifest: Manifest) -> dict[str, Any]:
     """What the report says of a run beside its numbers."""
-    config = manifest["config"]
+    config = check_config({**LOCAL, **manifest["config"]})
     reliable = _read(run, "headline").set_index("method")["reliable"]
     return {
-        "config": config,
+        "config": manifest["config"],
         **{key: value for key, value in manifest.items() if key in ("commit", "digest", "packages")},
         "files": len(manifest["files"]),
-        "methods": {name: marked(name, bool(reliable[name])) for name in config["methods"]},
-        "labels": {name: label(name) for name in (*config["methods"], *config["data"]["ood"], config["data"]["id"])},
+        "methods": {name: marked(name, bool(reliable[name])) for name in config.methods},
+        "labels": {name: label(name) for name in (*config.methods, *config.data.ood, config.data.id)},
         "figures": f"/figures/reference/{run.name}",
         **{table: _texts(_read(run, table)) for table in LISTS},
-        **(_ablation(_read(run, "ablation")) if config["evaluation"]["authors_code"] else {}),
+        **(_ablation(_read(run, "ablation")) if config.evaluation.authors_code else {}),
     }
 
 
