@@ -3,10 +3,13 @@
 import json
 import subprocess
 import sys
+from types import SimpleNamespace
 
+import pandas as pd
 import pytest
 
 from conftest import ROOT
+from oodcert.audit import rows
 from oodcert.audit.layout import EVIDENCE, names_of, rows_of, settings_of
 from oodcert.config.load import read_configs
 from oodcert.evaluations.registry import EVALUATIONS
@@ -41,6 +44,31 @@ def test_rows_have_the_keys_and_columns_of_the_evaluations(profile):
 def test_every_evaluation_and_the_training_have_files(profile):
     assert {*EVALUATIONS, "training"} == set(EVIDENCE)
     assert [name for name in EVIDENCE if not names_of(profile, name)] in ([], ["authors_code"])
+
+
+def test_rows_of_an_evaluation_that_the_audit_does_not_expect_are_checked_by_its_spec(profile, monkeypatch):
+    """Every image has rows, no row is there twice, and no other method's rows or columns are."""
+    monkeypatch.setattr(rows, "EVIDENCE", ("clean",))
+    ood, n = profile.data.ood, profile.data.test_images
+    roster = {name: [*range(n)] for name in ("id", *ood)}
+    monkeypatch.setattr(rows, "_roster", lambda _: (roster, []))
+    columns = {"epsilon": 0.01, "clean": 0.5, "attacked": 0.6, "maximum": 0.7}
+    whole = pd.DataFrame([{"method": "linear", "set": name, "sample": i} for name in ood for i in range(n)]).assign(
+        **columns
+    )
+
+    def problems(frame):
+        run = SimpleNamespace(config=profile, frames={("attack_linear", "linear"): frame})
+        result = rows.check_rows(run)
+        assert "attack_linear" in result.unchecked[0] and result.compared == len(frame)
+        return [finding.problem for finding in result.findings]
+
+    assert problems(whole) == []
+    assert problems(whole[1:]) == [f"no row of set = {ood[0]}, sample = 0"]
+    assert any("second time" in one for one in problems(pd.concat([whole, whole[:1]], ignore_index=True)))
+    assert any("by the spec there is no row of" in one for one in problems(whole.replace({"sample": {0: n}})))
+    assert any("another method" in one for one in problems(whole.replace({"method": {"linear": "plain"}})))
+    assert problems(whole.drop(columns="maximum")) == ["it is missing, or not expected"]
 
 
 def test_the_audit_imports_no_torch_and_nothing_that_runs():

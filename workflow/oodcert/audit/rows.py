@@ -37,7 +37,14 @@ def check_rows(run: Run) -> Result:
     for (evaluation, name), frame in run.frames.items():
         file = f"evidence/{evaluation}/{name}.parquet"
         if evaluation not in EVIDENCE:
-            unchecked.append(f"rows of {file}: the audit knows no evaluation {evaluation!r}")
+            unchecked.append(
+                f"values in {file}: what the config fixes of {evaluation!r} is not in oodcert.audit.layout"
+            )
+            if evaluation in EVALUATIONS:
+                findings += columns_wrong(frame, evaluation, file) or _images_wrong(
+                    frame, evaluation, name, file, run, roster
+                )
+                compared += len(frame)
             continue
         if name not in names_of(run.config, evaluation):  # a finding of check_files
             continue
@@ -77,9 +84,8 @@ def _rows_wrong(
     frame: pd.DataFrame, evaluation: str, name: str, file: str, config: Config, roster: Roster
 ) -> list[Finding]:
     """Findings on the rows of one file, all of whose columns are there."""
-    key = ["set", "sample", *EVALUATIONS[evaluation].keys]
-    findings = rows_where(file, frame, frame["method"] != name, ["method"], "rows of another method")
-    findings += rows_where(file, frame, frame.duplicated(key), key, "the row occurs a second time")
+    key = _key(evaluation)
+    findings = _rows_apart(frame, evaluation, name, file)
     expected = _expected(config, evaluation, name, roster)
     both = expected.merge(
         frame.reset_index().drop_duplicates(key), on=key, how="outer", suffixes=("_config", ""), indicator=True
@@ -91,6 +97,32 @@ def _rows_wrong(
     for column in expected.columns.difference(key):
         bad = both[column] != both[f"{column}_config"]
         findings += rows_where(file, both, bad, [column, f"{column}_config"], "another value than by the config")
+    return findings
+
+
+def _key(evaluation: str) -> list[str]:
+    return ["set", "sample", *EVALUATIONS[evaluation].keys]
+
+
+def _rows_apart(frame: pd.DataFrame, evaluation: str, name: str, file: str) -> list[Finding]:
+    """Findings where rows are of another method, or there twice."""
+    key = _key(evaluation)
+    findings = rows_where(file, frame, frame["method"] != name, ["method"], "rows of another method")
+    return findings + rows_where(file, frame, frame.duplicated(key), key, "the row occurs a second time")
+
+
+def _images_wrong(
+    frame: pd.DataFrame, evaluation: str, name: str, file: str, run: Run, roster: Roster
+) -> list[Finding]:
+    """Findings on the rows of an evaluation of which the spec alone is known: every image of its sets has rows."""
+    spec, config = EVALUATIONS[evaluation], run.config
+    findings = _rows_apart(frame, evaluation, name, file)
+    expected = {(one, sample) for one in spec.sets_of(config) for sample in roster[one][: spec.images(config)]}
+    present = set(zip(frame["set"], frame["sample"], strict=True))
+    for problem, images in (("no row of", expected - present), ("by the spec there is no row of", present - expected)):
+        findings += [
+            Finding(file, "rows", f"{problem} set = {one}, sample = {sample}") for one, sample in sorted(images)
+        ]
     return findings
 
 
