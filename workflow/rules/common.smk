@@ -14,7 +14,6 @@ os.environ.update(
 from snakemake.exceptions import WorkflowError
 from snakemake.logging import logger
 
-from oodcert.audit.layout import inputs_of, settings_of
 from oodcert.config.availability import available
 from oodcert.config.components import known_components
 from oodcert.config.external_weights import (

@@ -8,7 +8,7 @@ def methods_of(spec, joint):
     return joint or (["{method}"] if spec.methods else ["linear"])
 
 
-def alone(spec, joint):
+def alone(spec):
     """Constraint of the wildcard method: joint methods are not evaluated by themselves."""
     others = [
         method
@@ -124,7 +124,7 @@ for spec in evaluations_of(CONFIG).values():
             benchmark:
                 f"{LOGS}/benchmarks/{log_name(spec, joint)}.tsv"
             wildcard_constraints:
-                method=alone(spec, joint),
+                method=alone(spec),
             priority: spec.priority
             conda:
                 ENVIRONMENT

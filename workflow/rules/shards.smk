@@ -7,8 +7,9 @@ localrules:
 
 rule gather:
     input:
-        lambda wildcards: sorted(
-            inputs_of(CONFIG, wildcards.evaluation, wildcards.method)
+        sets=lambda wildcards: test_sets(EVALUATIONS[wildcards.evaluation]),
+        components=lambda wildcards: weights(
+            CONFIG.methods[wildcards.method].components
         ),
         rows=lambda wildcards: shard_files(
             wildcards.evaluation, wildcards.method, "parquet"
@@ -31,8 +32,10 @@ rule gather:
         runtime=growing(30),
     params:
         # shards are deleted once the evidence is written, so their settings must be known here
-        settings=lambda wildcards: settings_of(
-            CONFIG, wildcards.evaluation, wildcards.method
+        settings=lambda wildcards: (
+            EVALUATIONS[wildcards.evaluation]
+            .settings(CONFIG, wildcards.method)
+            .as_json()
         ),
     message:
         "Gathering the shards of {wildcards.evaluation} of {wildcards.method}"

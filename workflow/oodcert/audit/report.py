@@ -13,6 +13,8 @@ from tabulate import tabulate
 from oodcert.audit.findings import Finding, Result
 from oodcert.audit.records import makers, packages, version_text
 from oodcert.audit.run import Run
+from oodcert.errors import InputError
+from oodcert.evidence.store import write_json
 from oodcert.runtime.files import atomic
 
 if TYPE_CHECKING:
@@ -57,6 +59,31 @@ def text(audit: Audit) -> str:
     lines += [*facts["details"], facts["summary"], *(f"made by {one}" for one in facts["made_by"])]
     lines += ["", *wrap(f"What an audit can't find: {facts['limits']}", 120)]
     return "\n".join([*lines, "passed" if facts["passed"] else "FAILED"])
+
+
+def write_report(audited: Audit, folder: str | Path, json: str | None = None, html: str | None = None) -> None:
+    """Writes an audit as JSON and HTML where asked to.
+
+    Args:
+        audited: the audit.
+        folder: of the run.
+        json: path of the JSON file; None: it is not written.
+        html: path of the HTML page; None: it is not written.
+
+    Raises:
+        InputError: if anything is wrong with the run.
+    """
+    if json:
+        write_json(summary(audited), Path(json))
+    if html:
+        write_html(audited, folder, Path(html))
+    failed = [result.check for result in audited.results if result.findings]
+    if failed:
+        count = sum(len(result.findings) for result in audited.results)
+        raise InputError(
+            f"The audit of {folder} failed: {count} findings in {', '.join(failed)}. `oodcert audit {folder}` lists "
+            "them with their remedies."
+        )
 
 
 def write_html(audit: Audit, folder: str | Path, path: Path) -> None:

@@ -23,7 +23,6 @@ from oodcert.runtime.keyed_noise import keyed_batch, keyed_noise
 
 MOMENTUM = 0.9
 Objective = Callable[[Tensor], Tensor]
-Ascent = Callable[[str, Tensor], tuple[Tensor, Tensor]]  # purpose of the noise and start to (images, values [N])
 
 
 def authors_code_ensemble(

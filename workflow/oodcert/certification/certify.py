@@ -110,7 +110,7 @@ def certify(
 
     # what is asked for: kinds of bounds at radii, each at a level
     request = _BoundRequest(bounds, radii, p, mean, band, threshold)
-    _check(detectors, len(images), ids, request)
+    _check(detectors, request)
     level = alpha / (2 * len(images) * len(radii)) if simultaneous else alpha
     settings = SmoothingSettings(sigma, n, level, sampling, seed, batch_size, precision, name)
 
@@ -179,11 +179,9 @@ class _BoundRequest:
             raise InputError(f"p = {self.p}: a quantile lies between 0 and 1.")
 
 
-def _check(detectors: Mapping[str, Detector], count: int, ids: Sequence[int], request: _BoundRequest) -> None:
+def _check(detectors: Mapping[str, Detector], request: _BoundRequest) -> None:
     if not detectors:
         raise InputError("No detector was given: pass one, or a dict of them by name.")
-    if len(ids) != count or len({int(one) for one in ids}) != len(ids):
-        raise InputError(f"{len(ids)} ids for {count} images: give every image an integer of its own.")
     request.check()
     if any(one.unbounded for one in detectors.values()) and not set(request.kinds) <= set(RANGE_FREE_BOUNDS):
         raise InputError(

@@ -143,8 +143,10 @@ def certify_jointly(
         Network -> the certificates of the images, in their order.
 
     Raises:
-        InputError: Logits or values are not finite, or a setting is unusable.
+        InputError: Not every image has an id of its own, logits or values are not finite, or a setting is unusable.
     """
+    if len(ids) != len(images) or len({int(one) for one in ids}) != len(ids):
+        raise InputError(f"{len(ids)} ids for {len(images)} images: give each image a different integer.")
     networks = [one.network.to(device).eval() for one in certifiers.values()]
     joint = JointCertification(certifiers, settings.precision)
     default = default_batch_size(images.shape[1:], device)

@@ -4,14 +4,8 @@ from __future__ import annotations
 
 import argparse
 from functools import partial
-from pathlib import Path
-from typing import TYPE_CHECKING
 
 from oodcert.cli.arguments import POSITIVE_INT, Commands, Help, printable
-from oodcert.errors import InputError
-
-if TYPE_CHECKING:
-    from oodcert.audit import Audit
 
 DESCRIPTION = """Recomputes every table and figure of a finished run from its evidence, and checks the evidence itself:
 hashes, settings, seeds, samples, missing and duplicate rows, the order guaranteed ≥ attacked ≥ clean, and all bounds
@@ -66,7 +60,7 @@ def run(options: argparse.Namespace) -> None:
         InputError: if there is no finished run, and at the end if anything is wrong with it.
     """
     from oodcert.audit import audit, guarded
-    from oodcert.audit.report import text
+    from oodcert.audit.report import text, write_report
 
     audited = audit(options.results)
     if options.spot_check and audited.run:
@@ -75,32 +69,4 @@ def run(options: argparse.Namespace) -> None:
         check = partial(spot_check, count=options.spot_check, seed=options.seed, trust=options.trust)
         audited.results.append(guarded("spot check", check, audited.run))
     print(printable(text(audited)))
-    report(audited, options.results, options.json, options.html)
-
-
-def report(audited: Audit, folder: str | Path, json: str | None = None, html: str | None = None) -> None:
-    """Writes an audit as JSON and HTML where asked to.
-
-    Args:
-        audited: the audit.
-        folder: of the run.
-        json: path of the JSON file; None: it is not written.
-        html: path of the HTML page; None: it is not written.
-
-    Raises:
-        InputError: if anything is wrong with the run.
-    """
-    from oodcert.audit.report import summary, write_html
-    from oodcert.evidence.store import write_json
-
-    if json:
-        write_json(summary(audited), Path(json))
-    if html:
-        write_html(audited, folder, Path(html))
-    failed = [result.check for result in audited.results if result.findings]
-    if failed:
-        count = sum(len(result.findings) for result in audited.results)
-        raise InputError(
-            f"The audit of {folder} failed: {count} findings in {', '.join(failed)}. `oodcert audit {folder}` lists "
-            "them with their remedies."
-        )
+    write_report(audited, options.results, options.json, options.html)

@@ -21,7 +21,7 @@ from oodcert.models.user_networks import load_network, load_object
 from oodcert.models.weight_files import load_weights
 from oodcert.runtime import torch_setup
 
-RESERVED = ("average", "settings")  # a row of the tables, a file beside the results
+RESERVED = ("average", "settings", "network")  # a row of the tables, a file beside the results, a key of the settings
 
 
 def images_sha256(images: ImageSet) -> str:

@@ -232,6 +232,8 @@ class Training(Settings):
     """The recipe of each trained component, by its name."""
 
     def __getitem__(self, component: str) -> Recipe:
+        if component not in self:
+            raise KeyError(component)
         return cast(Recipe, getattr(self, component))
 
     def __contains__(self, component: object) -> bool:

@@ -79,10 +79,10 @@ def _candidates(evaluation: Evaluation[A], detector: Detector, name: str, draws:
     def attack(index: np.ndarray) -> dict[str, Tensor]:
         return linf_ensemble(detector, images[index], ids[index], name, job.epsilon, **budget, seed=job.seed)
 
-    compute, parts = with_oom_backoff(attack), []
+    compute, computed = with_oom_backoff(attack), []
     for index, real in batches(ids, batch_of_images(job, draws), f"attack, {name}"):
-        parts.append({kind: points[:real] for kind, points in compute(index).items()})
-    return {"clean": images} | {kind: torch.cat([part[kind] for part in parts]) for kind in parts[0]}
+        computed.append({kind: points[:real] for kind, points in compute(index).items()})
+    return {"clean": images} | {kind: torch.cat([batch[kind] for batch in computed]) for kind in computed[0]}
 
 
 def _rows(evaluation: Evaluation[A], name: str, attacks: list[str], scores: np.ndarray, draws: int) -> pd.DataFrame:

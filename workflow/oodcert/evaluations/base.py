@@ -93,7 +93,7 @@ class Evaluation(Generic[J]):
 
 
 def batch_of_images(settings: MethodJob, draws: int = 1) -> int:
-    """How many images share a batch, whatever part of a set is evaluated here."""
+    """How many images share a batch, however few images of a set are evaluated here."""
     return images_per_batch(settings.batch_size, draws, settings.test_images)
 
 

@@ -6,8 +6,8 @@ from typing import Any
 
 from oodcert.config.external_weights import networks_of
 from oodcert.config.method_specs import MethodSpec
-from oodcert.config.models import Config, Precision
-from oodcert.runtime.settings import Epsilons, Settings
+from oodcert.config.models import Config
+from oodcert.runtime.settings import Settings
 
 
 class NetworkJob(Settings):
@@ -34,19 +34,6 @@ class DeployedJob(MethodJob):
 
     sigma: float
     draws: int
-
-
-class SmoothedJob(MethodJob):
-    """Settings of a job that smooths a method with noise."""
-
-    sigmas: tuple[float, ...]
-    precision: Precision = "float32"
-
-
-class PerturbedJob(DeployedJob):
-    """Settings of a job that perturbs images in l-infinity balls."""
-
-    epsilons: Epsilons
 
 
 def network_job(config: Config) -> dict[str, Any]:

@@ -29,7 +29,7 @@ ADDRESS = "OODCERT_FORK_SERVER"  # of the environment: the server's socket, and 
 PRELOADED = (
     "oodcert.audit",
     "oodcert.models.components",
-    "oodcert.cli.audit",
+    "oodcert.audit.report",
     "oodcert.attacks.autoattack",
     "oodcert.certification.certify",
     "oodcert.certification.certify_labels",

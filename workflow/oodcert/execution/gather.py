@@ -45,7 +45,7 @@ def gather(
             "settings": json.loads(json.dumps(settings)),
             "inputs": {name: inputs.get(name, checksum) for name, checksum in record["inputs"].items()},
             "packages": first["packages"],
-            "code": first.get("code"),
+            "code": first["code"],
         }
         for key, value in expected.items():
             if record.get(key) != value:

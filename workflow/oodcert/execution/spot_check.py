@@ -252,9 +252,10 @@ def _clean_findings(run: Run, group: Group) -> list[Finding]:
     """Findings where clean scores, computed again with the recorded noise, are not the recorded ones."""
     again = EVALUATIONS["clean"].load()(_evaluation(run, "clean", group))
     frame = run.frames["clean", group.method]
-    recorded = frame[frame["set"] == group.image_set]
-    both = recorded.merge(again[["sample", "score"]], on="sample", suffixes=("", "_again"))
-    off = (both["score"] - both["score_again"]).abs() > ROUNDING * both["score"].abs().clip(lower=1)
+    recorded = frame[(frame["set"] == group.image_set) & frame["sample"].isin(group.samples)]
+    both = recorded.merge(again[["sample", "score"]], on="sample", how="left", suffixes=("", "_again"))
+    near = (both["score"] - both["score_again"]).abs() <= ROUNDING * both["score"].abs().clip(lower=1)
+    off = ~near  # also where no score was computed again
     file = f"evidence/clean/{group.method}.parquet"
     return rows_where(file, both, off, ["set", "sample", "score", "score_again"], "another clean score")
 
@@ -277,7 +278,8 @@ def _bound_findings(run: Run, group: Group) -> list[Finding]:
         )
     key, values = ["sample", "bound", "radius"], ["estimate", "lower", "upper"]
     recorded = _rows(run, group).reset_index(names="row")
-    both = again.rename(columns={"image": "sample"})[key + values].merge(recorded, on=key, suffixes=("_again", ""))
+    again = again.rename(columns={"image": "sample"})[key + values]
+    both = again.merge(recorded, on=key, how="right", suffixes=("_again", ""))
     both = both.set_index("row")
     old, new = (both[[f"{one}{suffix}" for one in values]].to_numpy() for suffix in ("", "_again"))
     off = ~np.isclose(old, new, rtol=AGAIN, atol=AGAIN).all(axis=1)

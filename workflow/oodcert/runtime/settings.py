@@ -27,7 +27,14 @@ class Settings(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
 
     def changed(self, **values: Any) -> Self:
-        """The same settings with other values; a mapping as value changes a subsection. Nothing is checked."""
+        """The same settings with other values; a mapping as value changes a subsection. Values are not checked.
+
+        Raises:
+            KeyError: if a name is not that of a setting.
+        """
+        unknown = values.keys() - type(self).model_fields.keys()
+        if unknown:
+            raise KeyError(f"{type(self).__name__} has no {', '.join(sorted(unknown))}")
         updates = {
             key: getattr(self, key).changed(**value)
             if isinstance(value, Mapping) and isinstance(getattr(self, key), Settings)
