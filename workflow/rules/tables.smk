@@ -76,8 +76,6 @@ rule write_tables:
         mem_mb=growing(8000),
         runtime=growing(30),
     params:
-        # the captions of the report are those of the .md files there
-        folder=Path(RESULTS) / "tables",
         **{
             key: config[key]
             for key in (
@@ -92,6 +90,8 @@ rule write_tables:
                 "evaluation",
             )
         },
+        # the captions of the report are those of the .md files there
+        folder=Path(RESULTS) / "tables",
     message:
         "Writing the tables"
     script:
