@@ -28,12 +28,12 @@ from original_architectures import (
     cosine_alphas,
     discriminator,
     improved_unet,
-    published_shapes,
     random_state,
+    released_shapes,
     resnet18,
 )
 
-SHAPES = published_shapes()
+SHAPES = released_shapes()
 CLASSIFIERS = [name for name, format in FORMATS.items() if format.role == "classifier"]
 EXAMPLES = {  # format -> shapes in a file of it
     **{name: shapes for name, shapes in SHAPES.items() if name in FORMATS},
@@ -291,9 +291,9 @@ def test_bounds_go_through_the_normalisation():
 
 def released_networks(classifier="vos", denoiser="improved-diffusion"):
     return {
-        "classifier": {"name": "published", "format": classifier},
-        "discriminator": {"name": "published", "format": "prood-discriminator"},
-        "denoiser": {"name": "published", "format": denoiser},
+        "classifier": {"name": "released", "format": classifier},
+        "discriminator": {"name": "released", "format": "prood-discriminator"},
+        "denoiser": {"name": "released", "format": denoiser},
     }
 
 
@@ -323,7 +323,7 @@ def test_an_imported_component_is_saved_and_loaded_like_a_trained_one(held, tmp_
 ])  # fmt: skip
 def test_a_released_network_that_does_not_suit_the_config_is_refused(shape, outputs, format, message):
     with pytest.raises(InputError, match=message):
-        build_network({"name": "published", "format": format}, shape, outputs)
+        build_network({"name": "released", "format": format}, shape, outputs)
 
 
 def test_a_classifier_is_no_denoiser():

@@ -6,18 +6,15 @@ import sys
 import pandas as pd
 import pytest
 import torch
-from oodcert.evaluations.l2 import attack_l2, certify_l2
-from oodcert.evaluations.linf import attack_linf, guarantee_linf
 from torch import nn
 
 from oodcert import Detector, certify
 from oodcert.errors import InputError
-from oodcert.evaluations.clean import clean
+from oodcert.evaluations.registry import EVALUATIONS
 from oodcert.runtime.faults import explained
 from oodcert.runtime.memory import is_out_of_memory, with_oom_backoff
-from untrained_runs import CONFIG, evaluation
+from untrained_runs import CONFIG, computed, evaluation
 
-WHOLE = CONFIG["evaluation"]
 FEW = 5  # images that fit
 
 
@@ -36,28 +33,27 @@ class Small(nn.Module):
 
 
 def small(evaluated):
-    part = evaluated.settings["method_spec"]["classifier"]
-    evaluated.parts[part] = Small(evaluated.parts[part])
-    return evaluated, evaluated.parts[part].sizes
+    """The evaluation with a Small classifier, and the sizes of the batches that this gets."""
+    classifier = evaluated.settings.method_spec.classifier
+    evaluated.components[classifier] = Small(evaluated.components[classifier])
+    return evaluated, evaluated.components[classifier].sizes
 
 
 @pytest.mark.parametrize("method", ["plain", "distro"])
 @pytest.mark.parametrize(
-    ("function", "settings"),
+    ("name", "settings"),
     [
-        (clean, {}),
-        (certify_l2, WHOLE["certify_l2"]),
-        (attack_linf, {"budget": WHOLE["attack_linf"] | {"draws": 1}}),
-        (attack_l2, {**WHOLE["attack_l2"], "draws": 1, "radii": [0.0, 0.25]}),
+        ("clean", {"draws": 2}),
+        ("certify_l2", {}),
+        ("attack_linf", {"budget": CONFIG.evaluation.attack_linf.as_json() | {"draws": 1}}),
+        ("attack_l2", {"draws": 1, "radii": [0.0, 0.25]}),
     ],
-    ids=lambda value: getattr(value, "__name__", ""),
+    ids=lambda value: value if isinstance(value, str) else "",
 )
-def test_a_batch_that_does_not_fit_is_halved_with_the_same_result(function, settings, method, capsys):
-    whole = function(evaluation(method, **settings, draws=2) if function is clean else evaluation(method, **settings))
-    halved, sizes = small(
-        evaluation(method, **settings, draws=2) if function is clean else evaluation(method, **settings)
-    )
-    rows = function(halved)
+def test_a_batch_that_does_not_fit_is_halved_with_the_same_result(name, settings, method, capsys):
+    whole = computed(name, method, **settings)
+    halved, sizes = small(evaluation(name, method, **settings))
+    rows = EVALUATIONS[name].load()(halved)
     pd.testing.assert_frame_equal(rows, whole, rtol=1e-5, atol=1e-6)
     assert max(sizes) > FEW and "going on with" in capsys.readouterr().err
 
@@ -104,7 +100,7 @@ def test_other_errors_are_not_taken_for_a_lack_of_memory():
     with pytest.raises(RuntimeError, match="shapes"):
         with_oom_backoff(broken)(torch.zeros(4))
     assert explained(RuntimeError("shapes do not match")) is None
-    assert guarantee_linf(evaluation("prood")).notna().all().all()
+    assert computed("guarantee_linf", "prood").notna().all().all()
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="glibc's malloc is Linux's")

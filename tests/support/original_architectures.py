@@ -1,4 +1,4 @@
-"""The published networks once more, written straight on the tensors of their files by name, with nothing of oodcert.
+"""The released networks once more, written straight on the tensors of their files by name, with nothing of oodcert.
 
 The facts come from the repositories that published them: AlexMeinke/Provable-OOD-Detection, j-cb/GOOD,
 hongxin001/logitnorm_ood, deeplearning-wisc/vos, jfc43/informative-outlier-mining and openai/improved-diffusion.
@@ -15,7 +15,7 @@ from torch.nn import functional as F
 CHECKPOINTS = Path(__file__).parents[1] / "data" / "checkpoints.json.gz"  # format -> name of a tensor -> its shape
 
 
-def published_shapes():
+def released_shapes():
     return json.loads(gzip.decompress(CHECKPOINTS.read_bytes()))
 
 
