@@ -6,7 +6,7 @@ import torch
 from torch import nn
 from torch.nn.functional import cross_entropy
 
-from conftest import read_config
+from conftest import checked, read_config
 from oodcert.certification.certify import certify, marked_scores
 from oodcert.certification.certify_labels import certify_labels
 from oodcert.certification.monte_carlo import sample
@@ -28,7 +28,7 @@ SIGMA, N, ALPHA = 0.25, 400, 0.01
 @pytest.fixture(scope="module")
 def trained():
     """A classifier of digits under noise, and 20 test images."""
-    sets = id_sets(read_config())
+    sets = id_sets(checked(read_config()).data, None)
     images, labels = torch.from_numpy(sets["id_train"].floats()), torch.from_numpy(sets["id_train"].labels)
     torch.manual_seed(0)
     classifier = build_network({"name": "cnn", "width": 8}, (1, 8, 8), 8)

@@ -221,7 +221,9 @@ def test_a_component_is_needed_by_its_methods_alone():
 
 
 def test_a_setting_of_an_undeclared_type_names_the_file_and_the_types(monkeypatch):
-    monkeypatch.setattr("oodcert.config.models.known_components", lambda: {"mixup": Component({"share": "shares"})})
+    mixup = Component({"share": "shares"})
+    monkeypatch.setattr("oodcert.config.models.known_components", lambda: {"mixup": mixup})
+    monkeypatch.setattr("oodcert.config.models.declared_component", lambda _: mixup)
     with pytest.raises(InputError, match=r"training/mixup.py declares 'share' of type 'shares'.*did you mean 'share'"):
         config_model.__wrapped__()
 

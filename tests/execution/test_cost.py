@@ -418,7 +418,7 @@ def test_the_best_batch_is_found(name, expected, config):
 
 def test_networks_of_few_values_or_none_are_weighed(config):
     """One value a group of a group norm; user-supplied: a component without weights, a denoiser that takes a sigma."""
-    config["networks"]["denoiser"]["channels"] = [8, 8, 8]
+    config["networks"]["denoiser"] = {"channels": [8, 8, 8], "patch": 1, "timesteps": 1000}
     assert memory(check_config(config), jobs(config))["total"].min() > 0
     for component, name in (("discriminator", "torch.nn:Identity"), ("denoiser", f"{__name__}:own_denoiser")):
         config["imports"] = {component: {"network": name, "weights": "mine.safetensors"}}

@@ -46,7 +46,7 @@ def test_without_a_gpu_each_caller_names_its_own_setting(gpus, monkeypatch):
     with pytest.raises(InputError, match=r"^--device cuda: torch sees no GPU here\. Use auto or cpu\."):
         inputs.prepare_torch(SimpleNamespace(device="cuda"))
     with pytest.raises(InputError, match=r"^Config key device = 'cuda', but torch sees no GPU here: set it to cpu"):
-        jobs.prepare_torch({"device": "cuda", "threads": 1})
+        jobs.prepare_job(SimpleNamespace(device="cuda", threads=1), 1)
 
 
 def test_only_a_job_that_may_use_a_gpu_takes_a_slot(gpus, monkeypatch):

@@ -11,6 +11,7 @@ from torch import nn
 
 from conftest import RECIPE
 from oodcert.certification.interval_propagation import logit_difference_bounds
+from oodcert.config.models import recipe_model
 from oodcert.errors import InputError
 from oodcert.models.networks import build_network
 from oodcert.training.acet import acet_loss, attack, log_confidence
@@ -40,7 +41,8 @@ IMAGES, OUTLIERS = DATA.images / 255, DATA.outliers / 255
 def train(component, outputs=2, network=CNN, **settings):
     torch.manual_seed(0)
     network = build_network(network, (1, 8, 8), outputs)
-    curve = import_module(f"oodcert.training.{component}").train(network, {}, DATA, RECIPE | settings, seed=0)
+    recipe = recipe_model(component)(**{**RECIPE, **settings})
+    curve = import_module(f"oodcert.training.{component}").train(network, {}, DATA, recipe, seed=0)
     return network.eval(), curve
 
 

@@ -45,8 +45,8 @@ class CertifyL2Job(MethodJob):
 def certify_l2(*evaluations: Evaluation[CertifyL2Job], id_rows: pd.DataFrame | None = None) -> pd.DataFrame:
     """A row per sigma, method, image, bound and radius: the bounds on the image's smoothed score.
 
-    Adaptive sampling decides which OOD bounds stay below a threshold. The threshold is what 95 % of the method's ID lower
-    bounds reach at radius 0, the only radius of its ID bounds. Upper bounds of few draws say which ID bounds may decide
+    Adaptive sampling decides which OOD bounds stay below a threshold. The threshold is what 95 % of the method's ID
+    lower bounds reach at radius 0, the only radius of its ID bounds. Upper bounds of few draws say which ID bounds may decide
     the threshold: these are sharp. The others may be lower than more draws would make them.
 
     Args:

@@ -95,9 +95,12 @@ def config_of(snakemake: Snakemake) -> Config:
 
 def prepare_job(settings: NetworkJob, jobs_per_gpu: int) -> str:
     """Fixes torch's threads, algorithms, rounding, memory and GPU, and returns the device."""
-    from oodcert.runtime.torch_setup import prepare_torch
+    from oodcert.runtime.torch_setup import NoGpuError, prepare_torch
 
-    return prepare_torch(settings.device, threads=settings.threads, jobs_per_gpu=jobs_per_gpu)
+    try:
+        return prepare_torch(settings.device, threads=settings.threads, jobs_per_gpu=jobs_per_gpu)
+    except NoGpuError as error:
+        raise InputError("Config key device = 'cuda', but torch sees no GPU here: set it to cpu or auto.") from error
 
 
 def load_components(

@@ -278,6 +278,7 @@ def _bound_findings(run: Run, group: Group) -> list[Finding]:
         )
     key, values = ["sample", "bound", "radius"], ["estimate", "lower", "upper"]
     recorded = _rows(run, group).reset_index(names="row")
+    recorded = recorded[recorded["sample"].isin(group.samples)]
     again = again.rename(columns={"image": "sample"})[key + values]
     both = again.merge(recorded, on=key, how="right", suffixes=("_again", ""))
     both = both.set_index("row")

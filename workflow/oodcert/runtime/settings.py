@@ -27,7 +27,13 @@ class Settings(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
 
     def changed(self, **values: Any) -> Self:
-        """The same settings with other values; a mapping as value changes a subsection. Values are not checked.
+        """The same settings with other values, which are not checked.
+
+        Args:
+            values: the new values by setting. A mapping changes a subsection.
+
+        Returns:
+            A changed copy.
 
         Raises:
             KeyError: if a name is not that of a setting.
