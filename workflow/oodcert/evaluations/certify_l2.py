@@ -46,8 +46,8 @@ def certify_l2(*evaluations: Evaluation[CertifyL2Job], id_rows: pd.DataFrame | N
     """A row per sigma, method, image, bound and radius: the bounds on the image's smoothed score.
 
     Adaptive sampling decides which OOD bounds stay below a threshold. The threshold is what 95 % of the method's ID
-    lower bounds reach at radius 0, the only radius of its ID bounds. Upper bounds of few draws say which ID bounds may decide
-    the threshold: these are sharp. The others may be lower than more draws would make them.
+    lower bounds reach at radius 0, the only radius of its ID bounds. Upper bounds of few draws say which ID bounds may
+    decide the threshold: these are sharp. The others may be lower than more draws would make them.
 
     Args:
         evaluations: of one method, or of several that differ in their networks alone and admit the same bounds. These
