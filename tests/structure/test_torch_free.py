@@ -4,6 +4,8 @@ import os
 import subprocess
 import sys
 
+import pytest
+
 from conftest import ROOT
 from oodcert.evaluations.registry import EVALUATIONS
 
@@ -61,8 +63,9 @@ def test_the_registry_and_the_specs_of_evaluations_import_no_torch():
     assert done.returncode == 0, done.stdout + done.stderr
 
 
-def test_a_run_is_audited_without_torch():
-    done = run_without_torch(AUDIT, "audit", "results/reference/digits")
+@pytest.mark.parametrize("profile", ["digits", "cifar-lite"])
+def test_the_committed_references_pass_an_audit_without_torch(profile):
+    done = run_without_torch(AUDIT, "audit", f"results/reference/{profile}")
     assert done.returncode == 0, done.stdout + done.stderr
 
 

@@ -251,7 +251,7 @@ def test_the_protocol_of_the_authors_code_is_written_by_the_tables_alone(copy):
     assert changed == {
         f"results/tiny/tables/{name}.{kind}" for name in ("ood", "headline") for kind in ("csv", "md", "tex")
     }
-    assert "PUBLISHED PROTOCOL" in (copy / "results/tiny/tables/ood.md").read_text()
+    assert "AUTHORS' CODE" in (copy / "results/tiny/tables/ood.md").read_text()
 
 
 def test_a_changed_method_leaves_the_others_alone(finished):
