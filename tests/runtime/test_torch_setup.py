@@ -44,7 +44,7 @@ def test_without_a_gpu_each_caller_names_its_own_setting(gpus, monkeypatch):
     with pytest.raises(NoGpuError, match="torch sees no GPU"):
         prepare_torch("cuda")
     with pytest.raises(InputError, match=r"^--device cuda: torch sees no GPU here\. Use auto or cpu\."):
-        inputs.prepare_torch(SimpleNamespace(device="cuda"))
+        inputs.prepare_device(SimpleNamespace(device="cuda"))
     with pytest.raises(InputError, match=r"^Config key device = 'cuda', but torch sees no GPU here: set it to cpu"):
         jobs.prepare_job(SimpleNamespace(device="cuda", threads=1), 1)
 

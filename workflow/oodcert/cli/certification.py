@@ -18,9 +18,9 @@ from oodcert.cli.inputs import (
     check_folder,
     images_sha256,
     load_detector,
-    load_sets,
+    load_image_sets,
     named_paths,
-    prepare_torch,
+    prepare_device,
     tensors_sha256,
 )
 from oodcert.cli.partial_certificates import ImageRange, certify_sets, image_ranges
@@ -36,9 +36,9 @@ TABLES = ("csv", "md", "tex", "pdf", "png")
 
 def certify_image_sets(options: argparse.Namespace) -> None:
     """Certifies all sets into the folder options.out, or with options.dry_run says what that would take."""
-    device = prepare_torch(options)
+    device = prepare_device(options)
     detector, paths = load_detector(options, device), named_paths(options)
-    sets = load_sets(paths, options, detector, device)
+    sets = load_image_sets(paths, options, detector, device)
     settings, out = settings_of(options, detector, sets, device), Path(options.out)
     evidence = {name: out / f"{name}.parquet" for name in sets}
     outputs = [*evidence.values(), *(out / f"guaranteed.{kind}" for kind in TABLES)]

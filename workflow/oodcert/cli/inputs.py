@@ -31,7 +31,7 @@ def images_sha256(images: ImageSet) -> str:
     return hashlib.sha256(header + floats.tobytes()).hexdigest()
 
 
-def prepare_torch(options: argparse.Namespace) -> str:
+def prepare_device(options: argparse.Namespace) -> str:
     """Fixes torch's algorithms and rounding; returns the device, "cpu" or "cuda", of --device."""
     try:
         return torch_setup.prepare_torch(options.device, warn_only=True)
@@ -70,7 +70,7 @@ def named_paths(options: argparse.Namespace) -> dict[str, Path]:
     return paths
 
 
-def load_sets(
+def load_image_sets(
     paths: Mapping[str, Path], options: argparse.Namespace, detector: Detector, device: str
 ) -> dict[str, ImageSet]:
     """The image sets by name. Their ids are positions in the whole set.
