@@ -16,9 +16,9 @@ from oodcert.attacks.autoattack import autoattack
 from oodcert.authors_code import networks
 from oodcert.authors_code.attack import authors_code_ensemble
 from oodcert.authors_code.bounds import joined, linf_bound
-from oodcert.authors_code.flags import LOADER_BATCH, protocol
+from oodcert.authors_code.flags import LOADER_BATCH, NOISE_NAME, protocol
 from oodcert.evaluations.authors_code import QUANTITIES, SPEC, AuthorsCodeJob
-from oodcert.evaluations.authors_code.variants import NOISE_NAME, Flags, opened, quantity_rows, variants
+from oodcert.evaluations.authors_code.variants import Flags, opened, quantity_rows, variants
 from oodcert.evaluations.authors_code.votes import votes
 from oodcert.evaluations.base import Evaluation, score_deployed
 from oodcert.evaluations.row_order import ordered

@@ -18,7 +18,6 @@ from oodcert.evaluations.base import Evaluation
 
 Flags = frozenset[str]
 Variant = tuple[str, Flags]  # the corrected flag, or "", and the flags that are as the authors' code has them
-NOISE_NAME = "published"  # begins the names of the keyed noise; another one would give other random numbers
 
 
 def variants(evaluation: Evaluation[AuthorsCodeJob], *flags: str) -> list[Variant]:

@@ -10,6 +10,7 @@ import pandas as pd
 import torch
 from torch import Tensor, nn
 
+from oodcert.authors_code.flags import NOISE_NAME
 from oodcert.authors_code.l2 import certificate, own_radii
 from oodcert.authors_code.networks import detector
 from oodcert.certification.monte_carlo import sample, shared_denoising
@@ -18,7 +19,6 @@ from oodcert.data.imageset import ImageSet
 from oodcert.data.noise_sets import NOISE
 from oodcert.evaluations.authors_code import AuthorsCodeJob
 from oodcert.evaluations.authors_code.variants import (
-    NOISE_NAME,
     Flags,
     Variant,
     corrected,
