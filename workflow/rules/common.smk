@@ -96,7 +96,8 @@ def image_settings(sets, *further):
     """The settings of the config's `data` that these sets depend on. further: names of more of them."""
     own = {name: path for name, path in CONFIG.data.own.items() if name in sets}
     keys = ("id", "outliers", "image_shape", "jpeg_quality", *further)
-    return {"own": own, **{key: config["data"][key] for key in keys}}
+    values = CONFIG.data.model_dump(mode="json")
+    return {"own": own, **{key: values[key] for key in keys}}
 
 
 def weights(components):

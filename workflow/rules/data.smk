@@ -63,7 +63,7 @@ use rule id_sets as outlier_sets with:
     benchmark:
         f"{LOGS}/benchmarks/outlier_sets.tsv"
     params:
-        data=image_settings([CONFIG.data.outliers]),
+        data=image_settings([CONFIG.data.outliers], "synthetic_outliers"),
         data_mirror=CONFIG.data_mirror,
     message:
         "Building the outliers of {config[profile]}"

@@ -24,10 +24,12 @@ from oodcert.data.readers import mirror_classes, read_mirror, read_set, set_clas
 from oodcert.data.registry import entry_of
 from oodcert.data.settings import DataSettings
 from oodcert.data.sources import BUNDLED, DOWNLOADS, encoding, in_mirror, user_path
+from oodcert.data.synthetic_outliers import with_synthetic
 from oodcert.errors import InputError
 from oodcert.runtime.keyed_noise import derive_seed
 
 NOISE_SEED = 0  # noise sets are test data like the others: they do not change with the config's seed
+SYNTHETIC_SEED = 0
 
 
 def id_sets(data: DataSettings, mirror: str | None) -> dict[str, ImageSet]:
@@ -57,7 +59,7 @@ def id_sets(data: DataSettings, mirror: str | None) -> dict[str, ImageSet]:
 
 
 def outlier_sets(data: DataSettings, mirror: str | None) -> dict[str, ImageSet]:
-    """All outliers but those of classes that the ID set has as well (data/overlaps.csv).
+    """All outliers but those of the ID set's classes (data/overlaps.csv), and synthetic ones behind them.
 
     Args:
         data: the config's `data`.
@@ -69,7 +71,8 @@ def outlier_sets(data: DataSettings, mirror: str | None) -> dict[str, ImageSet]:
     Raises:
         InputError: on images that do not fit data.image_shape.
     """
-    return {"outliers": replace(read(data.outliers, "train", data, mirror), name="outliers")}
+    outliers = replace(read(data.outliers, "train", data, mirror), name="outliers")
+    return {"outliers": with_synthetic(outliers, data.synthetic_outliers, SYNTHETIC_SEED)}
 
 
 def ood_sets(data: DataSettings, mirror: str | None) -> dict[str, ImageSet]:

@@ -6,7 +6,7 @@ from typing import Annotated
 
 from pydantic import AfterValidator, Field
 
-from oodcert.runtime.settings import Expects, ImageCount, Integer, Name, Settings, Size, Text, unique
+from oodcert.runtime.settings import Expects, ImageCount, Integer, Name, Number, Settings, Size, Text, unique
 
 Side = Annotated[
     Integer,
@@ -22,6 +22,8 @@ class DataSettings(Settings):
     """The in-distribution (ID) set: `digits`, a set of data/registry.csv, or a name under `own`."""
     outliers: Name
     """The set of outliers for outlier exposure."""
+    synthetic_outliers: Annotated[Number, Field(ge=0, le=0.5), Expects("a share between 0 and 0.5")] = 0.0
+    """Share of outliers that are synthetic: shuffled pixels or blocks, smooth noise, changed colours."""
     ood: Annotated[
         tuple[Name, ...], Field(min_length=1), AfterValidator(unique), Expects("a list of names of OOD sets")
     ]
