@@ -182,6 +182,41 @@ def test_a_second_run_does_nothing_and_other_settings_are_refused(here, capsys):
     assert evidence("certified") == before
 
 
+@pytest.mark.parametrize(
+    ("before", "after", "named"),
+    [
+        ("return super().forward(images)\n", "return 9 * super().forward(images)\n", ["code_sha256", "probe_scores"]),
+        ("return logits.softmax(1).amax(1)", "return logits.softmax(1).amin(1)", ["code_sha256", "probe_scores"]),
+    ],
+)
+def test_results_of_other_code_are_refused_also_after_a_kill(here, capsys, before, after, named):
+    options = command(score="strange:sure")
+    assert main(options) == 0
+    Path("certified/guaranteed.csv").unlink()
+    Path("certified/near.json").unlink()
+    source = Path("strange.py").read_text()
+    assert before in source
+    Path("strange.py").write_text(source.replace(before, after))
+    del sys.modules["strange"]
+    capsys.readouterr()
+    assert main(options) == 1
+    words = capsys.readouterr().err
+    assert all(f"{name} was" in words for name in named), words
+
+
+def test_a_forward_that_reads_a_file_is_told_by_its_scores(here, capsys):
+    reading = "return float(open('gain').read()) * super().forward(x)"
+    Path("strange.py").write_text(f"{MODULE}class Reader(Net):\n    def forward(self, x):\n        {reading}\n")
+    Path("gain").write_text("1")
+    options = command(network="strange:Reader")
+    assert main(options) == 0
+    Path("gain").write_text("1.5")
+    capsys.readouterr()
+    assert main(options) == 1
+    words = capsys.readouterr().err
+    assert "probe_scores was" in words and "code_sha256" not in words
+
+
 def test_a_lost_table_is_made_again_from_the_evidence(here, monkeypatch):
     assert main(command()) == 0
     Path("certified/guaranteed.csv").unlink()

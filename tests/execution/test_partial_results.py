@@ -181,12 +181,15 @@ def test_a_shard_says_what_it_holds():
 
 def test_the_code_of_a_user_supplied_network_counts(tmp_path, monkeypatch):
     monkeypatch.syspath_prepend(tmp_path)
-    (tmp_path / "ownnet.py").write_text("a = 1")
+    (tmp_path / "ownnet.py").write_text("a = 1\nimport besides")
+    (tmp_path / "besides.py").write_text("")
     networks = {"mine": {"name": "own", "network": "ownnet:a"}, "plain": {"name": "cnn", "width": 4}}
     before = code_fingerprint(networks)
     assert before == code_fingerprint(networks) != code_fingerprint({})
+    (tmp_path / "besides.py").write_text("b = 2")
+    changed = code_fingerprint(networks)
     (tmp_path / "ownnet.py").write_text("a = 2")
-    assert code_fingerprint(networks) != before
+    assert len({before, changed, code_fingerprint(networks)}) == 3
 
 
 def test_what_led_to_a_finished_run_is_removed_and_the_results_of_another_method_stays(tmp_path):

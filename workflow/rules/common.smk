@@ -21,6 +21,7 @@ from oodcert.config.external_weights import (
     networks_of,
     remote_files,
     trained,
+    user_modules,
 )
 from oodcert.config.load import check_config
 from oodcert.config.method_specs import (
@@ -30,7 +31,13 @@ from oodcert.config.method_specs import (
 )
 from oodcert.data.overlaps import OVERLAPS
 from oodcert.data.sizes import check_counts
-from oodcert.data.sources import DOWNLOADS, id_files, ood_files, outlier_files
+from oodcert.data.sources import (
+    DOWNLOADS,
+    folders_sha256,
+    id_files,
+    ood_files,
+    outlier_files,
+)
 from oodcert.errors import InputError
 from oodcert.evaluations.registry import EVALUATIONS, evaluations_of, of_methods
 from oodcert.evidence.manifest import LOCAL
@@ -38,6 +45,7 @@ from oodcert.execution.fork_server import start
 from oodcert.execution.shards import shards
 from oodcert.runtime.faults import check_writable
 from oodcert.runtime.gpu_slots import visible_gpus
+from oodcert.runtime.source_files import source_files
 
 try:
     CONFIG = check_config(config)
@@ -103,6 +111,12 @@ def image_settings(sets, *further):
 def weights(components):
     """Files of the components' weights."""
     return [f"{RESULTS}/models/{name}.safetensors" for name in components]
+
+
+def code_of(components):
+    """Source files of the user-supplied networks among the components."""
+    modules = user_modules(networks_of(components, CONFIG))
+    return sorted({str(file) for module in modules for file in source_files(module)})
 
 
 def evidence(*evaluations):

@@ -45,6 +45,7 @@ rule id_sets:
         runtime=growing(60),
     params:
         data=image_settings([CONFIG.data.id], "num_classes"),
+        folders=lambda wildcards: folders_sha256(CONFIG.data, [CONFIG.data.id]),
         data_mirror=CONFIG.data_mirror,
     message:
         "Building the ID sets of {config[profile]}"
@@ -64,6 +65,7 @@ use rule id_sets as outlier_sets with:
         f"{LOGS}/benchmarks/outlier_sets.tsv"
     params:
         data=image_settings([CONFIG.data.outliers], "synthetic_outliers"),
+        folders=lambda wildcards: folders_sha256(CONFIG.data, [CONFIG.data.outliers]),
         data_mirror=CONFIG.data_mirror,
     message:
         "Building the outliers of {config[profile]}"
@@ -80,6 +82,7 @@ use rule id_sets as ood_sets with:
         f"{LOGS}/benchmarks/ood_sets.tsv"
     params:
         data=image_settings(CONFIG.data.ood, "ood", "test_images"),
+        folders=lambda wildcards: folders_sha256(CONFIG.data, CONFIG.data.ood),
         data_mirror=CONFIG.data_mirror,
     message:
         "Building the OOD sets of {config[profile]}"

@@ -39,6 +39,19 @@ def component_files(spec, joint):
     return files
 
 
+def user_code(spec, joint):
+    """Source files of user-supplied networks of the evaluated methods, as a function of the wildcards."""
+
+    def files(wildcards):
+        methods = joint or ([wildcards.method] if spec.methods else [])
+        names = [
+            name for method in methods for name in CONFIG.methods[method].components
+        ]
+        return code_of(dict.fromkeys(names))
+
+    return files
+
+
 def id_row_files(spec, joint):
     """Of a shard of the OOD sets that needs them: the rows of all ID images."""
 
@@ -117,6 +130,7 @@ for spec in evaluations_of(CONFIG).values():
                 sets=test_sets(spec),
                 components=component_files(spec, joint),
                 id_rows=id_row_files(spec, joint),
+                code=user_code(spec, joint),
             output:
                 **evaluated_files(spec, joint),
             log:

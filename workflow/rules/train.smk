@@ -7,6 +7,9 @@ rule train:
         components=lambda wildcards: weights(
             needed_components(wildcards.component, CONFIG.training)
         ),
+        code=lambda wildcards: code_of(
+            needed_components(wildcards.component, CONFIG.training)
+        ),
     output:
         weights=f"{RESULTS}/models/{{component}}.safetensors",
         record=f"{RESULTS}/models/{{component}}.json",
@@ -44,7 +47,8 @@ rule train:
 
 rule import_component:
     input:
-        lambda wildcards: str(IMPORTS[wildcards.component].file),
+        weights=lambda wildcards: str(IMPORTS[wildcards.component].file),
+        code=lambda wildcards: code_of([wildcards.component]),
     output:
         weights=f"{RESULTS}/models/{{component}}.safetensors",
         record=f"{RESULTS}/models/{{component}}.json",

@@ -16,7 +16,7 @@ with job(snakemake):
     module = import_component(
         snakemake.wildcards.component,
         params["network"],
-        snakemake.input[0],
+        snakemake.input.weights,
         params["image_shape"],
         params["num_classes"],
     )

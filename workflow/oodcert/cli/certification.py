@@ -11,24 +11,28 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
+import torch
+
 from oodcert.certification.monte_carlo import default_batch_size
 from oodcert.cli.certify import BOUNDS
 from oodcert.cli.guaranteed_table import caption, guaranteed_table, readable, summary
 from oodcert.cli.inputs import (
+    PROBE,
     check_folder,
     images_sha256,
     load_detector,
     load_image_sets,
     named_paths,
     prepare_device,
-    tensors_sha256,
 )
 from oodcert.cli.partial_certificates import ImageRange, certify_sets, image_ranges
 from oodcert.data.imageset import ImageSet
 from oodcert.evidence.store import read_evidence, sidecar, write_json
 from oodcert.execution.partial_results import folder_of
 from oodcert.models.detector import Detector
+from oodcert.models.fingerprint import PROBES, network_sha256, probe_scores
 from oodcert.reporting.tables.writing import write_table
+from oodcert.runtime.source_files import code_sha256
 from oodcert.runtime.tracing import traced
 
 TABLES = ("csv", "md", "tex", "pdf", "png")
@@ -66,10 +70,13 @@ def settings_of(
 ) -> dict[str, Any]:
     """Everything that decides the results, as JSON values."""
     id_name, *ood_names = sets
+    probe = torch.from_numpy(sets[id_name].chosen(slice(PROBES)).floats()).to(device)
     return {
         "network": options.network,
-        "network_sha256": tensors_sha256(detector.network),
+        "network_sha256": network_sha256(detector.network),
         "score": options.score,
+        "code_sha256": code_sha256(name.partition(":")[0] for name in (options.network, options.score) if ":" in name),
+        PROBE: probe_scores(detector, probe, max(options.sigma)),
         "id": id_name,
         "ood": ood_names,
         **{f"{name}_sha256": images_sha256(images) for name, images in sets.items()},

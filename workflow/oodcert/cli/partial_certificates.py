@@ -13,10 +13,11 @@ import torch
 from tqdm import tqdm
 
 import oodcert
+from oodcert.cli.inputs import PROBE
 from oodcert.data.imageset import ImageSet
 from oodcert.evidence.provenance import Provenance
 from oodcert.evidence.store import read_evidence, write_evidence
-from oodcert.execution.partial_results import Facts, cache_key, code_fingerprint, folder_of, load_partial, save_partial
+from oodcert.execution.partial_results import Facts, cache_key, folder_of, load_partial, save_partial
 from oodcert.models.detector import Detector
 from oodcert.runtime.keyed_noise import derive_seed
 
@@ -80,8 +81,8 @@ def image_ranges(images: ImageSet, settings: Mapping[str, Any], evidence: Path) 
         The ranges, of about DRAWS draws each.
     """
     size = max(1, DRAWS // settings["n"])
-    network = {"network": {"name": "own", "network": settings["network"]}} if settings["network"] else {}
-    key = cache_key(Provenance(settings), settings["device"], network=code_fingerprint(network))
+    same = {name: value for name, value in settings.items() if name != PROBE}  # which was compared, but for rounding
+    key = cache_key(Provenance(same), settings["device"])
     return [
         ImageRange(
             images, sigma, start, min(start + size, len(images)), folder_of(evidence) / f"{sigma}-{start}.partial", key

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -124,6 +124,18 @@ def networks_of(components: Iterable[str], config: Config) -> dict[str, dict[str
             key = name if name in config.networks.model_fields_set else "classifier"
             specs[key] = config.networks.spec_of(name).as_json()
     return {name: specs[name] for name in sorted(specs)}
+
+
+def user_modules(networks: Mapping[str, Mapping[str, Any]]) -> list[str]:
+    """The modules of user-supplied networks.
+
+    Args:
+        networks: name -> entry, as of networks_of.
+
+    Returns:
+        Their dotted names.
+    """
+    return [entry["network"].partition(":")[0] for entry in networks.values() if entry.get("name") == "own"]
 
 
 def remote_files() -> dict[str, Entry | ReleasedWeights]:

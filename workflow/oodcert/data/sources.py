@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 from collections.abc import Iterable
 from pathlib import Path
 
 from oodcert import paths
+from oodcert.data.folder import is_image
 from oodcert.data.noise_sets import NOISE
 from oodcert.data.registry import Entry, entry_of
 from oodcert.data.settings import DataSettings
+from oodcert.runtime.files import sha256
 
 BUNDLED = {  # name and split -> set of oodcert.data.bundled
     ("digits", "train"): "id_train",
@@ -107,6 +111,25 @@ def named(data: DataSettings) -> list[tuple[str, str]]:
 def training_sets(data: DataSettings) -> list[tuple[str, str]]:
     """(name, split) of the ID training set, the ID test set and the outliers."""
     return [(data.id, "train"), (data.id, "test"), (data.outliers, "train")]
+
+
+def folders_sha256(data: DataSettings, sets: Iterable[str]) -> dict[str, str]:
+    """Checksums of user-supplied folders of images: of every image's name and bytes, also deep in the folder.
+
+    Args:
+        data: the config's `data`.
+        sets: names of sets; those that are no folder of images are left out.
+
+    Returns:
+        Name -> checksum.
+    """
+    folders = {name: Path(data.own[name]) for name in sets if name in data.own and Path(data.own[name]).is_dir()}
+    checksums = {}
+    for name, folder in folders.items():
+        paths = sorted(path for path in folder.rglob("*") if is_image(path) and path.is_file())
+        content = [(path.relative_to(folder).as_posix(), sha256(path)) for path in paths]
+        checksums[name] = hashlib.sha256(json.dumps(content).encode()).hexdigest()
+    return checksums
 
 
 def _files(sets: Iterable[tuple[str, str]], data: DataSettings, mirror: str | None) -> list[str]:

@@ -7,7 +7,6 @@ import json
 import shutil
 import sys
 from collections.abc import Iterable, Mapping
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -15,9 +14,11 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from oodcert.config.external_weights import user_modules
 from oodcert.evidence.provenance import Provenance
 from oodcert.paths import LIBRARY
 from oodcert.runtime.files import atomic, sha256
+from oodcert.runtime.source_files import code_sha256
 
 Facts = dict[str, Any]
 
@@ -37,7 +38,7 @@ def cache_key(provenance: Provenance, device: str, **what: Any) -> str:
 
 
 def code_fingerprint(networks: Mapping[str, Mapping[str, Any]]) -> str:
-    """The SHA-256 of the library's files and of the modules of user-supplied networks, though not of their imports.
+    """The SHA-256 of the library's files, and of the modules of user-supplied networks and what they import.
 
     Args:
         networks: component -> entry of the config.
@@ -45,14 +46,8 @@ def code_fingerprint(networks: Mapping[str, Mapping[str, Any]]) -> str:
     Returns:
         The checksum, in hexadecimal digits.
     """
-    files = {str(path.relative_to(LIBRARY)): path for path in LIBRARY.rglob("*.py")}
-    for entry in networks.values():
-        if entry.get("name") == "own":
-            module = entry["network"].split(":")[0]
-            spec = find_spec(module)
-            if spec and spec.origin:
-                files[module] = Path(spec.origin)
-    content = json.dumps({name: sha256(files[name]) for name in sorted(files)})
+    files = {str(path.relative_to(LIBRARY)): sha256(path) for path in sorted(LIBRARY.rglob("*.py"))}
+    content = json.dumps([files, code_sha256(user_modules(networks))])
     return hashlib.sha256(content.encode()).hexdigest()
 
 

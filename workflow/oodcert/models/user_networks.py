@@ -5,6 +5,7 @@ import sys
 from importlib import import_module
 from inspect import signature
 from operator import attrgetter
+from types import ModuleType
 from typing import Any
 
 import torch
@@ -33,7 +34,7 @@ def load_object(spec: str) -> Any:
     if os.getcwd() not in sys.path:
         sys.path.insert(0, os.getcwd())
     try:
-        module = import_module(module_name)
+        module = _imported(module_name)
     except ImportError as error:
         raise InputError(
             f"{spec}: can't import {module_name} ({error}). Run from the folder that holds it, or install it."
@@ -44,6 +45,15 @@ def load_object(spec: str) -> Any:
         return attrgetter(name)(module)
     except AttributeError as error:
         raise InputError(f"{spec}: {error}. Check the name after the colon.") from error
+
+
+def _imported(name: str) -> ModuleType:
+    """Imports a module without leaving a compiled copy behind, which could be taken for a later source."""
+    before, sys.dont_write_bytecode = sys.dont_write_bytecode, True
+    try:
+        return import_module(name)
+    finally:
+        sys.dont_write_bytecode = before
 
 
 def load_network(spec: str) -> nn.Module:
