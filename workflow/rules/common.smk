@@ -4,15 +4,34 @@ import re
 import sys
 from pathlib import Path
 
-LIBRARY = str(Path(workflow.basedir) / "workflow")
+from snakemake.exceptions import WorkflowError
+from snakemake.logging import logger
+
+# also where this workflow is a module of another one, these lie beside this file
+REPOSITORY = Path(
+    os.path.relpath(
+        workflow.current_basedir.get_path_or_uri(secret_free=False) + "/../.."
+    )
+)
+LIBRARY = str((REPOSITORY / "workflow").resolve())
+if not Path(LIBRARY).is_dir():
+    raise WorkflowError(
+        f"{workflow.current_basedir.get_path_or_uri(secret_free=True)} is no folder of this machine: clone the "
+        "repository, and name its Snakefile in the module."
+    )
 sys.path.insert(0, LIBRARY)
 # jobs find the library in whatever environment they run
 os.environ.update(
     PYTHONPATH=os.pathsep.join(filter(None, [LIBRARY, os.getenv("PYTHONPATH")]))
 )
 
-from snakemake.exceptions import WorkflowError
-from snakemake.logging import logger
+import oodcert
+
+if Path(oodcert.__file__).resolve().parents[1] != Path(LIBRARY):
+    raise WorkflowError(
+        f"The workflow in {LIBRARY} needs the oodcert beside it, but {oodcert.__file__} was imported before: start "
+        "Snakemake without it, for example without a Python plugin or sitecustomize that imports oodcert."
+    )
 
 from oodcert.config.availability import available
 from oodcert.config.components import known_components

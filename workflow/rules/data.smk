@@ -44,6 +44,7 @@ rule id_sets:
         mem_mb=growing(4000),
         runtime=growing(60),
     params:
+        sets="id_sets",
         data=image_settings([CONFIG.data.id], "num_classes"),
         folders=lambda wildcards: folders_sha256(CONFIG.data, [CONFIG.data.id]),
         data_mirror=CONFIG.data_mirror,
@@ -64,6 +65,7 @@ use rule id_sets as outlier_sets with:
     benchmark:
         f"{LOGS}/benchmarks/outlier_sets.tsv"
     params:
+        sets="outlier_sets",
         data=image_settings([CONFIG.data.outliers], "synthetic_outliers"),
         folders=lambda wildcards: folders_sha256(CONFIG.data, [CONFIG.data.outliers]),
         data_mirror=CONFIG.data_mirror,
@@ -81,6 +83,7 @@ use rule id_sets as ood_sets with:
     benchmark:
         f"{LOGS}/benchmarks/ood_sets.tsv"
     params:
+        sets="ood_sets",
         data=image_settings(CONFIG.data.ood, "ood", "test_images"),
         folders=lambda wildcards: folders_sha256(CONFIG.data, CONFIG.data.ood),
         data_mirror=CONFIG.data_mirror,

@@ -6,15 +6,17 @@ EXPORTS = f"exports/{PROFILE}"
 rule paper:
     input:
         sources=[
-            "paper/report.typ",
-            "paper/lib.typ",
-            "paper/tables.typ",
-            "paper/references.bib",
-            *sorted(map(str, Path("paper/sections").glob("*.typ"))),
+            REPOSITORY / "paper/report.typ",
+            REPOSITORY / "paper/lib.typ",
+            REPOSITORY / "paper/tables.typ",
+            REPOSITORY / "paper/references.bib",
+            *sorted((REPOSITORY / "paper/sections").glob("*.typ")),
         ],
         # a manifest changes with every file of its run
-        manifests=expand("results/reference/{run}/manifest.json", run=REFERENCES),
-        planned="config/paper.yaml",
+        manifests=[
+            REPOSITORY / f"results/reference/{run}/manifest.json" for run in REFERENCES
+        ],
+        planned=REPOSITORY / "config/paper.yaml",
     output:
         report="paper/report.pdf",
         numbers="paper/numbers.json",
@@ -36,7 +38,7 @@ rule paper:
 
 rule notebook:
     input:
-        source=f"{workflow.basedir}/workflow/notebooks/analysis.ipynb",
+        source=f"{LIBRARY}/notebooks/analysis.ipynb",
         manifest=f"{RESULTS}/manifest.json",
     output:
         notebook=f"{EXPORTS}/analysis.ipynb",

@@ -10,7 +10,7 @@ TABLES = [
     "claims",
     "reported",
 ]
-PAPER = Path(workflow.basedir) / "paper"
+PAPER = Path(LIBRARY).parent / "paper"
 
 
 rule check:

@@ -10,6 +10,6 @@ from oodcert.execution.jobs import job
 
 with job(snakemake):
     settings = DataSettings.model_construct(**snakemake.params.data)  # those that the rule's sets depend on
-    image_sets = getattr(sets, snakemake.rule)(settings, snakemake.params.data_mirror)
+    image_sets = getattr(sets, snakemake.params.sets)(settings, snakemake.params.data_mirror)
     for path in map(Path, snakemake.output):
         image_sets[path.stem].save(path)
