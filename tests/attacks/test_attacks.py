@@ -190,3 +190,18 @@ def test_the_l2_attack_depends_on_neither_batch_nor_order(order):
     images, ids = IMAGES[order], [IDS[i] for i in order]
     other = smoothed_l2_attack(target, images, ids, "set", 0.25, 0.5, images, **BUDGET_L2)
     assert torch.allclose(together[order], other, atol=1e-6)
+
+
+@pytest.mark.parametrize("score", ["msp", "atom"])
+def test_few_steps_find_the_highest_median_of_saturated_scores(score):
+    """For two logits ±w·x the worst case in the ball is known: the image moved along w."""
+    weight = torch.randn(1, 64, generator=torch.Generator().manual_seed(0))
+    linear = nn.Linear(64, 2)
+    with torch.no_grad():
+        linear.weight.copy_(torch.cat([weight, -weight]))
+        linear.bias.copy_(torch.tensor([30.0, -30.0]))
+    target = Detector(nn.Sequential(nn.Flatten(), linear), score)
+    images = 0.4 + 0.2 * torch.rand(6, 1, 8, 8, generator=torch.Generator().manual_seed(1))
+    budget = {"iterations": 3, "restarts": 0, "draws": 16, "seed": 0}
+    moved = smoothed_l2_attack(target, images, IDS, "set", 0.25, 0.5, images, **budget) - images
+    assert torch.allclose(moved.flatten(1) @ weight[0], 0.5 * weight.norm().expand(6), rtol=1e-3)
