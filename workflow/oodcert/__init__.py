@@ -10,6 +10,7 @@ PUBLIC = {
     "NoisyNetwork": "oodcert.models.wrappers",
     "certify": "oodcert.certification.certify",
     "certify_labels": "oodcert.certification.certify_labels",
+    "certified_roc": "oodcert.certification.certified_roc",
     "interval_bounds": "oodcert.certification.interval_propagation",
     "guaranteed_metrics": "oodcert.statistics.metrics",
     "certified_rates": "oodcert.statistics.metrics",

@@ -239,7 +239,7 @@ def _values_by_kind(
 
 
 @dataclass
-class _ScoredNetwork:
+class ScoredNetwork:
     """A detector's network, and its score as the value of a draw: in float64, NaN where the logits are not finite."""
 
     detector: Detector
@@ -281,7 +281,7 @@ def marked_scores(detectors: Mapping[str, Detector], batch: Tensor, precision: s
     Raises:
         InputError: A score has another shape, or one of several networks changes the batch in place.
     """
-    return network_values({name: _ScoredNetwork(one) for name, one in detectors.items()}, batch, precision)
+    return network_values({name: ScoredNetwork(one) for name, one in detectors.items()}, batch, precision)
 
 
 def refuse_scores(detectors: Mapping[str, Detector], scores: np.ndarray) -> None:
@@ -294,7 +294,7 @@ def refuse_scores(detectors: Mapping[str, Detector], scores: np.ndarray) -> None
     Raises:
         InputError: A score is NaN.
     """
-    refuse_values({name: _ScoredNetwork(one) for name, one in detectors.items()}, scores)
+    refuse_values({name: ScoredNetwork(one) for name, one in detectors.items()}, scores)
 
 
 class _ScoreCertificate(NamedTuple):
@@ -303,7 +303,7 @@ class _ScoreCertificate(NamedTuple):
 
 
 @dataclass
-class _ScoreCertifier(_ScoredNetwork):
+class _ScoreCertifier(ScoredNetwork):
     """The certificates of one detector: its draws are scores."""
 
     request: _BoundRequest
