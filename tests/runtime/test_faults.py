@@ -12,6 +12,7 @@ import yaml
 from conftest import ROOT, read_config, shrink
 from oodcert.errors import InputError
 from oodcert.evidence.provenance import Provenance
+from oodcert.execution.fork_server import ADDRESS
 from oodcert.execution.jobs import job
 from oodcert.runtime.faults import AGAIN, check_writable, explained
 from oodcert.runtime.files import sha256
@@ -45,6 +46,12 @@ def snakemake(tmp_path):
     path.write_text(yaml.safe_dump(config, sort_keys=False))
     start = f"{sys.executable} -m snakemake --snakefile {ROOT}/Snakefile --directory . --configfile {path}"
     return f"{start} --cores 1 data/tiny/id_test.npz 2>&1"
+
+
+@pytest.fixture
+def without_server(monkeypatch):
+    """Jobs run by their scripts, without a server that imports torch for them."""
+    monkeypatch.setenv(ADDRESS, "none")
 
 
 def test_a_full_disk_stops_the_run_with_the_cause_and_leaves_nothing_half_written(disk, snakemake, tmp_path):
@@ -114,6 +121,7 @@ def test_a_clock_that_jumps_back_gives_no_negative_time(monkeypatch):
     assert 0 <= provenance.record()["wall_seconds"] < 60
 
 
+@pytest.mark.usefixtures("without_server")
 def test_files_from_the_past_or_the_future_change_no_result(snakemake, tmp_path):
     assert subprocess.run(snakemake, shell=True, cwd=tmp_path, capture_output=True).returncode == 0
     made = tmp_path / "data/tiny/id_test.npz"

@@ -11,6 +11,10 @@ os.environ.update(
     PYTHONPATH=os.pathsep.join(filter(None, [LIBRARY, os.getenv("PYTHONPATH")]))
 )
 
+# Snakemake imports nbformat, whose jsonschema then builds grammars of international addresses for more than a second;
+# it does without them where they can't be imported, and nothing here checks such addresses
+sys.modules.setdefault("rfc3987_syntax", None)
+
 from snakemake.exceptions import WorkflowError
 from snakemake.logging import logger
 
