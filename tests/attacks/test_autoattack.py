@@ -13,13 +13,14 @@ from oodcert.errors import InputError
 from oodcert.models.wrappers import NoisyNetwork, replayed_logits
 from oodcert.runtime.keyed_noise import keyed_batch, keyed_noise
 
-STANDARD = {"version": "standard", "iterations": 100, "queries": 5000, "eot": 1, "seed": 0}
+STANDARD = {"version": "standard", "iterations": 100, "queries": 1000, "eot": 1, "seed": 0}
 RAND = {"version": "rand", "iterations": 20, "queries": 0, "eot": 8, "seed": 0}
 EPSILON = 0.03  # breaks some of the images, not all
 
 
 def package(network):
     attack = AutoAttack(network, eps=EPSILON, norm="Linf", version="standard", seed=0)
+    attack.square.n_queries = STANDARD["queries"]
     attack.fab.n_target_classes = attack.apgd_targeted.n_target_classes = 3
     return attack
 

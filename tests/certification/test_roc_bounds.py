@@ -74,12 +74,14 @@ def test_metrics_hold_for_populations_of_which_the_images_are_a_sample(shift):
 
 
 def test_draws_of_one_image_pooled_as_a_population_would_fail():
-    """The trap: fifty draws of each of four images are no two hundred images."""
+    """The trap: draws of four images are not draws of their population."""
     generator, statement, fails = np.random.default_rng(4), Statement(CONFIDENCE, population=True), 0
     for _ in range(RUNS):
-        known, strange = (generator.normal(centre, 3, 4)[:, None] + generator.normal(size=(4, 50)) for centre in (2, 0))
+        known, strange = (
+            generator.normal(centre, 10, 4)[:, None] + generator.normal(size=(4, 500)) for centre in (2, 0)
+        )
         pooled = roc_curve_bounds(known.reshape(-1, 1), strange.reshape(-1, 1), statement)
-        exact = 1 - ndtr(-2 / np.sqrt(2 * (9 + 1)))
+        exact = 1 - ndtr(-2 / np.sqrt(2 * (100 + 1)))
         fails += certified_auc(known.reshape(-1, 1), strange.reshape(-1, 1), pooled, 0, statement) > exact
     assert fails / RUNS > LIMIT
 
@@ -132,8 +134,9 @@ def test_metrics_get_worse_with_the_radius_tries_and_a_second_move():
         rows.append(
             pd.DataFrame(certified_metrics(known, strange, curve, shift, statement) for shift in (0, 0.5, 1, 4))
         )
-        assert rows[-1]["auc"].is_monotonic_decreasing and rows[-1]["fpr95"].is_monotonic_increasing
-        assert rows[-1]["aupr"].is_monotonic_decreasing
+        assert (rows[-1][["auc", "aupr"]].diff()[1:] <= 1e-9).all(None) and (
+            rows[-1]["fpr95"].diff()[1:] >= -1e-9
+        ).all()
     assert all((rows[0]["auc"] >= other["auc"])[1:].all() for other in rows[1:])
     assert all((rows[0]["fpr95"] <= other["fpr95"])[1:].all() for other in rows[1:])
 

@@ -33,6 +33,10 @@ if Path(oodcert.__file__).resolve().parents[1] != Path(LIBRARY):
         "Snakemake without it, for example without a Python plugin or sitecustomize that imports oodcert."
     )
 
+# Snakemake imports nbformat, whose jsonschema then builds grammars of international addresses for more than a second;
+# it does without them where they can't be imported, and nothing here checks such addresses
+sys.modules.setdefault("rfc3987_syntax", None)
+
 from oodcert.config.availability import available
 from oodcert.config.components import known_components
 from oodcert.config.external_weights import (

@@ -180,8 +180,7 @@ def tangents(pilot: np.ndarray, thresholds: np.ndarray, shift: float, tries: int
     edges = np.unique(np.linspace(0, len(thresholds), SLOPES + 1).round().astype(int))
     middle = thresholds[(edges[:-1] + edges[1:]) // 2]
     accepted = pilot.shape[1] - np.stack([np.searchsorted(np.sort(row), middle) for row in pilot])  # [M, B]
-    pooled = accepted.mean(0) / pilot.shape[1]
-    touch = np.clip((accepted + PRIOR * pooled) / (pilot.shape[1] + PRIOR), floor, 1 - floor)
+    touch = np.clip(_guessed_acceptance(accepted, pilot.shape[1]), floor, 1 - floor)
     quantile = ndtri(touch)
     slope = np.exp(-shift * quantile - shift**2 / 2)
     if tries > 1:
@@ -190,6 +189,20 @@ def tangents(pilot: np.ndarray, thresholds: np.ndarray, shift: float, tries: int
     intercepts = (attacked_acceptance(touch, shift, tries) - slope * touch) @ weights
     sums = np.concatenate([np.zeros((len(pilot), 1)), np.cumsum(slope * weights, 1)], 1)
     return Tangents(thresholds, edges, intercepts, sums)
+
+
+def _guessed_acceptance(accepted: np.ndarray, draws: int) -> np.ndarray:
+    """Guesses of each image's acceptance from its accepted draws [M, B]: shrunk to the mean as far as images are alike.
+
+    They are means of beta distributions fitted to the images by moments, threshold by threshold.
+    """
+    pooled = accepted.mean(0) / draws
+    if draws == 1:
+        return (accepted + PRIOR * pooled) / (draws + PRIOR)
+    single = pooled * (1 - pooled)
+    between = (accepted.var(0) / draws**2 - single / draws) / (1 - 1 / draws)
+    strength = np.clip(single / np.maximum(between, 1e-12) - 1, PRIOR, 1e6)
+    return (accepted + strength * pooled) / (draws + strength)
 
 
 def attacked_mean_bound(draws: np.ndarray, thresholds: np.ndarray, shift: float, alpha: float, tries: int = 1) -> float:

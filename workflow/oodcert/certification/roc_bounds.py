@@ -24,7 +24,7 @@ from oodcert.certification.cdf_bands import cdf_band
 
 THRESHOLDS = 100  # at most, of a curve
 TPR = 0.95  # of the threshold of FPR95
-TANGENT_DRAWS = 4  # from so many draws an image on, tangents bound AUC and FPR95
+TANGENT_DRAWS = 4  # from so many draws an image on, and 4 to the power of R / sigma, tangents bound AUC and FPR95
 
 
 @dataclass(frozen=True)
@@ -132,8 +132,8 @@ def certified_auc(
     Returns:
         The value, in [0, 1].
     """
-    alpha, draws = statement.side_alpha, ood_draws.shape[1]
-    if not statement.population and not statement.id_moved and draws >= TANGENT_DRAWS:
+    alpha = statement.side_alpha
+    if not statement.id_moved and _takes_tangents(ood_draws, shift, statement):
         references = np.sort(id_draws.ravel())
         accepted = attacked_mean_bound(ood_draws, references, shift, alpha, statement.tries)
         return mean_lower_bound(1 - accepted, len(references), alpha)
@@ -189,7 +189,7 @@ def certified_fpr95(
     if not rank:
         return 1.0, -np.inf
     threshold = float(scores[rank - 1])
-    if not statement.population and ood_draws.shape[1] >= TANGENT_DRAWS:
+    if _takes_tangents(ood_draws, shift, statement):
         return attacked_mean_bound(ood_draws, np.array([threshold]), shift, alpha, statement.tries), threshold
     accepted = mean_acceptance_bound(_accepted(ood_draws.ravel(), np.array([threshold])), ood_draws.size, alpha)
     return float(attacked_acceptance(accepted, shift, statement.tries)[0]), threshold
@@ -218,6 +218,11 @@ def certified_metrics(
         "fpr95": fpr95,
         "threshold": threshold,
     }
+
+
+def _takes_tangents(ood_draws: np.ndarray, shift: float, statement: Statement) -> bool:
+    """Whether tangents are tighter than the pooled bound: what is known before the draws decides."""
+    return not statement.population and ood_draws.shape[1] >= max(TANGENT_DRAWS, TANGENT_DRAWS**shift)
 
 
 def _accepted(scores: np.ndarray, thresholds: np.ndarray) -> np.ndarray:

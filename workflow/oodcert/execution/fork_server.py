@@ -41,7 +41,9 @@ PRELOADED = (
     "oodcert.reporting.figures",
     "oodcert.reporting.tables",
     "oodcert.training",
+    "sklearn.metrics",
     "snakemake.script",
+    "torch._inductor.config",  # torch imports it, for more than a second, when it is told to be deterministic
 )
 _servers: list[
     subprocess.Popen[bytes]

@@ -14,7 +14,6 @@ from typing import Any
 import numpy as np
 import pandas as pd
 from numpy.typing import ArrayLike, NDArray
-from sklearn.metrics import auc, average_precision_score, roc_curve
 
 from oodcert.errors import InputError
 
@@ -60,6 +59,8 @@ def ood_metrics(id_scores: ArrayLike, ood_scores: ArrayLike, guaranteed: bool = 
 @lru_cache(maxsize=10_000)  # tables, figures and the audit of a run ask for the same ones again and again
 def _metrics(id_bytes: bytes, ood_bytes: bytes, guaranteed: bool) -> dict[str, float]:
     """The metrics of float64 scores, as bytes."""
+    from sklearn.metrics import auc, average_precision_score, roc_curve  # it takes a second: not in those who only plan
+
     id_scores, ood_scores = np.frombuffer(id_bytes), np.frombuffer(ood_bytes)
     ranks = np.unique(np.concatenate([id_scores, ood_scores]), return_inverse=True)[1]
     is_id = np.arange(ranks.size) < id_scores.size
