@@ -102,7 +102,7 @@ def _try_network(detector: Detector, path: Path, image: Tensor) -> None:
     except Exception as error:
         raise InputError(
             f"{path}: the network or the score fails on an image of shape {tuple(image.shape)} from there ({error}). "
-            "Check channels (folders are read as RGB) and size (--size)."
+            "Check channels (folders are read as RGB: store grey images in an npz file) and size (--size)."
         ) from error
     if score.shape != (1,):
         raise InputError(f"--score gave {tuple(score.shape)} for the logits of one image: one number an image needed.")
