@@ -47,10 +47,7 @@ def markdown(text: str) -> str:
 
 
 def tex(text: str) -> str:
-    """Plain text as LaTeX: special characters escaped, the Greek letters and signs of the captions in math mode.
-
-    Other characters than Latin letters are written as their code points, which every font has.
-    """
+    """Plain text as LaTeX: special characters escaped, signs in math mode, other scripts than Latin as code points."""
     escaped = KEYS.sub(lambda found: TEX.get(found[0], f"{found[0]}{{}}"), printable(normalize("NFC", text)))
     return "".join(one if one <= LATIN else rf"\texttt{{U+{ord(one):04X}}}" for one in escaped)
 
