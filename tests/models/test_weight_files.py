@@ -153,6 +153,15 @@ def test_a_file_is_known_by_its_bytes(file, tmp_path, suffix):
     assert same(load_weights(network(), tmp_path / f"three.{suffix}"), state)
 
 
+def test_a_header_of_any_length_is_one_of_safetensors(tmp_path):
+    lengths = set()
+    for padding in range(0, 300, 8):  # also 128, the byte that a pickle begins with
+        save_file({"weight": torch.ones(2)}, tmp_path / "one.pt", {"note": "n" * padding})
+        lengths.add((tmp_path / "one.pt").read_bytes()[0])
+        assert read_state(tmp_path / "one.pt")["weight"].sum() == 2
+    assert 128 in lengths
+
+
 @pytest.mark.parametrize("suffix", ["safetensors", "pt"])
 def test_a_safetensors_file_that_is_cut_off_is_refused(tmp_path, suffix):
     path = tmp_path / f"torn.{suffix}"

@@ -21,6 +21,9 @@ DEPTH = 3  # of dicts in a file, within which a state dict may lie
 NOT_WEIGHTS = re.compile("optim|sched|scaler", re.IGNORECASE)  # parts of a checkpoint
 FLOATS = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
 
+LONGEST_HEADER = 100_000_000  # bytes, of a safetensors file
+BY_TORCH = (b"PK\x03\x04", b"\x80\x02")  # how files of torch.save begin: a zip, and of old a pickle
+
 State = dict[str, Tensor]
 
 
@@ -117,7 +120,7 @@ def _plain(state: dict) -> State:
 def _read(path: Path, start: bytes) -> object:
     """Whatever the file holds, which begins with `start`; InputError where it can't be read or trusted."""
     try:
-        if is_safetensors(start) or (path.suffix == ".safetensors" and not start.startswith((b"PK", b"\x80"))):
+        if is_safetensors(start) or (path.suffix == ".safetensors" and not start.startswith(BY_TORCH)):
             return load_file(path)
         _refuse_packed(path)
         with path.open("rb") as file:  # of a path, torch.load would look at the suffix
@@ -141,7 +144,7 @@ def _read(path: Path, start: bytes) -> object:
 
 def is_safetensors(start: bytes) -> bool:
     """Whether a file that begins with these bytes is one of safetensors: the length of a header, and its brace."""
-    return start[8:9] == b"{" and not start.startswith((b"PK\x03\x04", b"\x80"))
+    return start[8:9] == b"{" and int.from_bytes(start[:8], "little") < LONGEST_HEADER
 
 
 def _is_dense(tensor: Tensor) -> bool:
