@@ -370,7 +370,7 @@ def test_weights_that_do_not_fit_or_run_code_are_refused(here, capsys):
         refused(capsys, path, "could run code", weights=path)
         assert not Path("owned").exists()
     torch.save({"1.weight": torch.zeros(3, 11), "2.bias": torch.zeros(3)}, "other.pt")
-    refused(capsys, "other.pt", "1.bias", "2.bias", "[3, 11]", weights="other.pt")
+    refused(capsys, "other.pt", "1.bias", "2.bias", "(3, 11)", weights="other.pt")
     torch.save({"epoch": 3}, "none.pt")
     refused(capsys, "none.pt", "no state dict", weights="none.pt")
     Path("torn.pt").write_bytes(Path("other.pt").read_bytes()[:-100])

@@ -42,13 +42,13 @@ def test_a_corrupt_file_is_named(tmp_path, content):
         load_component(component(), path)
 
 
-def test_a_checkpoint_that_does_not_fit_lists_every_mismatch(tmp_path):
+def test_a_checkpoint_that_does_not_fit_names_the_first_mismatches_and_their_number(tmp_path):
     path = tmp_path / "component.safetensors"
     save_component(component(width=8), path)
     with pytest.raises(InputError, match=r"0\.weight is \(8, 1, 3, 3\), not \(4, 1, 3, 3\).*train again") as caught:
         load_component(component(), path)
-    assert "13.weight" in str(caught.value)
-    with pytest.raises(InputError, match=r"missing 2\.bias.*unexpected 1\.running_mean"):
+    assert "and 15 more of other shapes" in str(caught.value) and len(str(caught.value)) < 600
+    with pytest.raises(InputError, match=r"missing 0\.bias.*and 4 more missing.*unexpected 1\.running_mean"):
         load_component(component("discriminator"), path)
 
 

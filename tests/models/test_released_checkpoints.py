@@ -74,7 +74,7 @@ def held(monkeypatch):
     """load_checkpoint of a state, as if a file held it."""
 
     def load(state, format):
-        monkeypatch.setattr(released_checkpoints, "read_state", lambda path: state)
+        monkeypatch.setattr(released_checkpoints, "read_state", lambda path, fits: state)
         return oodcert.load_checkpoint("weights.pt", format=format)
 
     return load
@@ -177,7 +177,7 @@ def test_a_tensor_missing_added_reshaped_or_not_finite_is_named(held, format):
             assert message in str(caught.value)
     with pytest.raises(InputError) as caught:
         held({}, format)
-    assert str(caught.value).count("missing") == len(state)
+    assert f"and {len(state) - 3} more missing" in str(caught.value) and len(str(caught.value)) < 600
 
 
 def test_a_file_of_another_format_is_refused(held):

@@ -44,7 +44,7 @@ def apgd(
     value, gradient = value_and_gradient(objective, point)
     best_value, best_gradient, sums = value, gradient, [value.sum() + gradient.sum()]
 
-    steps = torch.full((len(point), 1, 1, 1), 2.0 * epsilon, device=point.device)
+    steps = torch.full((len(point), 1, 1, 1), 2.0 * epsilon, dtype=point.dtype, device=point.device)
     rises, last_checkpoint, last_value = torch.zeros_like(value), 0, value
     halved = torch.ones_like(value, dtype=torch.bool)  # at the first checkpoint there is no earlier one to compare with
     periods = set(checkpoints(iterations))

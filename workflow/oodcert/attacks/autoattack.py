@@ -7,12 +7,14 @@ from torch import Tensor, nn
 
 from oodcert.attacks import AUTOATTACK
 from oodcert.errors import InputError
+from oodcert.runtime.torch_setup import in_float32
 
 LEAST_CLASSES = {"standard": 4, "rand": 3}  # for the targeted and the plain DLR loss
 
 Points = dict[str, tuple[Tensor, Tensor]]  # attack -> images [N, C, H, W], whether each is broken, bool [N]
 
 
+@in_float32()
 def autoattack(
     network: nn.Module,
     images: Tensor,

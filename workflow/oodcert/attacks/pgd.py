@@ -44,7 +44,8 @@ def monotone_pgd(
     value, gradient = value_and_gradient(objective, best)
     sums = [value.sum() + gradient.sum()]
     velocity = torch.zeros_like(best)
-    steps = torch.full((len(best), 1, 1, 1), float(epsilon if step is None else step), device=best.device)
+    size = float(epsilon if step is None else step)
+    steps = torch.full((len(best), 1, 1, 1), size, dtype=best.dtype, device=best.device)
     for _ in range(iterations):
         velocity = momentum * velocity + unit(gradient)
         trial = project(best + steps * velocity.sign())

@@ -135,8 +135,8 @@ def mean_gradient_pgd(
     project = projection(images, epsilon, "linf")
     trial = best = project(start)
     velocity = kept = torch.zeros_like(best)
-    steps = torch.full((len(best), 1, 1, 1), float(step), device=best.device)
-    highest, sums = torch.full((len(best),), -torch.inf, device=best.device), []
+    steps = torch.full((len(best), 1, 1, 1), float(step), dtype=best.dtype, device=best.device)
+    highest, sums = torch.full((len(best),), -torch.inf, dtype=best.dtype, device=best.device), []
     for iteration in range(iterations + 1):
         value, gradient = value_and_gradient(objective, trial)
         sums.append(value.sum() + gradient.sum())

@@ -60,11 +60,13 @@ def named_paths(options: argparse.Namespace) -> dict[str, Path]:
         Name -> path.
 
     Raises:
-        InputError: if two sets have one name.
+        InputError: if two sets have one name, or a name can't be printed.
     """
     paths: dict[str, Path] = {}
     for path in map(Path, [options.id, *options.ood]):
         name = path.resolve().name if path.is_dir() else path.stem
+        if not name or not name.isprintable():
+            raise InputError(f"{str(path)!r}: its name {name!r} can't be printed. Rename the file or folder.")
         if name in paths or name in RESERVED:
             taken = f"also that of {paths[name]}" if name in paths else "reserved"
             raise InputError(f"{path}: the name {name!r} is {taken}. Rename the file or folder.")
@@ -104,7 +106,7 @@ def _try_network(detector: Detector, path: Path, image: Tensor) -> None:
     except Exception as error:
         raise InputError(
             f"{path}: the network or the score fails on an image of shape {tuple(image.shape)} from there ({error}). "
-            "Check channels (folders are read as RGB) and size (--size)."
+            "Check channels (folders are read as RGB: store grey images in an npz file) and size (--size)."
         ) from error
     if score.shape != (1,):
         raise InputError(f"--score gave {tuple(score.shape)} for the logits of one image: one number an image needed.")

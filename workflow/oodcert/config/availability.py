@@ -47,6 +47,10 @@ def _check_own(data: DataSettings) -> None:
     for name, path in data.own.items():
         if not path_exists(path):
             raise InputError(f"Config key data.own.{name} = {path!r} does not exist: correct the path.")
+        if {"{", "}"} & set(str(path)):
+            raise InputError(
+                f"Config key data.own.{name} = {path!r}: Snakemake takes braces for wildcards. Rename the path."
+            )
     if data.id in data.own and user_path(data.own[data.id], "train") == user_path(data.own[data.id], "test"):
         raise InputError(
             f"Config key data.own.{data.id}: as the ID set it needs images for training and others for testing. "

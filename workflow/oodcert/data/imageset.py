@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from oodcert.data.archives import MAX_BYTES
+from oodcert.data.image_files import decoded
 from oodcert.data.npz import read_arrays
 from oodcert.errors import InputError
 from oodcert.runtime.files import atomic
@@ -197,8 +197,6 @@ def check_size(count: int) -> None:
 
 def _decode(arrays: Mapping[str, NDArray[Any]]) -> NDArray[np.uint8]:
     """uint8 [N, H, W, 3] from the `jpeg` and `offsets` of an image file."""
-    from PIL import Image
-
     if not {"jpeg", "offsets"} <= arrays.keys():
         raise InputError(
             f"it holds {sorted(arrays) or 'none'} of the known arrays, but no images. "
@@ -222,12 +220,9 @@ def _decode(arrays: Mapping[str, NDArray[Any]]) -> NDArray[np.uint8]:
     images = []
     for index, stream in enumerate(np.split(jpeg, offsets[1:-1]) if len(offsets) > 1 else []):
         try:
-            with warnings.catch_warnings():
-                warnings.simplefilter("error", Image.DecompressionBombWarning)
-                with Image.open(io.BytesIO(stream.tobytes()), formats=["JPEG"]) as image:
-                    images.append(np.asarray(image.convert("RGB")))
-        except Exception as error:  # Pillow's decoders raise many kinds
-            raise InputError(f"JPEG stream {index} can't be decoded ({error}). Fetch the file again.") from error
+            images.append(decoded(io.BytesIO(stream.tobytes()), ("JPEG",)))
+        except InputError as error:
+            raise InputError(f"JPEG stream {index} can't be decoded: {error}") from error
         if images[index].shape != images[0].shape:
             raise InputError(
                 f"JPEG stream {index} is {list(images[index].shape)}, but stream 0 is {list(images[0].shape)}: "

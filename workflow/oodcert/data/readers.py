@@ -12,8 +12,9 @@ from numpy.typing import NDArray
 
 from oodcert.data.archives import members
 from oodcert.data.download import verify
-from oodcert.data.folder import is_image, read_image, resize
+from oodcert.data.image_files import read_image, resize
 from oodcert.data.imageset import ImageSet
+from oodcert.data.listing import is_image
 from oodcert.data.npz import read_arrays
 from oodcert.data.pickles import load_pickle
 from oodcert.data.registry import Entry
@@ -236,7 +237,9 @@ def _images(
     path: Path, size: int, wanted: Callable[[PurePosixPath], bool] = is_image
 ) -> dict[PurePosixPath, NDArray[np.uint8]]:
     """{name: uint8 [size, size, 3]} of the wanted image files in an archive, sorted by their paths."""
-    images = {name: read_image(f"{path}: {name}", size, io.BytesIO(data)) for name, data in members(path, wanted)}
+    images = {
+        name: read_image(f"{path}: {name}", (size, size), io.BytesIO(data)) for name, data in members(path, wanted)
+    }
     if not images:
         raise _lacks(path, "images")
     return dict(sorted(images.items(), key=lambda item: item[0].as_posix()))
@@ -250,7 +253,7 @@ def _resized(images: NDArray[np.uint8], size: int) -> NDArray[np.uint8]:
     """Images of that size, and arrays that are no images (which ImageSet refuses), as they are; others resized."""
     if images.ndim != 4 or images.dtype != np.uint8 or images.shape[1:3] == (size, size):
         return images
-    return np.stack([resize(image, size) for image in images])
+    return np.stack([resize(image, (size, size)) for image in images])
 
 
 def _wnids(path: Path) -> tuple[str, ...]:

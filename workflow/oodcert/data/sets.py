@@ -137,8 +137,10 @@ def _read(name: str, split: str, data: DataSettings, mirror: str | None, count: 
 
 
 def _user_supplied(name: str, path: Path, image_shape: Sequence[int]) -> ImageSet:
-    """The whole set. The images of a folder are resized, those of an npz file must have that shape already."""
-    return replace(load_image_set(path, None if path.suffix == ".npz" else image_shape[1]), name=name)
+    """The whole set. The images of a folder are brought to that shape, those of an npz file must have it already."""
+    channels, height, width = image_shape
+    size = None if path.suffix == ".npz" else (height, width)
+    return replace(load_image_set(path, size, channels=channels), name=name)
 
 
 def _shuffled(image_set: ImageSet, split: str) -> ImageSet:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from oodcert.data.folder import image_files
+from oodcert.data.listing import image_files
 from oodcert.data.noise_sets import NOISE
 from oodcert.data.npz import read_arrays
 from oodcert.data.registry import entry_of

@@ -55,7 +55,7 @@ def linear_detector(weight: Tensor) -> Detector:
 
     from oodcert.models.detector import Detector
 
-    layer = nn.Linear(weight.numel(), 1, bias=False, device=weight.device)
+    layer = nn.Linear(weight.numel(), 1, bias=False, device=weight.device, dtype=weight.dtype)
     layer.weight.data[:] = weight.reshape(1, -1)
     return Detector(nn.Sequential(nn.Flatten(), layer), score=lambda logits: logits[:, 0])
 

@@ -84,7 +84,7 @@ def activation_bytes(module: nn.Module, image_shape: Sequence[int]) -> tuple[int
     own = {tensor.untyped_storage()._cdata for tensor in (*module.parameters(), *module.buffers())}
     with saved_tensors_hooks(pack, lambda tensor: tensor):
         device = next((tensor.device for tensor in module.state_dict().values()), "cpu")
-        forward_pass(module.eval(), torch.zeros(PAIR, *image_shape, device=device))
+        forward_pass(module.eval(), torch.zeros(PAIR, *image_shape, dtype=torch.float32, device=device))
     for hook in hooks:
         hook.remove()
     return sum(size for key, (_, size) in kept.items() if key not in own) // PAIR, max(layers) // PAIR

@@ -36,7 +36,7 @@ def measured_rates(config: Config, components: Iterable[str], device: str) -> di
     Returns:
         Images a second by component.
     """
-    images = torch.rand(config.evaluation.batch_size, *config.data.image_shape, device=device)
+    images = torch.rand(config.evaluation.batch_size, *config.data.image_shape, dtype=torch.float32, device=device)
     return {name: _rate(module, images) for name, module in _measured(config, components, device)}
 
 
@@ -61,7 +61,7 @@ def best_batches(config: Config, components: Iterable[str], device: str) -> dict
         while name not in best or larger * prod(shape) <= BATCH_VALUES:
             try:
                 with torch.autocast(device, torch.bfloat16, enabled=precision == "bfloat16"):
-                    rate = _rate(module, torch.rand(larger, *shape, device=device))
+                    rate = _rate(module, torch.rand(larger, *shape, dtype=torch.float32, device=device))
             except RuntimeError as error:
                 if name not in best or not is_out_of_memory(error):
                     raise
@@ -86,7 +86,7 @@ def forward_pass(module: nn.Module, images: Tensor) -> Any:
         InputError: if the module fails on these images.
     """
     if isinstance(module, DiffusionDenoiser):
-        return module.noise_model(images, torch.zeros(len(images), device=images.device))
+        return module.noise_model(images, torch.zeros(len(images), dtype=torch.float32, device=images.device))
     needed = [one for one in signature(module.forward).parameters.values() if one.default is one.empty]
     try:
         return module(images, 0.25) if len(needed) == 2 else module(images)

@@ -19,6 +19,7 @@ from oodcert.models.released_checkpoints import load_checkpoint
 from oodcert.models.user_networks import load_network
 from oodcert.models.weight_files import load_weights, mismatches
 from oodcert.runtime.files import atomic
+from oodcert.runtime.torch_setup import in_float32
 
 
 def build_component(
@@ -43,6 +44,13 @@ def build_component(
     """
     if networks.get(component, {}).get("name") == "own":
         return load_network(networks[component]["network"])
+    with in_float32():
+        return _build(component, networks, image_shape, num_classes)
+
+
+def _build(
+    component: str, networks: Mapping[str, Mapping[str, Any]], image_shape: Sequence[int], num_classes: int | None
+) -> nn.Module:
     if component == "denoiser":
         return _build_denoiser(networks["denoiser"], image_shape)
     if component == "discriminator":
@@ -86,7 +94,7 @@ def import_component(
         module = load_checkpoint(path, spec["format"])
     else:
         module = load_weights(build_component(component, {component: spec}, image_shape, num_classes), path).eval()
-    blank = torch.zeros(1, *image_shape)
+    blank = torch.zeros(1, *image_shape, dtype=torch.float32)
     try:
         with torch.inference_mode():
             output = tuple((module(blank, 0.25) if component == "denoiser" else module(blank)).shape)

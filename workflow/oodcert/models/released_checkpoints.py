@@ -1,6 +1,6 @@
 """The networks of released weights, and the import of their files: docs/weights.md tells where each is released."""
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -15,8 +15,10 @@ from oodcert.models.architectures.improved_unet import TIMESTEPS, ImprovedUNet
 from oodcert.models.architectures.normalise import Normalise
 from oodcert.models.architectures.resnet import resnet18
 from oodcert.models.architectures.wideresnet import wideresnet
-from oodcert.models.weight_files import mismatches, read_state
+from oodcert.models.weight_files import mismatches, read_state, without_prefix
+from oodcert.models.weight_names import renamed
 from oodcert.models.wrappers import JointNetwork
+from oodcert.runtime.torch_setup import in_float32
 
 IMAGE_SHAPE = (3, 32, 32)
 CIFAR = [value / 255 for value in (125.3, 123.0, 113.9)], [value / 255 for value in (63.0, 62.1, 66.7)]  # mean, std
@@ -131,8 +133,8 @@ def load_checkpoint(path: str | Path, format: str) -> nn.Module:
     where each file is released and what is known of it. Nothing in the file is executed.
 
     Args:
-        path: What torch.save or safetensors wrote: the state dict alone or in a dict as "state_dict" or "model", with
-            or without DataParallel's "module." before the names.
+        path: What torch.save or safetensors wrote: the state dict alone, or in a dict, with or without what wrappers
+            put before the names, such as DataParallel's "module.".
         format: One of
 
             - "prood-joint": a JointNetwork;
@@ -147,15 +149,13 @@ def load_checkpoint(path: str | Path, format: str) -> nn.Module:
 
     Raises:
         InputError: The file cannot be read or trusted; or tensors are missing, unexpected, of another shape, or hold
-            NaN or infinity. All such tensors are named.
+            NaN or infinity. The first such tensors are named.
     """
     wanted = _format(format)
-    state = read_state(path)
-    if state and all(name.startswith("module.") for name in state):
-        state = {name.removeprefix("module."): tensor for name, tensor in state.items()}
-    if format in ("prood-classifier", "prood-discriminator") and any(name.startswith(JOINT) for name in state):
-        return getattr(_loaded("prood-joint", state, path), wanted.role).eval()
-    return _loaded(format, state, path).eval()
+    state = read_state(path, lambda state: _fits(format, state))
+    source = _format_of(format, state)
+    network = _loaded(source, state, path)
+    return (network if source == format else getattr(network, wanted.role)).eval()
 
 
 def released_network(format: str, outputs: int) -> nn.Module:
@@ -222,19 +222,43 @@ def _format(name: str) -> Format:
     return FORMATS[name]
 
 
-def _loaded(format: str, state: Mapping[str, Tensor], path: str | Path) -> nn.Module:
-    """The network of that format with a state dict's tensors, once all of them fit."""
+def _format_of(format: str, state: Iterable[str]) -> str:
+    """The format of a file: that of a joint model may hold the component that is meant."""
+    joint = format in ("prood-classifier", "prood-discriminator") and any(
+        prefix in name for prefix in JOINT for name in state
+    )
+    return "prood-joint" if joint else format
+
+
+def _fits(format: str, state: Mapping[str, Tensor]) -> bool:
+    """Whether a state dict has the names and shapes of that format."""
+    _, names, expected = _fresh(_format_of(format, state), state)
+    found = renamed(state, names.values())
+    shapes = {theirs: expected[ours].shape for ours, theirs in names.items()}
+    return {name: tensor.shape for name, tensor in found.items()} == shapes
+
+
+def _fresh(format: str, state: Mapping[str, Tensor]) -> tuple[nn.Module, dict[str, str], dict[str, Tensor]]:
+    """The network of that format with as many outputs as the state has, its `released_names`, and its state dict."""
     head = FORMATS[format].head
-    counted = [state[name] for name in (f"{head}.weight", f"{head}.bias") if name in state and state[name].ndim]
+    ends = tuple(f"{head}.{tensor}" for tensor in ("weight", "bias"))
+    counted = [tensor for name, tensor in state.items() if head and name.endswith(ends) and tensor.ndim]
     outputs = len(counted[0]) if counted else 1
-    with torch.device("meta"):  # no storage and no random weights, which would move the random number generator on
+    # no storage and no random weights, which would move the random number generator on
+    with torch.device("meta"), in_float32():
         network = released_network(format, outputs)
-    names, expected = released_names(format, network), network.state_dict()
+    return network, released_names(format, network), network.state_dict()
+
+
+def _loaded(format: str, read: Mapping[str, Tensor], path: str | Path) -> nn.Module:
+    """The network of that format with a state dict's tensors, once all of them fit."""
+    network, names, expected = _fresh(format, read)
+    state = renamed(read, names.values())
     faults = mismatches(state, {theirs: expected[ours] for ours, theirs in names.items()})
     if faults:
         raise InputError(
-            f"{path} does not hold the weights of {format!r}: {'; '.join(faults)}. Check the path and the format; if "
-            "both are right, get the file again."
+            f"{path} does not hold the weights of {format!r}{without_prefix(read, names.values())}: "
+            f"{'; '.join(faults)}. Check the path and the format; if both are right, get the file again."
         )
     tensors = {ours: state[theirs].detach().to(expected[ours].dtype, copy=True) for ours, theirs in names.items()}
     network.load_state_dict(tensors, assign=True)

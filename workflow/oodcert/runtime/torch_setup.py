@@ -1,5 +1,8 @@
 """How a process sets torch up before it computes: GPU, threads, algorithms, rounding and memory."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+
 from oodcert.errors import InputError
 from oodcert.runtime.gpu_slots import take_gpu
 
@@ -41,3 +44,16 @@ def prepare_torch(
     enable_determinism(warn_only)
     keep_freed_memory()
     return "cuda" if has_gpu and device != "cpu" else "cpu"
+
+
+@contextmanager
+def in_float32() -> Iterator[None]:
+    """Within it, and in a function that it decorates, new tensors are float32 whatever torch's default dtype is."""
+    import torch
+
+    default = torch.get_default_dtype()
+    torch.set_default_dtype(torch.float32)
+    try:
+        yield
+    finally:
+        torch.set_default_dtype(default)

@@ -21,9 +21,11 @@ from oodcert.data.imageset import ImageSet
 from oodcert.errors import InputError
 from oodcert.models.components import build_component
 from oodcert.runtime.keyed_noise import derive_seed
+from oodcert.runtime.torch_setup import in_float32
 from oodcert.training.loop import Data
 
 
+@in_float32()
 def train_component(
     component: str,
     components: Mapping[str, nn.Module],

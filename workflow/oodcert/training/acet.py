@@ -77,7 +77,7 @@ def attack(
     """
     training = network.training
     network.eval()
-    noise = 2 * torch.rand(images.shape, generator=generator) - 1
+    noise = 2 * torch.rand(images.shape, generator=generator, dtype=torch.float32) - 1
     start = images + epsilon * noise.to(images.device)
     try:
         with torch.autocast(images.device.type, enabled=False):  # bfloat16 does not resolve such small changes

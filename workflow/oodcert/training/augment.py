@@ -41,7 +41,7 @@ def flip_crop(images: Tensor, generator: torch.Generator) -> Tensor:
     rows, columns = (
         torch.randint(2 * (side // 8) + 1, (n, 1), generator=generator) + torch.arange(side) for side in (height, width)
     )
-    flipped = torch.rand(n, 1, generator=generator) < 0.5
+    flipped = torch.rand(n, 1, generator=generator, dtype=torch.float32) < 0.5
     columns = torch.where(flipped, columns.flip(1), columns)
     padded = pad(images, (width // 8, width // 8, height // 8, height // 8))
     sample, rows, columns = (

@@ -43,7 +43,7 @@ def train(
     def loss(batch: Batch) -> dict[str, Tensor]:
         device = batch.images.device
         timestep = torch.randint(len(schedule), (len(batch.images),), generator=batch.generator).to(device)
-        noise = torch.randn(batch.images.shape, generator=batch.generator).to(device)
+        noise = torch.randn(batch.images.shape, generator=batch.generator, dtype=torch.float32).to(device)
         signal = schedule[timestep].reshape(-1, 1, 1, 1)
         noisy = signal.sqrt() * (2 * batch.images - 1) + (1 - signal).sqrt() * noise
         return {"noise": mse_loss(denoiser.noise_model(noisy, timestep), noise)}

@@ -44,7 +44,8 @@ def virtual_outliers(features: Tensor, candidates: int, generator: torch.Generat
         classes, _, size = features.shape
         means = features.double().mean(1)
         centred = (features - means[:, None]).flatten(0, 1)
-        covariance = centred.T @ centred / len(centred) + JITTER * torch.eye(size, device=features.device)
+        jitter = JITTER * torch.eye(size, dtype=torch.float32, device=features.device)
+        covariance = centred.T @ centred / len(centred) + jitter
         direction = normalize(torch.randn(classes, size, generator=generator, dtype=torch.float64), dim=1)
         uniform = torch.rand(classes, 1, generator=generator, dtype=torch.float64)
         above = -torch.expm1(uniform.log() / candidates)  # 1 - U^(1 / candidates)
@@ -102,10 +103,10 @@ class VirtualOutlierLoss(nn.Module):
         super().__init__()
         self.network, self.start, self.candidates, self.energy_weight = network, start, candidates, energy_weight
         head = cast(nn.Linear, network[-1])
-        self.register_buffer("queue", torch.zeros(head.out_features, queue, head.in_features))
+        self.register_buffer("queue", torch.zeros(head.out_features, queue, head.in_features, dtype=torch.float32))
         self.register_buffer("seen", torch.zeros(head.out_features, dtype=torch.int64))
-        self.log_weights = nn.Parameter(torch.zeros(head.out_features))
-        self.log_scale, self.shift = nn.Parameter(torch.zeros(())), nn.Parameter(torch.zeros(()))
+        self.log_weights = nn.Parameter(torch.zeros(head.out_features, dtype=torch.float32))
+        self.log_scale, self.shift = (nn.Parameter(torch.zeros((), dtype=torch.float32)) for _ in range(2))
 
     def forward(self, batch: Batch) -> dict[str, Tensor]:
         """The terms of a batch. The batch's features enter the queues."""

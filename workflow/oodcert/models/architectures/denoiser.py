@@ -71,7 +71,7 @@ class DiffusionDenoiser(nn.Module):
         Raises:
             InputError: The schedule does not reach sigma.
         """
-        timestep = torch.full((1,), self.timestep(sigma), device=noisy.device)
+        timestep = torch.full((1,), self.timestep(sigma), dtype=torch.float32, device=noisy.device)
         signal = 1 / sqrt(1 + (2 * sigma) ** 2)
         scaled = signal * (2 * noisy - 1)
         clean = (scaled - sqrt(1 - signal**2) * self.noise_model(scaled, timestep)) / signal

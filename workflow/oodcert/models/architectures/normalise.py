@@ -21,7 +21,8 @@ class Normalise(nn.Module):
         super().__init__()
         for name, values in (("mean", mean), ("std", std)):
             # on the CPU also where a network without storage, on the meta device, is being built
-            self.register_buffer(name, torch.tensor(values, device="cpu").reshape(-1, 1, 1), persistent=False)
+            tensor = torch.tensor(values, dtype=torch.float32, device="cpu")
+            self.register_buffer(name, tensor.reshape(-1, 1, 1), persistent=False)
 
     def forward(self, images: Tensor) -> Tensor:
         """Normalised images [N, C, H, W] of images [N, C, H, W] in [0, 1]."""

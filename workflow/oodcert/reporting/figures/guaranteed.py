@@ -10,7 +10,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from oodcert.config.models import FigureSettings
-from oodcert.reporting.figures.style import LOOKS, colours, panels, style
+from oodcert.reporting.figures.style import LOOKS, colours, drawn, panels, style
 
 SETTINGS = FigureSettings(context="paper", palette="colorblind", dpi=200)  # of figures outside a run
 
@@ -42,5 +42,5 @@ def guaranteed(table: pd.DataFrame) -> Figure:
             axes.set_title(f"σ = {sigma:g}")
         figure.legend(*grid[0].get_legend_handles_labels(), loc="outside upper center", ncols=len(looks) + 1)
         figure.supxlabel("ℓ₂ radius R of the perturbation")
-        figure.supylabel(f"guaranteed AUC ({table['set'].iloc[0]})")
+        figure.supylabel(f"guaranteed AUC ({drawn(table['set'].iloc[0])})")
     return figure

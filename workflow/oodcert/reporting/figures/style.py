@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from contextlib import AbstractContextManager
+from functools import cache
 from io import BytesIO
 from math import ceil
 from pathlib import Path
@@ -13,15 +14,19 @@ import matplotlib
 import seaborn
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.font_manager import findfont, get_font
 
 from oodcert.config.models import FigureSettings
 from oodcert.errors import InputError
+from oodcert.reporting.escaping import printable
 from oodcert.runtime.files import atomic
 
 INK = "0.25"  # grey of what belongs to no method
 WIDTH = 7.2  # inches, of a figure in the context "paper"
 MOST_COLUMNS = 5
 LIGHTEST = 0.5  # relative luminance of a line that is still seen on white
+FONT = "DejaVu Sans"
+LONGEST_NAME = 40  # characters of a name in a figure
 SHADE = 0.6  # of a colour that comes a second time
 Colour = tuple[float, float, float]  # RGB in [0, 1]
 Look = dict[str, Any]  # how a line is drawn, as keywords of matplotlib
@@ -46,7 +51,8 @@ def style(settings: FigureSettings) -> AbstractContextManager[None]:
             "axes.edgecolor": INK,
             "figure.labelsize": "medium",
             "legend.frameon": False,
-            "font.family": "DejaVu Sans",
+            "font.family": FONT,
+            "text.parse_math": False,  # a name with $ in it is no formula
         }
     )
 
@@ -85,6 +91,26 @@ def _darkened(colour: Colour) -> Colour:
     factor = (LIGHTEST / max(luminance, LIGHTEST)) ** (1 / 2.2)
     red, green, blue = (factor * channel for channel in colour)
     return red, green, blue
+
+
+def drawn(name: str) -> str:
+    """A name of any characters as a figure shows it.
+
+    Args:
+        name: such as that of a file.
+
+    Returns:
+        At most LONGEST_NAME of its characters; those that the font lacks as the escapes of a Python string.
+    """
+    short = name if len(name) <= LONGEST_NAME else f"{name[: LONGEST_NAME - 1]}…"
+    known = _characters()
+    return printable("".join(one if ord(one) in known else one.encode("unicode_escape").decode() for one in short))
+
+
+@cache
+def _characters() -> frozenset[int]:
+    """The code points that the font has."""
+    return frozenset(get_font(findfont(FONT)).get_charmap())
 
 
 def new_figure(width: float, height: float) -> Figure:
@@ -129,7 +155,7 @@ def save(figure: Figure, stem: str | Path, dpi: int) -> None:
     metadata = {"pdf": {"CreationDate": None}, "png": {"Software": None}}
     for kind, entries in metadata.items():
         drawn = BytesIO()  # matplotlib's own error on a full disk says nothing of it
-        with matplotlib.rc_context({"pdf.fonttype": 42}):
+        with matplotlib.rc_context({"pdf.fonttype": 42, "text.parse_math": False}):
             figure.savefig(drawn, format=kind, dpi=dpi, metadata=entries)
         with atomic(f"{stem}.{kind}") as path:
             path.write_bytes(drawn.getbuffer())

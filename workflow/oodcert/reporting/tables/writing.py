@@ -12,6 +12,7 @@ import pandas as pd
 from oodcert.authors_code.flags import ALL
 from oodcert.config.models import Config
 from oodcert.reporting.display_names import label, marked
+from oodcert.reporting.escaping import markdown, tex, tex_cell
 from oodcert.reporting.tables.ablation import measure_label, shown
 from oodcert.reporting.tables.captions import SHOWN
 from oodcert.reporting.tables.sanity import radius_column
@@ -27,24 +28,6 @@ from oodcert.reporting.tables.values import (
 from oodcert.runtime.files import atomic
 from oodcert.statistics.metrics import METRICS
 
-TEX = {
-    "\\": r"\textbackslash{}",
-    **{character: f"\\{character}" for character in "&%$#_{}"},
-    "~": r"\textasciitilde{}",
-    "^": r"\textasciicircum{}",
-    "ℓ∞": r"$\ell_\infty$",
-    "ℓ₂": r"$\ell_2$",
-    "∞": r"$\infty$",
-    "n₀": "$n_0$",
-    "σ": r"$\sigma$",
-    "ε": r"$\varepsilon$",
-    "α": r"$\alpha$",
-    "†": r"$\dagger$",
-    "¼": r"$\frac{1}{4}$",
-    "≥": r"$\geq$",
-    "−": "$-$",
-    "–": "--",
-}
 LONGEST_FLOAT = 40  # rows; longer tables may break over pages
 LONGEST_LINE = 40  # characters of a cell
 
@@ -259,18 +242,18 @@ def write_table(frame: pd.DataFrame, caption: str, stem: str | Path, shown: pd.D
     }
     for suffix, text in texts.items():
         with atomic(stem.with_name(f"{stem.name}.{suffix}")) as path:
-            path.write_text(text, encoding="utf-8")
+            path.write_text(text, encoding="utf-8", errors="backslashreplace")
 
 
 def _markdown(shown: pd.DataFrame, caption: str) -> str:
-    flat = shown.set_axis([" ".join(_levels(column)) for column in shown.columns], axis=1)
+    flat = shown.set_axis([markdown(" ".join(_levels(column))) for column in shown.columns], axis=1)
     sides = ["right" if side == "r" else "left" for side in _sides(shown)]
-    table = flat.to_markdown(index=False, disable_numparse=True, colalign=sides)
-    return f"{caption}\n\n{table}\n"
+    table = flat.map(markdown).to_markdown(index=False, disable_numparse=True, colalign=sides)
+    return f"{markdown(caption)}\n\n{table}\n"
 
 
 def _latex(shown: pd.DataFrame, caption: str, name: str) -> str:
-    escaped = shown.map(tex)
+    escaped = shown.map(tex_cell)
     if shown.columns.nlevels > 1:
         escaped.columns = pd.MultiIndex.from_tuples([tuple(tex(level) for level in column) for column in shown.columns])
     else:
@@ -285,11 +268,6 @@ def _latex(shown: pd.DataFrame, caption: str, name: str) -> str:
         environment="longtable" if long else "table",
         position_float=None if long else "centering",
     )
-
-
-def tex(text: str) -> str:
-    """Plain text as LaTeX: special characters escaped, the Greek letters and signs of the captions in math mode."""
-    return re.sub("|".join(re.escape(key) for key in sorted(TEX, key=len, reverse=True)), lambda m: TEX[m[0]], text)
 
 
 def _sides(shown: pd.DataFrame) -> list[str]:
