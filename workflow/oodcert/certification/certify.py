@@ -246,9 +246,11 @@ class ScoredNetwork:
 
     @property
     def network(self) -> nn.Module:
+        """The detector's network."""
         return self.detector.network
 
     def values(self, logits: Tensor, finite: Tensor) -> Tensor:
+        """Scores [B] in float64 of logits [B, K], NaN where `finite` [B] is false."""
         scores = self.detector.score_of(logits.to(torch.float64))
         if scores.shape != finite.shape:
             raise InputError(
@@ -257,6 +259,7 @@ class ScoredNetwork:
         return scores.where(finite, torch.nan)
 
     def refuse(self, values: np.ndarray) -> None:
+        """Raises InputError where scores [B] are NaN."""
         missing = np.isnan(values)
         if self.detector.score_of in SCORES.values():
             refuse_rows(self.network, missing)

@@ -8,10 +8,11 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from oodcert import paths
-from oodcert.data.folder import is_image
+from oodcert.data.listing import image_files
 from oodcert.data.noise_sets import NOISE
 from oodcert.data.registry import Entry, entry_of
 from oodcert.data.settings import DataSettings
+from oodcert.errors import InputError
 from oodcert.runtime.files import sha256
 
 BUNDLED = {  # name and split -> set of oodcert.data.bundled
@@ -126,7 +127,10 @@ def folders_sha256(data: DataSettings, sets: Iterable[str]) -> dict[str, str]:
     folders = {name: Path(data.own[name]) for name in sets if name in data.own and Path(data.own[name]).is_dir()}
     checksums = {}
     for name, folder in folders.items():
-        paths = sorted(path for path in folder.rglob("*") if is_image(path) and path.is_file())
+        try:
+            paths = image_files(folder)
+        except InputError:  # the job that reads the folder says what is wrong with it
+            paths = []
         content = [(path.relative_to(folder).as_posix(), sha256(path)) for path in paths]
         checksums[name] = hashlib.sha256(json.dumps(content).encode()).hexdigest()
     return checksums
