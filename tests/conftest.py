@@ -98,6 +98,7 @@ def shrink(config: dict[str, Any]) -> dict[str, Any]:
     evaluation["sanity"].update(images=2, epsilons=[0.05, 1.0])
     evaluation["certify_l2"].update(sigmas=[0.25, 0.5], radii=[0.0, 0.25], n=50)
     evaluation["attack_l2"].update(iterations=2, draws=2, n=20)
+    evaluation["one_pass"].update(draws=4)
     evaluation["certify_id"].update(sigmas=[0.25], n0=10, n=50)
     evaluation["attack_id"]["epsilons"] = [0.03]
     for budget in (evaluation["attack_id"]["deterministic"], evaluation["attack_id"]["randomised"]):

@@ -25,6 +25,7 @@ EVIDENCE = (  # folders of the evidence files; of any other one the audit checks
     "sanity",
     "certify_l2",
     "attack_l2",
+    "one_pass",
     "certify_id",
     "attack_id",
     "authors_code",
@@ -65,7 +66,7 @@ def names_of(config: Config, evaluation: str) -> list[str]:
     """
     if evaluation == TRAINING:
         return trained(config)
-    if evaluation == "authors_code" and not config.evaluation.authors_code:
+    if evaluation in ("authors_code", "one_pass") and getattr(config.evaluation, evaluation) is None:
         return []
     return ["linear"] if evaluation == "attack_linear" else [*config.methods]
 
@@ -139,6 +140,10 @@ def _own_settings(config: Config, evaluation: str, method_spec: MethodSpec) -> d
         return certify_l2
     if evaluation == "attack_l2":
         return whole.attack_l2.as_json() | {key: certify_l2[key] for key in ("radii", "precision") if key in certify_l2}
+    if evaluation == "one_pass" and whole.one_pass:
+        one_pass = whole.one_pass
+        shared = {"precision": whole.certify_l2.precision}
+        return {"sigmas": list(one_pass.sigmas), "draws": one_pass.draws, **shared}
     if evaluation == "certify_id":
         return whole.certify_id.as_json()
     if evaluation == "attack_id":
@@ -198,6 +203,8 @@ def rows_of(config: Config, evaluation: str, name: str) -> list[SetRows]:
     blocks = [] if evaluation in ID_ONLY else [SetRows(ood, 0, count, rows) for ood in data.ood]
     if evaluation in (*ID_ONLY, "clean"):
         blocks.append(SetRows("id", 0, n, rows))
+    if evaluation == "one_pass":
+        blocks.append(SetRows("id", 0, n, rows))
     if evaluation == "certify_l2":
         adaptive = config.evaluation.certify_l2.sampling == "adaptive"
         blocks.append(SetRows("id", 0, n, [row for row in rows if row["radius"] == 0 or not adaptive]))
@@ -232,6 +239,9 @@ def _rows(config: Config, evaluation: str, name: str) -> list[dict[str, Any]]:
         fixed = {key: getattr(attack, key) for key in ("n", "iterations", "restarts", "draws")}
         pairs = product(attack.sigmas, sorted({0.0, *whole.certify_l2.radii}))
         return [{"sigma": sigma, "radius": radius, **fixed, "alpha": ATTACK_ALPHA} for sigma, radius in pairs]
+    if evaluation == "one_pass" and whole.one_pass:
+        pairs = product(whole.one_pass.sigmas, range(whole.one_pass.draws))
+        return [{"sigma": sigma, "draw": draw} for sigma, draw in pairs]
     if evaluation == "certify_id":
         labels = whole.certify_id
         fixed = {"n0": labels.n0, "alpha": labels.alpha, **_number_of_draws(labels.sampling, labels.n)}

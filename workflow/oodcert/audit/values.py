@@ -24,6 +24,7 @@ SCORES = {  # columns that hold scores of the method
     "attack_linf": ["clean", "attacked", "white_box", "square"],
     "sanity": ["clean", "attacked", "white_box", "square"],
     "attack_l2": ["median", "mean"],
+    "one_pass": ["score"],
 }
 ID_SETS = ["id", "id_more"]
 ATTACKS = ["clean", "apgd", "decontrast", "uniform", "gaussian", "square"]  # of the l-infinity ensemble

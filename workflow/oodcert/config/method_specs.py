@@ -13,7 +13,7 @@ from oodcert.runtime.settings import Expects, Text, Truth
 
 UNBOUNDED_SCORES = ("energy", "max_logit", "atom")  # scores without a range; the others lie in [0, 1]
 RANGE_FREE_BOUNDS = ("percentile", "vote")  # l2 bounds of any score; the others need a score in [0, 1]
-JOINT_EVALUATIONS = ("certify_l2", "certify_id")  # one job does these for all joint methods
+JOINT_EVALUATIONS = ("certify_l2", "one_pass", "certify_id")  # one job does these for all joint methods
 Score = Literal["msp", "energy", "max_logit", "atom"]
 
 

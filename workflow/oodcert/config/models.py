@@ -24,6 +24,7 @@ from oodcert.runtime.settings import (
     Integer,
     Name,
     Nonnegative,
+    Number,
     Positive,
     Radii,
     Settings,
@@ -327,6 +328,17 @@ class AttackL2Settings(Settings):
     """Fresh draws on which the attacked images are judged."""
 
 
+class OnePassSettings(Settings):
+    """The certified ROC of the detector that takes one noisy pass a query."""
+
+    sigmas: Sigmas
+    """Standard deviations of the noise, in the pixel scale [0, 1]."""
+    draws: Count
+    """Noise draws of each image."""
+    confidence: Annotated[Number, Field(gt=0.5, lt=1), Expects("a confidence between 0.5 and 1, such as 0.99")]
+    """Probability with which each certified metric holds, at each radius of certify_l2."""
+
+
 class CertifyIdSettings(Settings):
     """Certified labels of ID images."""
 
@@ -414,6 +426,8 @@ class EvaluationSettings(Settings):
     """l2 certificates of the smoothed score."""
     attack_l2: AttackL2Settings
     """l2 attack on the smoothed score."""
+    one_pass: OnePassSettings | None = None
+    """Certified ROC of the detector that takes one noisy pass a query; null: not certified."""
     certify_id: CertifyIdSettings
     """Certified labels of ID images."""
     attack_id: AttackIdSettings

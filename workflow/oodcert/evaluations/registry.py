@@ -13,6 +13,7 @@ from oodcert.evaluations import (
     certify_l2,
     clean,
     guarantee_linf,
+    one_pass,
     sanity,
 )
 from oodcert.evaluations.spec import EvaluationSpec
@@ -26,6 +27,7 @@ EVALUATIONS: dict[str, EvaluationSpec] = {
         sanity,
         certify_l2,
         attack_l2,
+        one_pass,
         certify_id,
         attack_id,
         authors_code,
@@ -35,8 +37,8 @@ EVALUATIONS: dict[str, EvaluationSpec] = {
 
 
 def evaluations_of(config: Config) -> dict[str, EvaluationSpec]:
-    """Those of a config: the authors' code is evaluated only where the config has settings for it."""
-    absent = set() if config.evaluation.authors_code else {"authors_code"}
+    """Those of a config: authors_code and one_pass only where the config has settings for them."""
+    absent = {name for name in ("authors_code", "one_pass") if getattr(config.evaluation, name) is None}
     return {name: spec for name, spec in EVALUATIONS.items() if name not in absent}
 
 

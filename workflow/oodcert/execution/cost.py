@@ -47,6 +47,7 @@ BYTES_PER_ROW = {  # of the evidence files of the committed digits run, whose la
     "sanity": 91,
     "certify_l2": 17,
     "attack_l2": 33,
+    "one_pass": 12,
     "certify_id": 30,
     "attack_id": 13,
     "authors_code": 10,
