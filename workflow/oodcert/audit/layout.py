@@ -77,8 +77,10 @@ def tables_of(config: Config) -> list[str]:
 
 
 def drawings_of(config: Config) -> list[str]:
-    """Names of the figures of a run: learning curves only where something is trained, and the ablation likewise."""
-    absent = {"training": not trained(config), "ablation": not config.evaluation.authors_code}
+    """Names of the figures of a run: only those of what is trained and evaluated."""
+    evaluation = config.evaluation
+    absent = {"training": not trained(config), "one_pass": not evaluation.one_pass}
+    absent["ablation"] = not evaluation.authors_code
     return [name for name in FIGURES if not absent.get(name)]
 
 

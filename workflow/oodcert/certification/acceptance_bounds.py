@@ -11,7 +11,7 @@ import numpy as np
 from scipy.optimize import brentq
 from scipy.special import betainccinv, log_ndtr, ndtr, ndtri, xlogy
 
-SLOPES = 400  # of an image's tangents, at most
+SLOPES = 100  # of an image's tangents, at most
 BETS = np.array([0.5, 1.0, 2.0])  # times the bet that would be best if the draws before a block were right
 PRIOR = 2.0  # draws for which the mean over the images counts in a guess of one image's acceptance
 
@@ -152,8 +152,10 @@ class Tangents:
     def values(self, draws: np.ndarray) -> np.ndarray:
         """The mean of an image's lines at draws [M, m]. Its expectation is at least the mean attacked acceptance."""
         passed = np.searchsorted(self.thresholds, draws, side="right")
-        reached = [np.interp(row, self.edges, sums) for row, sums in zip(passed, self.sums, strict=True)]
-        return self.intercepts[:, None] + reached
+        group = np.minimum(np.searchsorted(self.edges, passed, side="right"), len(self.edges) - 1) - 1
+        share = (passed - self.edges[group]) / np.diff(self.edges)[group]  # of the group's thresholds that are passed
+        below, above = (np.take_along_axis(self.sums, group + step, 1) for step in (0, 1))
+        return self.intercepts[:, None] + below + share * (above - below)
 
     @property
     def highest(self) -> np.ndarray:

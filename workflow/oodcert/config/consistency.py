@@ -40,12 +40,13 @@ def _check_radii(evaluation: EvaluationSettings) -> None:
             f"Config key evaluation.certify_l2.bounds = {[*evaluation.certify_l2.bounds]} is not valid: it lacks "
             "percentile, which the figures need. Add it."
         )
-    attacked, certified = evaluation.attack_l2.sigmas, evaluation.certify_l2.sigmas
-    if not set(attacked) <= set(certified):
-        raise InputError(
-            f"Config key evaluation.attack_l2.sigmas = {[*attacked]} are not all among those of "
-            f"evaluation.certify_l2, {[*certified]}: attack where there is a certificate to compare with."
-        )
+    certified = evaluation.certify_l2.sigmas
+    for key, settings in (("attack_l2", evaluation.attack_l2), ("one_pass", evaluation.one_pass)):
+        if settings is not None and not set(settings.sigmas) <= set(certified):
+            raise InputError(
+                f"Config key evaluation.{key}.sigmas = {[*settings.sigmas]} are not all among those of "
+                f"evaluation.certify_l2, {[*certified]}, with whose certificates the results are compared: take some."
+            )
 
 
 def _check_methods(config: Config) -> None:

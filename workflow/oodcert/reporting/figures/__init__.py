@@ -11,6 +11,7 @@ from oodcert.reporting.figures.denoised import denoised, read_examples
 from oodcert.reporting.figures.headline import headline
 from oodcert.reporting.figures.id_certified import id_certified
 from oodcert.reporting.figures.l2_bracket import l2_bracket
+from oodcert.reporting.figures.one_pass import one_pass
 from oodcert.reporting.figures.scores import scores
 from oodcert.reporting.figures.style import colours, save, style
 from oodcert.reporting.figures.training import training
@@ -18,6 +19,7 @@ from oodcert.reporting.figures.training import training
 FIGURES: dict[str, Callable[[Evidence, Config], Figure]] = {
     "scores": scores,
     "l2_bracket": l2_bracket,
+    "one_pass": one_pass,
     "id_certified": id_certified,
     "denoised": denoised,
     "training": training,
@@ -33,6 +35,7 @@ __all__ = [
     "headline",
     "id_certified",
     "l2_bracket",
+    "one_pass",
     "read_examples",
     "save",
     "scores",
