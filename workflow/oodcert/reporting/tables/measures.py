@@ -49,14 +49,22 @@ class Measures:
     Args:
         evidence: the run's, as for the tables.
         config: the run's.
+        beyond: whether the images that are added to the resamples rank beyond all others.
     """
 
-    def __init__(self, evidence: Evidence, config: Config) -> None:
-        self._evidence, self._config = evidence, config
+    def __init__(self, evidence: Evidence, config: Config, beyond: bool = True) -> None:
+        self._evidence, self._config, self._beyond = evidence, config, beyond
         self._values: dict[tuple, np.ndarray] = {}
         self._metrics: dict[tuple[str, str, bool], dict[str, np.ndarray]] = {}
         self._resamples: dict[tuple[str, int], np.ndarray] = {}
         self._samples: dict[tuple[str, int], np.ndarray] = {}
+
+    @cached_property
+    def within(self) -> Measures:
+        """The same with added images that rank with the extremes seen: for the upper ends of single values."""
+        other = Measures(self._evidence, self._config, beyond=False)
+        other._resamples, other._samples = self._resamples, self._samples
+        return other
 
     def value(self, quantity: str, favoured: bool, **settings: Any) -> np.ndarray:
         """One of QUANTITIES, in %, [1 + RESAMPLES]."""
@@ -150,7 +158,7 @@ class Measures:
         for name, scores in ood_scores.items():
             if np.isnan(id_scores).any() or np.isnan(scores).any():
                 raise InputError(f"Scores of ID images or of {name} are NaN: run the evaluation again.")
-            id_ranks, ood_ranks = with_added(id_scores.to_numpy(), scores.to_numpy(), favoured)
+            id_ranks, ood_ranks = with_added(id_scores.to_numpy(), scores.to_numpy(), favoured, self._beyond)
             id_draws, ood_draws = self._draws("id", len(id_scores)), self._draws(name, len(scores))
             by_set.append(detection_metrics(id_ranks, ood_ranks, id_draws, ood_draws, guaranteed))
         return {metric: np.mean([metrics[metric] for metrics in by_set], axis=0) for metric in METRICS}
