@@ -323,6 +323,17 @@ def test_an_error_leaves_gradients_on_and_inference_mode_is_no_obstacle():
         certify(detector(), IMAGES, 0.25, [0.0], 50, bounds=["cdf"])
 
 
+class NeverCalled(nn.Module):
+    def forward(self, images):
+        pytest.fail("a draw was taken")
+
+
+def test_a_band_that_takes_too_long_or_does_not_hold_is_refused_before_any_draw():
+    for options, message in (({"n": 2_000_000}, "berk-jones"), ({"n": 10, "band": "dkw", "alpha": 0.6}, "dkw")):
+        with pytest.raises(InputError, match=message):
+            certify(Detector(NeverCalled()), IMAGES, 0.25, bounds=["cdf"], **options)
+
+
 def test_a_network_in_training_mode_is_certified_in_evaluation_mode():
     expected, trained = certify(detector(), IMAGES, 0.25, [0.0], **FAST), detector()
     trained.network.train()
