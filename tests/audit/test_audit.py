@@ -208,7 +208,7 @@ FORGERIES = [  # evidence/…, how, and the check that notices it once all hashe
         "l2 certificates",
     ),
     ("certify_l2/distro", cheaper_mean, "l2 certificates"),
-    ("certify_l2/plain", setting(certified("cdf", 0.25), alpha=0.001), "rows"),
+    ("certify_l2/plain", setting(certified("cdf", 0.25), alpha=0.002), "rows"),
     ("certify_l2/plain", setting(certified("cdf", 0.25), sigma=0.3), "rows"),
     (
         "certify_id/plain",
@@ -288,7 +288,7 @@ def a_cell(results):
 
 
 def a_config(results):
-    forge_manifest(results, lambda manifest: manifest["config"]["evaluation"]["certify_l2"].update(alpha=0.001))
+    forge_manifest(results, lambda manifest: manifest["config"]["evaluation"]["certify_l2"].update(alpha=0.002))
 
 
 def fewer_methods(results):

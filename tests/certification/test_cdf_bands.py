@@ -54,7 +54,25 @@ def test_berk_jones_is_tighter_than_the_union_bound_everywhere():
     assert np.array_equal(ranks, same) and (exact > union).all()
 
 
+@pytest.mark.parametrize("n", [100_001, 250_000])
+@pytest.mark.parametrize("alpha", [1e-3, 1e-10])
+def test_berk_jones_of_many_draws_is_exact(n, alpha):
+    """Beyond 100 000 draws the level is foretold from fewer, and then corrected."""
+    probability = crossing_probability(*cdf_band("berk-jones", n, alpha), n, negligible=1e-20 * alpha)
+    assert 0.99 * alpha <= probability <= alpha
+
+
+def test_what_the_recursion_drops_changes_nothing():
+    ranks, levels = cdf_band("berk-jones", 5000, 1e-6)
+    probabilities = [crossing_probability(ranks, levels, 5000, negligible=one) for one in (1e-22, 1e-40, 1e-60)]
+    assert probabilities == pytest.approx([probabilities[1]] * 3, rel=1e-12)
+
+
 def test_unusable_settings_are_refused():
+    with pytest.raises(InputError, match=r"n = 1000001: .* berk-jones .*clopper-pearson"):
+        cdf_band("berk-jones", 1_000_001, 0.01)
+    for other in ("clopper-pearson", "dkw"):
+        assert len(cdf_band(other, 1_000_001, 0.01)[0]) > 1000
     with pytest.raises(InputError, match="kolmogorov"):
         cdf_band("kolmogorov", 10, 0.01)
     with pytest.raises(InputError, match=r"0\.5"):

@@ -12,6 +12,7 @@ from oodcert.certification.certify import certify
 from oodcert.errors import InputError
 from oodcert.models.detector import Detector
 from oodcert.models.wrappers import DenoisedNetwork, NoisyNetwork
+from oodcert.statistics.failing_bounds import most_failing
 from oodcert.statistics.metrics import certified_rates, guaranteed_metrics, tpr_threshold
 from smoothed_networks import IMAGES, draws_of, small_network
 
@@ -233,11 +234,15 @@ def test_the_vote_certifies_what_the_percentile_bound_does():
     scorer, images, median = ramp(60)
     settings = {"n": 500, "alpha": 0.01, "bounds": ["percentile", "vote"], "threshold": 4.0}
     table = certify(scorer, images, 0.25, RADII, **settings)
-    rates = certified_rates(table, table).set_index("radius")
+    rates, confident = (certified_rates(table, table, confidence=one).set_index("radius") for one in (None, 0.99))
     percentile = table[table["bound"] == "percentile"]
     assert rates["fpr"].tolist() == [(percentile.query("radius == @r")["upper"] >= 4.0).mean() for r in RADII]
     assert (rates["fpr"] >= [(median + r >= 4.0).mean() for r in RADII]).all()
     assert (rates["tpr"] <= [(median - r >= 4.0).mean() for r in RADII]).all()
+    failing = most_failing(60, 0.01, 0.005) / 60  # of each side, counted against the detector
+    assert failing > 0 and (confident["confidence"] == 0.99).all() and (rates["per_image_alpha"] == 0.01).all()
+    assert confident["fpr"].tolist() == pytest.approx((rates["fpr"] + failing).clip(upper=1).tolist())
+    assert confident["tpr"].tolist() == pytest.approx((rates["tpr"] - failing).clip(lower=0).tolist())
     with pytest.raises(InputError, match="vote"):
         certified_rates(table, percentile)
 
@@ -316,6 +321,17 @@ def test_an_error_leaves_gradients_on_and_inference_mode_is_no_obstacle():
     assert caught and torch.is_grad_enabled()
     with torch.inference_mode():
         certify(detector(), IMAGES, 0.25, [0.0], 50, bounds=["cdf"])
+
+
+class NeverCalled(nn.Module):
+    def forward(self, images):
+        pytest.fail("a draw was taken")
+
+
+def test_a_band_that_takes_too_long_or_does_not_hold_is_refused_before_any_draw():
+    for options, message in (({"n": 2_000_000}, "berk-jones"), ({"n": 10, "band": "dkw", "alpha": 0.6}, "dkw")):
+        with pytest.raises(InputError, match=message):
+            certify(Detector(NeverCalled()), IMAGES, 0.25, bounds=["cdf"], **options)
 
 
 def test_a_network_in_training_mode_is_certified_in_evaluation_mode():

@@ -6,6 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.integrate import quad
+from scipy.special import bdtr
 from scipy.stats import binom, norm
 
 from oodcert.certification.smoothing_bounds import (
@@ -224,7 +225,9 @@ def test_a_constant_score_guarantees_nothing(constant, n, sigma, alpha, p):
         for kind, (_, lower, upper) in bounds.items()
         for r, radius in enumerate(RADII)
     )
-    assert (guaranteed_metrics(table, table)["auc"] <= 0.5).all()
+    for confidence in (None, 0.99):
+        metrics = guaranteed_metrics(table.assign(alpha=alpha), table.assign(alpha=alpha), confidence=confidence)
+        assert (metrics["auc"] <= 0.5).all()
 
 
 @pytest.mark.parametrize("bound", ["cdf", "gaussian", "lipschitz"])
@@ -242,6 +245,19 @@ def test_unknown_options_are_refused(option):
 def test_unknown_bound_is_refused():
     with pytest.raises(InputError, match="lipshitz"):
         score_bounds(["lipshitz"], np.array([0.5]), SIGMA, RADII, 0.01)
+
+
+@pytest.mark.parametrize("alpha", [0.05, 1e-6, 1e-12, 1e-14, 1e-100])
+@pytest.mark.parametrize("n", [1, 100, 10_000, 1_000_000])
+def test_clopper_pearson_ends_near_one_are_rounded_up(n, alpha):
+    """1 - upper is exact in float64 from one half on: the failure of k = n - 1 draws is 1 - upper^n."""
+    for k in {n - 1, max(n - 2, 0), n - min(n, 5)}:
+        upper = proportion_bounds(k, n, alpha)[1]
+        assert bdtr(k, n, upper) <= alpha * (1 + 1e-9) and upper <= 1
+        assert upper == 1 or bdtr(k, n, upper) >= 0.5 * alpha or 1 - upper < 1e-14
+        (_, vote), (_, proportion) = vote_bounds(k, n, 0.25, [0.0], alpha), proportion_bounds(k, n, alpha)
+        assert vote[0] == pytest.approx(proportion, rel=1e-12) and vote[0] >= proportion * (1 - 1e-13)
+    assert proportion_bounds(n, n, alpha)[1] == 1 and proportion_bounds(0, n, alpha)[0] == 0
 
 
 @every_level

@@ -108,13 +108,17 @@ def test_a_run_writes_evidence_table_and_figure(here, capsys):
     assert record["network_calls"] == 5 * 60 * 2 and record["settings"]["n"] == 60 and "far.npz" in record["inputs"]
     assert record["settings"]["device"] == "cpu" and record["wall_seconds"] >= 0
     table = pd.read_csv("certified/guaranteed.csv")
-    assert table.columns.tolist() == ["sigma", "bound", "radius", "set", "auc", "aupr", "fpr95"]
+    assert table.columns.tolist() == ["sigma", "bound", "radius", "set", "auc", "aupr", "fpr95", "confidence"]
+    assert (table["confidence"] == 0.99).all()
     assert len(table) == 2 * 2 * 2 * 3 and table["set"].tolist()[:3] == ["near", "far", "average"]
     assert table["bound"].tolist()[0] == "percentile"
     first = table.iloc[:3]["auc"]
     assert first[2] == pytest.approx(first[:2].mean(), abs=1e-6)
     shown = capsys.readouterr().out
     assert f"{100 * first[2]:.1f}" in shown and "average" in shown and "near" not in shown
+    assert "with a confidence of 99 %" in shown
+    text = Path("certified/guaranteed.md").read_text()
+    assert "(all 2 OOD sets and their average at once) hold with a confidence of 99 %" in text and "α = 0.001" in text
 
 
 def test_a_trace_is_written_beside_the_same_results(here):

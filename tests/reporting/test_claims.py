@@ -20,10 +20,12 @@ from oodcert.evidence.store import read_evaluations
 from oodcert.reporting import tables
 from oodcert.reporting.claims import (
     CLAIMS,
+    DIFFERENCES,
     NOT_REPRODUCED,
     NOT_TESTABLE,
     REPRODUCED,
     SETTINGS,
+    VALUES,
     VERDICTS,
     border,
     decide,
@@ -101,6 +103,27 @@ def test_a_verdict_needs_the_whole_interval_on_one_side(low, width, value, toler
     near = decide(low, high, value, tolerance, near=True)
     assert (near == REPRODUCED) == (bottom < low and high < top)
     assert (near == NOT_REPRODUCED) == (high < bottom or low > top)
+
+
+@pytest.mark.parametrize(
+    ("possible", "measured"), [(VALUES, 0), (VALUES, 100), (DIFFERENCES, -100), (DIFFERENCES, 100)]
+)
+def test_ends_lie_within_what_is_possible(possible, measured):
+    known = np.ones(1, bool)
+    for values in (np.full((1, 50), float(measured)), measured + np.linspace(-20, 20, 51)[None]):
+        values[:, 0] = measured
+        _, low, high = interval(values, known, known, 10, possible)
+        assert possible[0] <= low <= measured <= high <= possible[1] and high > low
+
+
+def test_single_values_of_perfect_methods_are_not_above_100(config):
+    for direction, verdict in (("above", REPRODUCED), ("below", NOT_REPRODUCED)):
+        found = judge(claim(measure=CLEAN, expected=expected(direction, 50)), scores({"oe": 50.0}, config), config)
+        assert found.verdict == verdict and 0 < found.lower < found.measured == found.upper == 100
+    found = judge(
+        claim(measure=CLEAN | {"minus": {"method": "plain"}}), scores({"oe": 50, "plain": -50}, config), config
+    )
+    assert found.verdict == REPRODUCED and found.lower < found.measured == found.upper == 100
 
 
 @settings(max_examples=40, deadline=None)
@@ -433,7 +456,8 @@ def test_verdicts_on_the_committed_evidence(profile, name):
     config = read_configs([ROOT / "config" / name])
     kept = ("C1a", "C2b", "C4b", "Carlini1", "GOOD2", "Plain1")
     table = tables.claims_table(rows, config, [one for one in read_claims() if one["id"] in kept]).set_index("id")
-    assert table.loc[["C1a", "Carlini1", "GOOD2"], "verdict"].tolist() == [REPRODUCED] * 3
+    assert table.loc["Carlini1", "verdict"] == REPRODUCED
+    assert table.loc["C1a" if profile == "digits" else "GOOD2", "verdict"] == REPRODUCED
     assert table.loc[["C4b", "Plain1"], "verdict"].tolist() == [NOT_TESTABLE] * 2
     assert table.loc["C2b", "verdict"] == (NOT_TESTABLE if profile == "digits" else REPRODUCED)
     measured = table["measured"].dropna()

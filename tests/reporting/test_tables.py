@@ -214,15 +214,27 @@ def test_vacuous_bound_guarantees_nothing_even_against_scores_of_one():
 
 
 def test_l2_guarantee_by_hand():
-    table = tables.guaranteed_l2_table(hand_made(), one_method()).set_index(["set", "radius"])
-    assert (table["bound"] == "percentile").all()
-    assert table.loc[("far", 0.0), "auc"] == 1.0
+    by_image = tables.guaranteed_l2_table(hand_made(), one_method(), confidence=None).set_index(["set", "radius"])
+    assert (by_image["bound"] == "percentile").all() and (by_image["per_image_alpha"] == 0.01).all()
+    assert by_image.loc[("far", 0.0), "auc"] == 1.0
     # the sample without a certificate is worse than every ID image
-    assert table.loc[("far", 0.5), "auc"] == 0.5
-    assert table.loc[("far", 0.5), "fpr95"] == 0.5
-    assert table.loc[("near", 0.0), "auc"] == 0.5
-    assert table.loc[("near", 0.5), "auc"] == 0.0
-    assert table.loc[("average", 0.5), "auc"] == 0.25
+    assert by_image.loc[("far", 0.5), "auc"] == 0.5
+    assert by_image.loc[("far", 0.5), "fpr95"] == 0.5
+    assert by_image.loc[("near", 0.0), "auc"] == 0.5
+    assert by_image.loc[("near", 0.5), "auc"] == 0.0
+    assert by_image.loc[("average", 0.5), "auc"] == 0.25
+
+
+def test_l2_guarantee_with_confidence_by_hand():
+    """At alpha = 0.01 one of the four ID bounds and one of the two OOD bounds of a set may fail, in 1 % of the runs."""
+    table = tables.guaranteed_l2_table(hand_made(), one_method()).set_index(["set", "radius"])
+    assert (table["confidence"] == 0.99).all()
+    assert table.loc[("far", 0.0), "auc"] == 3 / 4 * 1 / 2 and table.loc[("near", 0.0), "auc"] == 3 / 4 * 1 / 4
+    assert table.loc[("average", 0.0), "auc"] == (3 / 8 + 3 / 16) / 2 and (table["fpr95"] == 1).all()
+    assert table.loc[("far", 0.5), "auc"] == 0
+    stated = "hold with a confidence of 99 %, those of all sets and their average at once"
+    assert stated in tables.caption("l2", hand_made(), one_method())
+    assert "takes its worst value, 1 of each set" in tables.caption("l2", hand_made(), one_method())
 
 
 def test_attacked_l2_by_hand():

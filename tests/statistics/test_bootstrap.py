@@ -4,7 +4,10 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from scipy.stats import binom, norm
 
+from oodcert.reporting.claims import VALUES, interval
+from oodcert.statistics import bootstrap
 from oodcert.statistics.bootstrap import RESAMPLES, detection_metrics, drawn, with_added
 from oodcert.statistics.metrics import ood_metrics
 
@@ -12,15 +15,23 @@ scores = st.lists(st.sampled_from([-np.inf, -1.0, 0.0, 0.25, 0.5, 1.0, np.inf]),
 
 
 @settings(max_examples=60, deadline=None)
-@given(id_scores=scores, ood_scores=scores, favoured=st.booleans(), guaranteed=st.booleans(), seed=st.integers(0, 99))
-def test_metrics_are_those_of_the_images_drawn(id_scores, ood_scores, favoured, guaranteed, seed):
+@given(
+    id_scores=scores,
+    ood_scores=scores,
+    favoured=st.booleans(),
+    beyond=st.booleans(),
+    guaranteed=st.booleans(),
+    seed=st.integers(0, 99),
+)
+def test_metrics_are_those_of_the_images_drawn(id_scores, ood_scores, favoured, beyond, guaranteed, seed):
     id_scores, ood_scores = np.array(id_scores), np.array(ood_scores)
     draws = drawn(len(id_scores), seed)[:6], drawn(len(ood_scores), seed + 100)[:6]
-    ranks = with_added(id_scores, ood_scores, favoured)
+    ranks = with_added(id_scores, ood_scores, favoured, beyond)
     metrics = detection_metrics(*ranks, *draws, guaranteed)
     order = 1 if favoured else -1
-    id_images = np.append(id_scores, [id_scores.max(), id_scores.min()][::order])
-    ood_images = np.append(ood_scores, [ood_scores.min(), ood_scores.max()][::order])
+    id_scores, ood_scores = (np.nan_to_num(one, posinf=9, neginf=-9) for one in (id_scores, ood_scores))
+    id_ends, ood_ends = ([10, -10],) * 2 if beyond else ([one.max(), one.min()] for one in (id_scores, ood_scores))
+    id_images, ood_images = np.append(id_scores, id_ends[::order]), np.append(ood_scores, ood_ends[::-order])
     for row in range(6):
         repeated = np.repeat(id_images, draws[0][row]), np.repeat(ood_images, draws[1][row])
         expected = ood_metrics(*repeated, guaranteed)
@@ -40,3 +51,32 @@ def test_draws_are_the_set_and_then_resamples_of_it():
 def test_draws_depend_on_the_number_of_images_and_the_seed_alone():
     assert np.array_equal(drawn(20, 3), drawn(20, 3))
     assert not np.array_equal(drawn(20, 3), drawn(20, 4))
+
+
+def rare_failures(rng, count, failing=0.03):
+    """Scores of a detector that puts a small share of its ID images below every OOD image."""
+    id_scores = np.where(rng.random(count) < failing, -10.0, 3 + rng.random(count))
+    return id_scores, np.where(rng.random(count) < 0.05, 3 + 0.3 * rng.random(count), rng.random(count))
+
+
+@pytest.mark.parametrize("count", [20, 40, 100])
+def test_intervals_hold_where_a_method_fails_on_rare_images(count, monkeypatch):
+    """Two methods of the same true AUC: the difference is called positive in 2.5 % of runs, and about as seldom above.
+
+    With added images that rank with the extremes seen, the case is called positive in 4 to 20 % of the runs.
+    """
+    monkeypatch.setattr(bootstrap, "RESAMPLES", 400)
+    rng, repetitions, known = np.random.default_rng(3), 120, np.ones(1, bool)
+    truth = np.mean(np.greater(*rare_failures(rng, 1_000_000)))
+    shift = np.sqrt(2) * norm.ppf(truth)
+    missed = {"difference": 0, "value": 0}
+    for seed in range(repetitions):
+        draws = drawn(count, 2 * seed), drawn(count, 2 * seed + 1)
+        rare, smooth = rare_failures(rng, count), (shift + rng.standard_normal(count), rng.standard_normal(count))
+        first, second = (
+            100 * detection_metrics(*with_added(*one, favoured), *draws)["auc"]
+            for one, favoured in ((rare, True), (smooth, False))
+        )
+        missed["difference"] += interval((first - second)[None], known, known, count)[1] > 0
+        missed["value"] += interval(first[None], known, known, count, VALUES)[1] > 100 * truth
+    assert max(missed.values()) <= binom.ppf(1 - 1e-4, repetitions, 0.025)

@@ -51,9 +51,9 @@ def test_empty_sets_and_nan_are_refused(id_scores, ood_scores):
         ood_metrics(id_scores, ood_scores)
 
 
-def table(lower, upper, radii=(0.0, 0.5), sigma=0.25, bound="percentile"):
+def table(lower, upper, radii=(0.0, 0.5), sigma=0.25, bound="percentile", alpha=1e-4):
     rows = [
-        {"image": i, "bound": bound, "sigma": sigma, "radius": radius, "lower": low, "upper": high}
+        {"image": i, "bound": bound, "sigma": sigma, "radius": radius, "lower": low, "upper": high, "alpha": alpha}
         for radius in radii
         for i, (low, high) in enumerate(zip(lower, upper, strict=True))
     ]

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from oodcert.certification.adaptive import StoppingRule
+from oodcert.certification.cdf_bands import check_band
 from oodcert.certification.joint_sampling import SmoothingSettings, certify_jointly, network_values, refuse_values
 from oodcert.certification.smoothing_bounds import BOUNDS, ScoreBounds, score_bounds
 from oodcert.config.method_specs import RANGE_FREE_BOUNDS
@@ -112,6 +113,8 @@ def certify(
     request = _BoundRequest(bounds, radii, p, mean, band, threshold)
     _check(detectors, request)
     level = alpha / (2 * len(images) * len(radii)) if simultaneous else alpha
+    if "cdf" in bounds:
+        check_band(band, n, level)
     settings = SmoothingSettings(sigma, n, level, sampling, seed, batch_size, precision, name)
 
     # when an image has draws enough for it, by detector

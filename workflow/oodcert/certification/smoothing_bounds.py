@@ -173,14 +173,26 @@ def proportion_bounds(successes: np.ndarray | int, n: int, alpha: float) -> Boun
         alpha: Error probability of each bound.
 
     Returns:
-        (lower, upper) [...].
+        (lower, upper) [...]. An upper bound too close to 1 for float64 is rounded up.
 
     Source: Clopper and Pearson 1934, https://doi.org/10.1093/biomet/26.4.404
     """
+    lower, missing = _proportion_tails(successes, n, alpha)
+    return lower, _complement(missing)
+
+
+def _proportion_tails(successes: np.ndarray | int, n: int, alpha: float) -> BoundPair:
+    """The lower bound, and one minus the upper bound, which may be too small for 1 - itself to be exact."""
     k = np.asarray(successes, np.float64)
     lower = np.where(k > 0, betaincinv(np.maximum(k, 1), n - k + 1, alpha), 0.0)
-    upper = np.where(k < n, 1 - betaincinv(np.maximum(n - k, 1), k + 1, alpha), 1.0)
-    return lower, upper
+    missing = np.where(k < n, betaincinv(np.maximum(n - k, 1), k + 1, alpha), 0.0)
+    return lower, missing
+
+
+def _complement(missing: np.ndarray) -> np.ndarray:
+    """1 - missing, rounded up: an upper bound stays one, however little it misses to 1."""
+    upper = 1 - missing
+    return np.where(1 - upper > missing, np.nextafter(upper, 2), upper)
 
 
 def vote_bounds(accepted: np.ndarray | int, n: int, sigma: float, radii: Sequence[float], alpha: float) -> BoundPair:
@@ -200,7 +212,9 @@ def vote_bounds(accepted: np.ndarray | int, n: int, sigma: float, radii: Sequenc
 
     Source: Cohen et al. 2019, https://arxiv.org/abs/1902.02918
     """
-    return gaussian_bounds(*proportion_bounds(accepted, n, alpha), sigma, radii)
+    lower, missing = _proportion_tails(accepted, n, alpha)
+    shift = np.asarray(radii, np.float64) / sigma
+    return ndtr(ndtri(lower[..., None]) - shift), _complement(ndtr(ndtri(missing[..., None]) - shift))
 
 
 def vote_radius(successes: np.ndarray | int, n: int, sigma: float, alpha: float) -> np.ndarray:

@@ -34,6 +34,7 @@ from oodcert.models.fingerprint import PROBES, network_sha256, probe_scores
 from oodcert.reporting.tables.writing import write_table
 from oodcert.runtime.source_files import code_sha256
 from oodcert.runtime.tracing import traced
+from oodcert.statistics.failing_bounds import CONFIDENCE
 
 TABLES = ("csv", "md", "tex", "pdf", "png")
 
@@ -137,4 +138,5 @@ def conclude(evidence: Mapping[str, Path], settings: Mapping[str, Any], sizes: M
     write_table(table, caption(settings, sizes), out / "guaranteed", readable(table))
     save(guaranteed(summary(table)), out / "guaranteed", dpi=200)
     shown = readable(summary(table)).to_string(index=False)
-    return f"Guaranteed, in %:\n{shown}\nEvery set, and the figure: {out / 'guaranteed'}.csv, .md, .tex, .pdf, .png"
+    confident = f"Guaranteed with a confidence of {100 * CONFIDENCE:g} %, in %"
+    return f"{confident}:\n{shown}\nEvery set, and the figure: {out / 'guaranteed'}.csv, .md, .tex, .pdf, .png"

@@ -7,7 +7,8 @@ import argparse
 from oodcert.cli.arguments import POSITIVE, POSITIVE_INT, PROBABILITY, RADIUS, Commands, Help
 
 DESCRIPTION = """Certifies a network's score by randomized smoothing. Writes, for every OOD set, sigma, bound and l2
-radius, the detection metrics that no perturbation of the OOD images within the radius can make worse."""
+radius, the detection metrics that no perturbation of the OOD images within the radius can make worse, with a
+confidence of 99 %."""
 EXAMPLE = """example:
   oodcert certify --network mynets:resnet18 --weights resnet18.safetensors --id cifar10.npz --ood svhn.npz textures/ \\
     --sigma 0.12 0.25 --radii 0.25 0.5 --images 500 --size 32 --out certified

@@ -25,6 +25,7 @@ SETTINGS: dict[str, set[str]] = {  # quantity -> its settings, beside the method
     "certified_accuracy": {"sigma", "radius"},
 }
 TAIL = 0.025  # of the interval, on either side
+VALUES, DIFFERENCES, RATIOS = (0.0, 100.0), (-100.0, 100.0), (-100.0, np.inf)  # what is possible, in % or points
 VERDICTS = REPRODUCED, NOT_REPRODUCED, NOT_TESTABLE = "reproduced", "not reproduced", "not testable here"
 
 Claim = Mapping[str, Any]  # an entry of paper/claims.yaml, as workflow/schemas/claims.schema.yaml has it
@@ -60,12 +61,18 @@ def read_claims(path: str | Path = CLAIMS) -> list[Claim]:
 
 
 def interval(
-    values: np.ndarray, low_known: np.ndarray, high_known: np.ndarray, images: int
+    values: np.ndarray,
+    low_known: np.ndarray,
+    high_known: np.ndarray,
+    images: int,
+    possible: tuple[float, float] = DIFFERENCES,
+    for_high: np.ndarray | None = None,
 ) -> tuple[float, float, float]:
     """The least of K values, with a 95 % interval by percentiles of the resamples.
 
     The interval is widened to hold the measured value. If all resamples of a value are alike, its interval is widened
-    by 1 - 0.025^(1/images): the share of images that may differ from so many that do not.
+    by 1 - 0.025^(1/images): the share of images that may differ from so many that do not. No end is beyond what is
+    possible.
 
     Each end has its own error. The least value lies below the interval only if the value that is least in truth does.
     It lies above the interval only if one of K upper ends fails, so each of these takes a K-th of the error
@@ -77,14 +84,20 @@ def interval(
             may be anything lower.
         high_known: the same of the upper end.
         images: number of images that a value is computed on.
+        possible: the least and the greatest that a value can be: VALUES, DIFFERENCES or RATIOS, or those negated.
+        for_high: resamples [K, 1 + resamples] for the upper ends, if other ones than for the lower ends (see
+            oodcert.statistics.bootstrap).
 
     Returns:
         measured, lower and upper; an end that is unknown is infinite.
     """
-    measured, resampled = values[:, 0], values[:, 1:]
-    unseen = np.where(np.ptp(resampled, axis=1) == 0, 100 * (1 - TAIL ** (1 / images)), 0)
-    low = np.minimum(np.quantile(resampled, TAIL, axis=1), measured - unseen)
-    high = np.maximum(np.quantile(resampled, 1 - TAIL / len(values), axis=1), measured + unseen)
+    measured = values[:, 0]
+    lows, highs = values[:, 1:], (values if for_high is None else for_high)[:, 1:]
+    unseen = 100 * (1 - TAIL ** (1 / images))
+    low, high = np.quantile(lows, TAIL, axis=1), np.quantile(highs, 1 - TAIL / len(values), axis=1)
+    low = np.minimum(low, measured - np.where(np.ptp(lows, axis=1) == 0, unseen, 0))
+    high = np.maximum(high, measured + np.where(np.ptp(highs, axis=1) == 0, unseen, 0))
+    low, high = np.maximum(low, possible[0]), np.minimum(high, possible[1])
     low, high = np.where(low_known, low, -np.inf), np.where(high_known, high, np.inf)
     return float(measured.min()), float(low.min()), float(high.min())
 

@@ -2,8 +2,12 @@
 
 Two images are added to those of every set before they are resampled. On one of them the subject of a claim does best,
 and what it is compared with does worst. On the other it is the other way round. Without them a difference that rests on
-a handful of images, all of one sign, would look certain. Of scores, best and worst are the highest and the lowest of
-the ID images, the lowest and the highest of the OOD images.
+a handful of images, all of one sign, would look certain.
+
+Of scores, the best is above, and the worst below, every score of both sides (ID; the reverse for OOD). That allows for
+a failure that is too rare to be among the images, such as an ID image below all OOD images. It is right for the ends of
+a difference, and for the lower end of a single value. The upper end of a single value must not fall for a failure that
+no image shows. There, best and worst rank with the extremes of their side that were seen.
 
 Source: on a difference of paired proportions this is the adjustment of Bonett and Price (2012), "Adjusted Wald
 confidence interval for a difference of binomial proportions based on paired data", Journal of Educational and
@@ -40,22 +44,25 @@ def drawn(images: int, seed: int) -> NDArray[np.int32]:
 
 
 def with_added(
-    id_scores: NDArray[Any], ood_scores: NDArray[Any], favoured: bool
+    id_scores: NDArray[Any], ood_scores: NDArray[Any], favoured: bool, beyond: bool = True
 ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Ranks of the scores of both sides, with two images added to each that rank with its extremes.
+    """Ranks of the scores of both sides, with two images added to each: one at its best, one at its worst.
 
     Args:
         id_scores: of N ID images.
         ood_scores: of M OOD images.
         favoured: True: the best of the added images comes first; False: it comes second.
+        beyond: True: they rank beyond all scores of both sides; False: with the extremes of their side.
 
     Returns:
-        Ranks of the ID images, int [N + ADDED], and of the OOD images, int [M + ADDED], equal for equal scores.
+        Ranks from 0 of the ID images, int [N + ADDED], and of the OOD images, int [M + ADDED], equal for equal scores.
     """
-    ranks = np.unique(np.concatenate([id_scores, ood_scores]), return_inverse=True)[1]
+    ranks = 1 + np.unique(np.concatenate([id_scores, ood_scores]), return_inverse=True)[1]
     id_ranks, ood_ranks = ranks[: len(id_scores)], ranks[len(id_scores) :]
     order = 1 if favoured else -1
     id_added, ood_added = (id_ranks.max(), id_ranks.min()), (ood_ranks.min(), ood_ranks.max())
+    if beyond:
+        id_added, ood_added = (ranks.max() + 1, 0), (0, ranks.max() + 1)
     return np.append(id_ranks, id_added[::order]), np.append(ood_ranks, ood_added[::order])
 
 

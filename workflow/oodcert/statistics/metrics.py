@@ -16,6 +16,7 @@ import pandas as pd
 from numpy.typing import ArrayLike, NDArray
 
 from oodcert.errors import InputError
+from oodcert.statistics.failing_bounds import CONFIDENCE, bounds_at_confidence, largest_alpha, table_error
 
 METRICS = ("auc", "aupr", "fpr95")
 
@@ -107,11 +108,24 @@ def tpr_threshold(id_scores: ArrayLike, tpr: float = 0.95) -> Any:
     return ordered[len(ordered) - int(np.ceil(tpr * len(ordered) - 1e-9))]
 
 
-def guaranteed_metrics(id_table: pd.DataFrame, ood_table: pd.DataFrame, two_sided: bool = False) -> pd.DataFrame:
+def guaranteed_metrics(
+    id_table: pd.DataFrame,
+    ood_table: pd.DataFrame,
+    two_sided: bool = False,
+    *,
+    confidence: float | None = CONFIDENCE,
+    sets: int = 1,
+) -> pd.DataFrame:
     """Metrics of the smoothed detector that no l2 perturbation of the OOD images within the radius can make worse.
 
-    That holds up to the bounds' alpha: a pair of images counts too favourably only if one of its two bounds fails.
-    So the AUC is too high by at most the sum of the two tables' alpha in expectation.
+    That holds for the metrics of a row at once with the given confidence, over the noise draws. Each bound of the
+    tables fails with probability alpha, so hardly more than a binomial quantile of them fail at once. So many bounds on
+    each side are taken for failed, and those whose loss is worst take their worst value (see
+    oodcert.statistics.failing_bounds for the proof). An alpha of about 0.001 keeps that to a few images.
+
+    Without a confidence all bounds are taken at their word. A single bound that fails can then make FPR95 or AUPR too
+    favourable, and at usual numbers of images and of alpha some bound does fail. The AUC is too high by at most the
+    sum of both tables' alpha in expectation: a pair of images counts too favourably only if one of its bounds fails.
 
     The ID side takes its lower confidence bounds at radius 0. The OOD side takes its upper bounds at each radius. A
     sample without a certificate has an infinite bound, its worst value.
@@ -121,43 +135,59 @@ def guaranteed_metrics(id_table: pd.DataFrame, ood_table: pd.DataFrame, two_side
         ood_table: the same of the OOD images, at the same sigma, over the same bounds.
         two_sided: True: the ID side takes its bounds at the same radius as the OOD side, for an adversary who perturbs
             the ID images as well.
+        confidence: of the three metrics of a row, between 0 and 1. None: no confidence; the bounds hold per image.
+        sets: number of OOD sets whose metrics hold at once at that confidence, so that their mean does too.
 
     Returns:
-        A DataFrame with a row per bound x radius: bound, radius, auc, aupr, fpr95.
+        A DataFrame with a row per bound x radius: bound, radius, auc, aupr, fpr95, and confidence. Without a
+        confidence, the last column is per_image_alpha instead: the largest alpha of the bounds, NaN if the tables have
+        none.
 
     Raises:
-        InputError: if the tables mix sigmas or detectors, lack the ID side's radius, or hold NaN.
+        InputError: if the tables mix sigmas or detectors, lack the ID side's radius, or hold NaN; with a confidence
+            also if their alpha is unknown.
     """
+    error = None if confidence is None else table_error(confidence, sets)
     _check_alike(id_table, ood_table)
     rows: list[dict[str, Any]] = []
     for (bound, radius), ood in ood_table.groupby(["bound", "radius"], sort=True):
         other = radius if two_sided else 0.0
-        id_lower = id_table.loc[(id_table["bound"] == bound) & (id_table["radius"] == other), "lower"]
-        if id_lower.empty:
+        id_rows = id_table[(id_table["bound"] == bound) & (id_table["radius"] == other)]
+        if id_rows.empty:
             raise InputError(
                 f"The ID table has no rows of bound {bound!r} at radius {other:g}: certify it with {other:g} in radii."
             )
-        rows.append({"bound": bound, "radius": radius, **ood_metrics(id_lower, ood["upper"], guaranteed=True)})
+        lower, upper = bounds_at_confidence(id_rows, "lower", error), bounds_at_confidence(ood, "upper", error)
+        metrics = ood_metrics(lower, upper, guaranteed=True)
+        rows.append({"bound": bound, "radius": radius, **metrics, **_statement(confidence, id_rows, ood)})
     return pd.DataFrame(rows)
 
 
-def certified_rates(id_table: pd.DataFrame, ood_table: pd.DataFrame) -> pd.DataFrame:
+def certified_rates(
+    id_table: pd.DataFrame, ood_table: pd.DataFrame, *, confidence: float | None = CONFIDENCE
+) -> pd.DataFrame:
     """The certified TPR and FPR of the majority vote at a threshold (bound "vote" of `oodcert.certify`).
 
-    Each image is judged with error probability alpha.
+    Both rates of a row hold at once with the given confidence: the images that may be misjudged with it (see
+    `guaranteed_metrics`) are counted against the detector.
 
     Args:
         id_table: table of `oodcert.certify` of the ID images.
         ood_table: the same of the OOD images.
+        confidence: of the two rates of a row, between 0 and 1. None: no confidence; each image is judged with error
+            probability alpha.
 
     Returns:
         A DataFrame with a row per radius: radius; tpr, the share of the ID images that no perturbation within the
-        radius can get rejected; fpr, the share of the OOD images that some perturbation within it may get accepted.
-        At a threshold of 95 % TPR, fpr is the certified FPR95.
+        radius can get rejected; fpr, the share of the OOD images that some perturbation within it may get accepted;
+        and confidence or per_image_alpha, as of `guaranteed_metrics`. At a threshold of 95 % TPR, fpr is the certified
+        FPR95.
 
     Raises:
-        InputError: if a table has no rows of the vote bound, or the tables mix thresholds, sigmas or detectors.
+        InputError: if a table has no rows of the vote bound, or the tables mix thresholds, sigmas or detectors;
+            with a confidence also if their alpha is unknown.
     """
+    error = None if confidence is None else table_error(confidence, 1)
     _check_alike(id_table, ood_table)
     votes = [table[table["bound"].str.startswith("vote")] for table in (id_table, ood_table)]
     if any(table.empty for table in votes):
@@ -166,10 +196,24 @@ def certified_rates(id_table: pd.DataFrame, ood_table: pd.DataFrame) -> pd.DataF
     if len(thresholds) != 1:
         raise InputError(f"The two tables mix {' and '.join(sorted(thresholds))}: use one threshold for both.")
     tpr, fpr = (
-        (table[side] >= 0.5).groupby(table["radius"]).mean()
+        pd.Series({radius: _accepted(rows, side, error) for radius, rows in table.groupby("radius")}, dtype=float)
         for table, side in zip(votes, ("lower", "upper"), strict=True)
     )
-    return pd.DataFrame({"tpr": tpr, "fpr": fpr}).rename_axis("radius").reset_index()
+    rates = pd.DataFrame({"tpr": tpr, "fpr": fpr}).rename_axis("radius").reset_index()
+    return rates.assign(**_statement(confidence, *votes))
+
+
+def _accepted(votes: pd.DataFrame, side: str, error: float | None) -> float:
+    """The share of images that the majority vote accepts by the bounds of one side at one radius."""
+    return float(np.mean(bounds_at_confidence(votes, side, error) >= 0.5))
+
+
+def _statement(confidence: float | None, *tables: pd.DataFrame) -> dict[str, float]:
+    """What metrics hold with, as a column: their confidence, or the largest alpha of each bound (NaN if unknown)."""
+    if confidence is not None:
+        return {"confidence": float(confidence)}
+    known = all("alpha" in table for table in tables)
+    return {"per_image_alpha": max(largest_alpha(table, "A table") for table in tables) if known else float("nan")}
 
 
 def _check_alike(*tables: pd.DataFrame) -> None:

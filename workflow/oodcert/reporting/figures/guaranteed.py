@@ -33,7 +33,7 @@ def draw_bounds(axes: Axes, table: pd.DataFrame, looks: Looks) -> None:
 
 
 def guaranteed(table: pd.DataFrame) -> Figure:
-    """The figure of a table with a row per sigma x bound x radius: auc in [0, 1], of one set (column set)."""
+    """The figure of a table with a row per sigma x bound x radius: auc in [0, 1], of one set, at one confidence."""
     looks = bound_looks(list(table["bound"].unique()))
     with style(SETTINGS):
         figure, grid = panels(table["sigma"].nunique(), height=2.4)
@@ -42,5 +42,6 @@ def guaranteed(table: pd.DataFrame) -> Figure:
             axes.set_title(f"σ = {sigma:g}")
         figure.legend(*grid[0].get_legend_handles_labels(), loc="outside upper center", ncols=len(looks) + 1)
         figure.supxlabel("ℓ₂ radius R of the perturbation")
-        figure.supylabel(f"guaranteed AUC ({drawn(table['set'].iloc[0])})")
+        of, confidence = drawn(table["set"].iloc[0]), 100 * table["confidence"].iloc[0]
+        figure.supylabel(f"guaranteed AUC ({of}), {confidence:g} % confidence")
     return figure

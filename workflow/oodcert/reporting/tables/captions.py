@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 
 import numpy as np
+import pandas as pd
 
 from oodcert.authors_code.flags import FLAGS, case_of
 from oodcert.config.models import CertifyIdSettings, CertifyL2Settings, Config
@@ -34,6 +35,7 @@ from oodcert.reporting.tables.sentences import (
 )
 from oodcert.reporting.tables.values import l2_metric
 from oodcert.statistics.bootstrap import RESAMPLES
+from oodcert.statistics.failing_bounds import CONFIDENCE, most_failing, table_error
 from oodcert.statistics.metrics import METRICS
 
 SHOWN = 40  # rows of reported values in a table for people
@@ -188,9 +190,11 @@ def _ablation(evidence: Evidence, config: Config) -> list[str]:
         "A flag is shown by the measure that it moves most on DISTRO. If it does not act on DISTRO, it is shown on the "
         "method that it moves most. The csv file has all measures of all methods, and why a flag does not act. The "
         "last rows are the headline mean of every method with all flags corrected.",
-        "Guaranteed, adversarial, clean: averages over the OOD sets. Above the bound: OOD images whose attacked score "
-        "is above their guaranteed bound. Population: OOD images that enter the AUC at R. Highest: the largest value "
-        "that counts as a confidence. A single image: whether its bound can be computed. A dash: no value, for nothing "
+        "Guaranteed, adversarial, clean: averages over the OOD sets. Sound AUC in ℓ₂ balls: by bounds that hold with "
+        "probability ≥ 1 − α per image, without the confidence of table l2, for that code has none. Above the bound: "
+        "OOD images whose attacked score is above their guaranteed bound. Population: OOD images that enter the AUC at "
+        "R. Highest: the largest value that counts as a confidence. A single image: whether its bound can be computed. "
+        "A dash: no value, for nothing "
         f"is certified{'' if l2_metric(config) == 'auc' else ', or its evidence was sampled adaptively'}.",
         f"Images: {settings.images} of every set. Votes: n₀ = {settings.n0} and n = {settings.n} draws at "
         f"σ = {config.evaluation.sigma:g}. With all flags corrected, the values are of the same images in the evidence "
@@ -221,6 +225,7 @@ def _claims(evidence: Evidence, config: Config) -> list[str]:
         "Reproduced: all of the interval is as expected. Not reproduced: none of it is. Not testable here: part of it "
         "is, or the run lacks what the claim needs.",
         "The adversarial value of a method whose attack fails a sanity check may be anything lower.",
+        f"Guarantees in ℓ₂ balls are those of table l2, with a confidence of {100 * CONFIDENCE:g} % over noise draws.",
         numbers_of_images(evidence, "clean", config),
         *about_the_sets(config),
     ]
@@ -248,13 +253,28 @@ def _l2(evidence: Evidence, config: Config) -> list[str]:
         "a betting bound on their mean.",
         f"n = {settings['n']} draws"
         f"{_sampling(certify, 'on which side of the FPR95 threshold an OOD bound lies')}, α = {settings['alpha']}: "
-        "each bound holds per image, per radius and per side with probability ≥ 1 − α, not jointly.",
+        "each bound holds per image, per radius and per side with probability ≥ 1 − α.",
+        *_confidence(evidence, config),
         *_without_range(config),
         *_vacuous_l2(evidence, config),
+        *_one_pass(config),
         *_l2_attack(evidence, config),
         *_precision(certify, "Bounds, and what the attack is judged on, are"),
         *about_the_sets(config),
         numbers_of_images(evidence, "certify_l2", config),
+    ]
+
+
+def _confidence(evidence: Evidence, config: Config) -> list[str]:
+    """What the guaranteed metrics hold with, and how many images of each set that costs."""
+    alpha = rows_of_methods(evidence, "certify_l2", config)["alpha"].max()
+    counts = images_per_set(evidence, "certify_l2", config, ["id", *config.data.ood])
+    error = table_error(CONFIDENCE, len(config.data.ood))
+    failing = pd.Series([most_failing(count, alpha, error) for count in counts.values()])
+    return [
+        f"The guaranteed metrics of a method at one σ, bound and R hold with a confidence of {100 * CONFIDENCE:g} %, "
+        "those of all sets and their average at once. For that, the worst choice of bounds takes its worst value, "
+        f"{span(failing)} of each set: hardly ever do more of them fail."
     ]
 
 
@@ -296,12 +316,24 @@ def _vacuous_l2(evidence: Evidence, config: Config) -> list[str]:
     ]
 
 
+def _one_pass(config: Config) -> list[str]:
+    """What the rows of the one-pass detector are."""
+    settings = config.evaluation.one_pass
+    if settings is None:
+        return []
+    return [
+        f"One pass, at σ = {listed(settings.sigmas)}: another detector, whose score of a query is a single noisy score. "
+        f"Its metrics are certified by {settings.draws} noise draws an image, with a confidence of "
+        f"{100 * settings.confidence:g} % for all sets and their average at once, and at any R."
+    ]
+
+
 def _l2_attack(evidence: Evidence, config: Config) -> list[str]:
     attack = rows_of_methods(evidence, "attack_l2", config)
     return [
         f"Attack: no bound, but what an attack achieved on the median at σ = {listed(attack['sigma'].unique())}. Up to "
         f"Monte-Carlo error it is the {'lower' if l2_metric(config) == 'fpr95' else 'upper'} end of the percentile "
-        f"bound's bracket. It maximises the mean of the score under noise ({attack_budget(attack, L2_ATTACK)}), and is "
+        f"bound's bracket. It maximises the mean log-odds under noise ({attack_budget(attack, L2_ATTACK)}), and is "
         f"judged on n = {span(attack['n'])} fresh draws. Each image takes its strongest result over all radii up to R."
     ]
 

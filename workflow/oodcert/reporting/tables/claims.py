@@ -12,9 +12,12 @@ import pandas as pd
 from oodcert.config.models import Config
 from oodcert.evidence.store import Evidence
 from oodcert.reporting.claims import (
+    DIFFERENCES,
     NOT_TESTABLE,
+    RATIOS,
     REPRODUCED,
     SETTINGS,
+    VALUES,
     Claim,
     border,
     decide,
@@ -111,26 +114,34 @@ def judge(claim: Claim, measures: Measures, config: Config) -> Verdict:
 class _Comparisons:
     """The comparisons that a claim makes.
 
-    pairs: of methods; values: differences in % [pairs, 1 + resamples]; low_known and high_known: whether the value has
-    an end there [pairs].
+    pairs: of methods; lows and highs: values in %, or their differences, [pairs, 1 + resamples], for lower and for
+    upper ends; low_known and high_known: whether the value has an end there [pairs]; possible: the least and the
+    greatest value.
     """
 
     pairs: Sequence[tuple[str, str | None]]
-    values: np.ndarray
+    lows: np.ndarray
+    highs: np.ndarray
     low_known: np.ndarray
     high_known: np.ndarray
+    possible: tuple[float, float]
+
+    def negated(self) -> _Comparisons:
+        """The comparisons of the negated values."""
+        least, greatest = self.possible
+        known = (self.high_known, self.low_known)
+        return _Comparisons(self.pairs, -self.highs, -self.lows, *known, (-greatest, -least))
 
 
 def _comparisons(measure: dict[str, Any], measures: Measures) -> _Comparisons:
-    quantity, minus = measure["quantity"], measure.get("minus")
+    if "minus" not in measure:
+        return _values(measure, measures)
+    quantity, minus = measure["quantity"], measure["minus"]
     settings = {key: measure[key] for key in SETTINGS[quantity]}
     rows: list[tuple[tuple[str, str | None], np.ndarray, bool, bool]] = []
     for method in listed(measure["method"]):
         left = {**settings, "method": method}
         value, known = measures.value(quantity, True, **left), not measures.too_favourable(quantity, **left)
-        if minus is None:
-            rows.append(((method, None), value, known, True))
-            continue
         for other in listed(minus.get("method", method)):
             right = {**left, **minus, "method": other}
             subtracted = measures.value(quantity, False, **right)
@@ -138,21 +149,32 @@ def _comparisons(measure: dict[str, Any], measures: Measures) -> _Comparisons:
             relative = 100 * difference / subtracted if "relative" in measure else difference
             rows.append(((method, other), relative, known, not measures.too_favourable(quantity, **right)))
     pairs, values, low_known, high_known = zip(*rows, strict=True)
-    return _Comparisons(pairs, np.array(values), np.array(low_known), np.array(high_known))
+    possible = RATIOS if "relative" in measure else DIFFERENCES
+    both = np.array(values)
+    return _Comparisons(pairs, both, both, np.array(low_known), np.array(high_known), possible)
+
+
+def _values(measure: dict[str, Any], measures: Measures) -> _Comparisons:
+    """The comparisons of a claim on single values, with the value that it expects."""
+    quantity = measure["quantity"]
+    settings = [{**{key: measure[key] for key in SETTINGS[quantity]}, "method": m} for m in listed(measure["method"])]
+    lows, highs = (
+        np.array([ends.value(quantity, True, **one) for one in settings]) for ends in (measures, measures.within)
+    )
+    known = np.array([not measures.too_favourable(quantity, **one) for one in settings])
+    pairs = [(one["method"], None) for one in settings]
+    return _Comparisons(pairs, lows, highs, known, np.full(len(pairs), True), VALUES)
 
 
 def _decided(claim: Claim, comparisons: _Comparisons, images: int) -> Verdict:
     """The verdict by the interval of the comparison that decides."""
-    expected, values = claim["expected"], comparisons.values
-    low_known, high_known = comparisons.low_known, comparisons.high_known
-    if expected["direction"] == "below":  # the same claim of the negated values
-        measured, low, high = interval(-values, high_known, low_known, images)
-        verdict = decide(low, high, -expected["value"], expected["tolerance"])
-        measured, low, high = -measured, -high, -low
-    else:
-        measured, low, high = interval(values, low_known, high_known, images)
-        verdict = decide(low, high, expected["value"], expected["tolerance"], expected["direction"] == "near")
-    which = _named(comparisons.pairs[int(np.argmin(np.abs(values[:, 0] - measured)))], claim["measure"])
+    expected = claim["expected"]
+    sign = -1 if expected["direction"] == "below" else 1  # below: the same claim of the negated values
+    one = comparisons.negated() if sign < 0 else comparisons
+    least, low, high = interval(one.lows, one.low_known, one.high_known, images, one.possible, one.highs)
+    verdict = decide(low, high, sign * expected["value"], expected["tolerance"], expected["direction"] == "near")
+    measured, (low, high) = sign * least, sorted((sign * low, sign * high))
+    which = _named(one.pairs[int(np.argmin(np.abs(one.lows[:, 0] - least)))], claim["measure"])
     return Verdict(verdict, which + _reason(verdict, low, high, border(expected)), measured, low, high)
 
 

@@ -24,6 +24,7 @@ from oodcert.reporting.tables.sanity import sanity_table
 from oodcert.reporting.tables.values import PROTOCOLS, WORST_CASE, l2_metric
 from oodcert.runtime.keyed_noise import derive_seed
 from oodcert.statistics.bootstrap import ADDED, detection_metrics, drawn, with_added
+from oodcert.statistics.failing_bounds import CONFIDENCE, bounds_at_confidence, table_error
 from oodcert.statistics.metrics import METRICS
 
 OOD_SCORES = {  # protocol -> evaluation and column
@@ -48,14 +49,22 @@ class Measures:
     Args:
         evidence: the run's, as for the tables.
         config: the run's.
+        beyond: whether the images that are added to the resamples rank beyond all others.
     """
 
-    def __init__(self, evidence: Evidence, config: Config) -> None:
-        self._evidence, self._config = evidence, config
+    def __init__(self, evidence: Evidence, config: Config, beyond: bool = True) -> None:
+        self._evidence, self._config, self._beyond = evidence, config, beyond
         self._values: dict[tuple, np.ndarray] = {}
         self._metrics: dict[tuple[str, str, bool], dict[str, np.ndarray]] = {}
         self._resamples: dict[tuple[str, int], np.ndarray] = {}
         self._samples: dict[tuple[str, int], np.ndarray] = {}
+
+    @cached_property
+    def within(self) -> Measures:
+        """The same with added images that rank with the extremes seen: for the upper ends of single values."""
+        other = Measures(self._evidence, self._config, beyond=False)
+        other._resamples, other._samples = self._resamples, self._samples
+        return other
 
     def value(self, quantity: str, favoured: bool, **settings: Any) -> np.ndarray:
         """One of QUANTITIES, in %, [1 + RESAMPLES]."""
@@ -79,7 +88,7 @@ class Measures:
         return np.mean([(one["auc"], one["aupr"], 1 - one["fpr95"]) for one in metrics], axis=(0, 1))
 
     def guaranteed_l2(self, method: str, bound: str, sigma: float, radius: float, favoured: bool) -> np.ndarray:
-        """Guaranteed AUC over the OOD sets in the l2 ball, by a bound on the smoothed score."""
+        """Guaranteed AUC over the OOD sets in the l2 ball, by a bound on the smoothed score, as in the l2 table."""
         settings = self._config.evaluation.certify_l2
         _require("σ", sigma, settings.sigmas)
         _require("R", radius, settings.radii)
@@ -89,10 +98,14 @@ class Measures:
             raise NotMeasured("no AUC in ℓ₂ balls: adaptive sampling settles FPR95 alone")
         rows = rows_at(rows_of_method(self._evidence, "certify_l2", method), "certify_l2", "sigma", sigma)
         rows = rows_at(rows, "certify_l2", "bound", bound)
-        lower = self._of_set(rows_at(rows, "certify_l2", "radius", 0.0), "certify_l2", "id")["lower"]
-        rows = rows_at(rows, "certify_l2", "radius", radius)
-        upper = {name: self._of_set(rows, "certify_l2", name)["upper"] for name in self._config.data.ood}
-        return self._average(lower, upper, True, favoured)["auc"]
+        error = table_error(CONFIDENCE, len(self._config.data.ood))
+
+        def bounds(at: float, name: str, side: str) -> pd.Series:
+            chosen = self._of_set(rows_at(rows, "certify_l2", "radius", at), "certify_l2", name)
+            return pd.Series(bounds_at_confidence(chosen, side, error))
+
+        upper = {name: bounds(radius, name, "upper") for name in self._config.data.ood}
+        return self._average(bounds(0.0, "id", "lower"), upper, True, favoured)["auc"]
 
     def accuracy(self, method: str, favoured: bool) -> np.ndarray:
         """Clean accuracy on the ID test images."""
@@ -145,7 +158,7 @@ class Measures:
         for name, scores in ood_scores.items():
             if np.isnan(id_scores).any() or np.isnan(scores).any():
                 raise InputError(f"Scores of ID images or of {name} are NaN: run the evaluation again.")
-            id_ranks, ood_ranks = with_added(id_scores.to_numpy(), scores.to_numpy(), favoured)
+            id_ranks, ood_ranks = with_added(id_scores.to_numpy(), scores.to_numpy(), favoured, self._beyond)
             id_draws, ood_draws = self._draws("id", len(id_scores)), self._draws(name, len(scores))
             by_set.append(detection_metrics(id_ranks, ood_ranks, id_draws, ood_draws, guaranteed))
         return {metric: np.mean([metrics[metric] for metrics in by_set], axis=0) for metric in METRICS}

@@ -17,7 +17,9 @@ BOUND = "one pass"
 
 
 def one_pass_table(evidence: Evidence, config: Config) -> pd.DataFrame:
-    """A row per method x sigma x radius x OOD set: certified auc, aupr, fpr95, and the threshold of fpr95.
+    """A row per method x sigma x radius x OOD set: certified auc, aupr and fpr95 of the detector of one pass a query.
+
+    The metrics of all sets at one method, sigma and radius, and so their average, hold at once with the confidence.
 
     Args:
         evidence: evaluation -> its rows.
@@ -26,11 +28,11 @@ def one_pass_table(evidence: Evidence, config: Config) -> pd.DataFrame:
     Returns:
         The table, without rows where the config has no settings for it. Metrics are in [0, 1].
     """
-    columns = ["method", "sigma", "bound", "radius", "set", *METRICS, "threshold"]
+    columns = ["method", "sigma", "bound", "radius", "set", *METRICS, "confidence"]
     settings, radii = config.evaluation.one_pass, sorted(config.evaluation.certify_l2.radii)
     if settings is None:
         return pd.DataFrame(columns=columns)
-    statement, rows = Statement(settings.confidence), []
+    statement, rows = Statement(1 - (1 - settings.confidence) / len(config.data.ood)), []
     for method, sigma in product(config.methods, settings.sigmas):
         drawn = rows_at(rows_of_method(evidence, "one_pass", method), "one_pass", "sigma", sigma)
         known = _draws(rows_of_set(drawn, "one_pass", "id"))
@@ -40,7 +42,7 @@ def one_pass_table(evidence: Evidence, config: Config) -> pd.DataFrame:
             for radius in radii:
                 values = certified_metrics(known, strange, curve, radius / sigma, statement)
                 rows.append({"method": method, "sigma": sigma, "bound": BOUND, "radius": radius, "set": name, **values})
-    return pd.DataFrame(rows)[columns]
+    return pd.DataFrame(rows).assign(confidence=settings.confidence)[columns]
 
 
 def _draws(rows: pd.DataFrame) -> np.ndarray:

@@ -17,7 +17,9 @@ from oodcert.config.models import Config
 from oodcert.errors import InputError
 from oodcert.evidence.selection import rows_at, rows_of_method, rows_of_set
 from oodcert.evidence.store import Evidence
+from oodcert.reporting.tables.one_pass import one_pass_table
 from oodcert.reporting.tables.sanity import sanity_table
+from oodcert.statistics.failing_bounds import CONFIDENCE
 from oodcert.statistics.metrics import METRICS, guaranteed_metrics, ood_metrics
 
 PROTOCOLS = ("clean", "guaranteed", "adversarial")
@@ -125,8 +127,8 @@ def with_all_sets(table: pd.DataFrame, config: Config) -> pd.DataFrame:
 def l2_table(evidence: Evidence, config: Config) -> pd.DataFrame:
     """A row per method x sigma x bound x radius x set: auc, aupr, fpr95 of both ends of the l2 bracket.
 
-    The guarantees come first. Rows of bound "attack", at the attack's sigmas, are what an attack achieved, and no
-    guarantee.
+    The guarantees come first, with their confidence, those of the detector of one pass a query last. Rows of bound
+    "attack", at the attack's sigmas, are what an attack achieved, and no guarantee: their confidence is NaN.
 
     Args:
         evidence: evaluation -> its rows.
@@ -135,8 +137,10 @@ def l2_table(evidence: Evidence, config: Config) -> pd.DataFrame:
     Returns:
         The table; metrics are in [0, 1].
     """
+    guaranteed, one_pass = guaranteed_l2_table(evidence, config), one_pass_table(evidence, config)
+    one_pass = _with_average(one_pass, ["method", "sigma", "bound", "radius"], (*METRICS, "confidence"))
     attacked = attacked_l2_table(evidence, config).assign(bound="attack")
-    return pd.concat([guaranteed_l2_table(evidence, config), attacked], ignore_index=True)
+    return pd.concat([one for one in (guaranteed, one_pass, attacked) if len(one)], ignore_index=True)
 
 
 def l2_metric(config: Config) -> str:
@@ -144,8 +148,11 @@ def l2_metric(config: Config) -> str:
     return "fpr95" if config.evaluation.certify_l2.sampling == "adaptive" else "auc"
 
 
-def guaranteed_l2_table(evidence: Evidence, config: Config) -> pd.DataFrame:
-    """A row per method x sigma x bound x radius x set: guaranteed auc, aupr, fpr95.
+def guaranteed_l2_table(evidence: Evidence, config: Config, confidence: float | None = CONFIDENCE) -> pd.DataFrame:
+    """A row per method x sigma x bound x radius x set: guaranteed auc, aupr, fpr95, and confidence.
+
+    The metrics of all sets at one method, sigma, bound and radius, and so their average, hold at once with the
+    confidence, over the noise draws (see oodcert.statistics.metrics.guaranteed_metrics).
 
     A method with an unbounded score has no rows of the bounds that need a range. With adaptive sampling, auc and aupr
     are guaranteed too, but they may be far lower than those of all draws.
@@ -153,6 +160,7 @@ def guaranteed_l2_table(evidence: Evidence, config: Config) -> pd.DataFrame:
     Args:
         evidence: evaluation -> its rows.
         config: the run's.
+        confidence: of the metrics; None: none, the bounds hold per image, and the column is per_image_alpha.
 
     Returns:
         The table; metrics are in [0, 1].
@@ -164,10 +172,12 @@ def guaranteed_l2_table(evidence: Evidence, config: Config) -> pd.DataFrame:
             rows = rows_at(rows_at(certified, "certify_l2", "sigma", sigma), "certify_l2", "bound", bound)
             id_rows = rows_of_set(rows, "certify_l2", "id")
             for name in config.data.ood:
-                values = guaranteed_metrics(id_rows, rows_of_set(rows, "certify_l2", name))
+                ood_rows = rows_of_set(rows, "certify_l2", name)
+                values = guaranteed_metrics(id_rows, ood_rows, confidence=confidence, sets=len(config.data.ood))
                 frames.append(values.assign(method=method, sigma=sigma, set=name))
-    columns = ["method", "sigma", "bound", "radius", "set", *METRICS]
-    return _with_average(pd.concat(frames, ignore_index=True)[columns], columns[:4])
+    statement = "per_image_alpha" if confidence is None else "confidence"
+    columns = ["method", "sigma", "bound", "radius", "set", *METRICS, statement]
+    return _with_average(pd.concat(frames, ignore_index=True)[columns], columns[:4], (*METRICS, statement))
 
 
 def attacked_l2_table(evidence: Evidence, config: Config) -> pd.DataFrame:
@@ -231,7 +241,7 @@ def _metrics(what: str, id_scores: pd.Series, ood_scores: pd.Series, guaranteed:
         raise InputError(f"No metrics for the {what}. {error}") from error
 
 
-def _with_average(table: pd.DataFrame, keys: Sequence[str]) -> pd.DataFrame:
+def _with_average(table: pd.DataFrame, keys: Sequence[str], averaged: Sequence[str] = METRICS) -> pd.DataFrame:
     """Appends the set "average": the mean over the sets of every metric, for each combination of the keys."""
-    average = table.groupby(keys, sort=False, as_index=False)[list(METRICS)].mean().assign(set="average")
+    average = table.groupby(keys, sort=False, as_index=False)[list(averaged)].mean().assign(set="average")
     return pd.concat([table, average[table.columns]], ignore_index=True)
