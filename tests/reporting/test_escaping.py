@@ -69,9 +69,9 @@ def test_words_and_signs_of_the_captions_are_as_before():
 @pytest.mark.filterwarnings("error")  # a glyph that the font lacks is a warning
 @pytest.mark.parametrize("name", NAMES)
 def test_a_figure_shows_the_name(name, tmp_path):
-    figure = guaranteed(table(name))
+    figure = guaranteed(table(name).assign(confidence=0.99))
     shown = figure.get_supylabel()
-    assert shown == f"guaranteed AUC ({drawn(name)})"
+    assert shown == f"guaranteed AUC ({drawn(name)}), 99 % confidence"
     assert drawn("ba$$in") == "ba$$in" and len(drawn("n" * 200)) == 40
     save(figure, tmp_path / "some", dpi=50)
 

@@ -322,7 +322,7 @@ def _one_pass(config: Config) -> list[str]:
     if settings is None:
         return []
     return [
-        f"One pass, at σ = {listed(settings.sigmas)}: another detector, whose score of a query is a single noisy score. "
+        f"One pass, at σ = {listed(settings.sigmas)}: another detector. Its score of a query is a single noisy score. "
         f"Its metrics are certified by {settings.draws} noise draws an image, with a confidence of "
         f"{100 * settings.confidence:g} % for all sets and their average at once, and at any R."
     ]
