@@ -245,7 +245,9 @@ def _values_by_kind(
     if isinstance(given, pd.DataFrame):
         absent = {"bound", "radius", "lower"} - set(given)
         if absent:
-            raise InputError(f"`{argument}` is a table without {', '.join(sorted(absent))}: give one of oodcert.certify.")
+            raise InputError(
+                f"`{argument}` is a table without {', '.join(sorted(absent))}: give one of oodcert.certify."
+            )
         rows = given[given["radius"] == 0]
         if "detector" in rows:
             rows = rows[rows["detector"] == detector]
@@ -265,7 +267,7 @@ def _reference_values(argument: str, kind: str, values: Any) -> np.ndarray:
     """Sorted values [M], at least one."""
     needed = "give one or more scores, none of them NaN"
     several = isinstance(values, Iterable) and np.ndim(values) > 0
-    array = np.sort(score_array(f"{argument} of the bound {kind}, as", values if several else [values]))
+    array = np.sort(score_array(f"`{argument}`", values if several else [values]))
     if not array.size or np.isnan(array).any():
         raise InputError(f"`{argument}` of the bound {kind}: {needed}.")
     return array

@@ -15,10 +15,11 @@ from torch.nn import functional
 from torch.overrides import resolve_name
 
 from oodcert.errors import InputError
-from oodcert.models.calls import fitted, require_network
+from oodcert.models.calls import failure, fitted, require_network
 from oodcert.models.checks import hooked
 from oodcert.models.images import as_tensor
 from oodcert.models.outputs import logits_of
+from oodcert.runtime.memory import is_out_of_memory
 
 Operation = Callable[..., Any]  # a function or method of torch, or a rule for it
 RULES: dict[Operation, Operation] = {}  # function of torch -> what it does with an Interval among its arguments
@@ -189,7 +190,7 @@ def _propagate(network: nn.Module, lower: Tensor, upper: Tensor) -> Interval:
     name, gradients = type(network).__name__, torch.is_grad_enabled() and not torch.is_inference_mode_enabled()
     states = _random_states(lower)
     with torch.inference_mode(False), torch.set_grad_enabled(gradients):  # versions tell what is written in place
-        output = logits_of(network(Interval(lower.clone(), upper.clone())), name)
+        output = logits_of(_output(network, lower, upper), name)
         if not isinstance(output, Interval):
             raise NoRule(f"{name} gave no tensor that operations with a rule computed from its input.")
         if output.product is not None and not output.product.holds():
@@ -197,6 +198,18 @@ def _propagate(network: nn.Module, lower: Tensor, upper: Tensor) -> Interval:
     if not all(map(torch.equal, states, _random_states(lower))):
         raise NoRule(f"{name} draws random numbers, which no interval bound holds for.")
     return output
+
+
+def _output(network: nn.Module, lower: Tensor, upper: Tensor) -> Any:
+    """What the network returns for the box; InputError where it fails."""
+    try:
+        return network(Interval(lower.clone(), upper.clone()))  # in-place layers must not reach the caller's tensors
+    except InputError:
+        raise
+    except Exception as error:  # it is any code
+        if is_out_of_memory(error):
+            raise
+        raise InputError(failure(type(network).__name__, lower, error)) from error
 
 
 def _random_states(images: Tensor) -> list[Tensor]:
@@ -264,6 +277,8 @@ def _constant(*values: Any) -> None:
             _constant(*value)
         elif isinstance(value, Interval):
             raise NoRule("No interval rule where weights, factors, divisors or indices depend on the input.")
+        elif isinstance(value, complex) or (isinstance(value, Tensor) and value.is_complex()):
+            raise NoRule("No interval rule for complex numbers, which have no order.")
 
 
 def _ends(value: Any) -> tuple[Any, Any]:

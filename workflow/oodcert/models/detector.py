@@ -14,6 +14,7 @@ from oodcert.models.images import as_images
 from oodcert.models.outputs import TWO_LOGITS
 from oodcert.models.scores import SCORES
 from oodcert.models.trial import refuse_probabilities, try_network
+from oodcert.runtime.memory import is_out_of_memory
 
 
 class Detector:
@@ -99,16 +100,25 @@ class Detector:
             Scores [N], in float64.
 
         Raises:
-            InputError: The score gives something else than one real number a row.
+            InputError: The score fails, or gives something else than one real number a row.
         """
-        scores, count = self.score_of(logits.double()), len(logits)
+        count = len(logits)
+        try:
+            scores = self.score_of(logits.double())
+        except InputError:
+            raise
+        except Exception as error:  # it is any code
+            if is_out_of_memory(error):
+                raise
+            raise InputError(
+                f"The score fails on float64 logits {tuple(logits.shape)}: {type(error).__name__} {error}. Numbers of "
+                "its own must be float64 too."
+            ) from error
         if not isinstance(scores, Tensor) or scores.is_complex() or scores.dtype == torch.bool:
             kind = scores.dtype if isinstance(scores, Tensor) else type(scores).__name__
             raise InputError(f"The score gave {kind} for {count} images: one real number an image is needed.")
         if scores.shape not in ((count,), (count, 1)):
-            raise InputError(
-                f"The score gave {tuple(scores.shape)} for {count} images: one number an image is needed."
-            )
+            raise InputError(f"The score gave {tuple(scores.shape)} for {count} images: one number an image is needed.")
         return scores.reshape(count).double()
 
     def try_on(self, images: Tensor) -> None:

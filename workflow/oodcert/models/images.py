@@ -60,8 +60,12 @@ def as_tensor(values: Any, needed: str) -> Tensor:
         The tensor; it may share memory with the values.
 
     Raises:
-        InputError: They are none, or some are masked.
+        InputError: They are none, some are masked, or the tensor is sparse or a meta tensor.
     """
+    if isinstance(values, Tensor) and (values.is_meta or values.layout is not torch.strided):
+        raise InputError(
+            f"{needed}, got a {'meta' if values.is_meta else 'sparse'} tensor: give one that holds values."
+        )
     if isinstance(values, Tensor):
         return values.as_subclass(Tensor)  # type: ignore[arg-type]  # torch's stub asks for a subclass
     try:

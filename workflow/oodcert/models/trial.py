@@ -14,7 +14,9 @@ from oodcert.models.calls import shaped_logits, without_gradients
 from oodcert.models.outputs import are_probabilities
 
 ALIKE = {torch.float16: 2e-2, torch.bfloat16: 5e-2}  # what passes of one shape may differ by, of the logits' spread
-Judge = Callable[[nn.Module, Tensor, Tensor], None]  # (network, images, its logits) -> InputError where they will not do
+Judge = Callable[
+    [nn.Module, Tensor, Tensor], None
+]  # (network, images, its logits) -> InputError where they will not do
 
 
 def try_network(network: nn.Module, images: Tensor, judge: Judge) -> None:
@@ -81,12 +83,14 @@ def _try(network: nn.Module, images: Tensor, judge: Judge) -> None:
     if len(classes) > 1:
         raise InputError(f"{name} gives {sorted(classes)} logits for one image: one number of classes is needed.")
     allowed = ALIKE.get(once.dtype, 1e-4)
-    repeatable = not _differ(once, twice, allowed)
-    if repeatable and (_differ(once[1], other[1], allowed) or _differ(once[1], pair[0], max(4 * allowed, 2e-2))):
+    depends = _differ(once[1], other[1], allowed)
+    if not again.drew:  # in a batch of another size an image gets other random numbers
+        depends |= _differ(once[1], pair[0], max(4 * allowed, 2e-2))
+    if depends and not _differ(once, twice, allowed):
         raise InputError(
             f"{name} gives an image other logits in a batch with other images, so no score of an image is defined. "
-            "Batch norm must use running statistics (track_running_stats=True, evaluation mode), and the forward must "
-            "not compute across the batch dimension."
+            "Give batch norm running statistics (track_running_stats=True, evaluation mode), do not quantise "
+            "dynamically, and compute nothing across the batch dimension."
         )
     judge(network, company, other)
 
@@ -125,15 +129,24 @@ def _passes(network: nn.Module, images: Tensor) -> Iterator["_Again"]:
 
 
 class _Again:
-    """Runs networks, each time with the random numbers that come next at the start."""
+    """Runs networks, each time with the random numbers that come next at the start.
+
+    Attributes:
+        drew: Whether a network drew some.
+    """
 
     def __init__(self, devices: set[torch.device]) -> None:
+        self.drew = False
         self.state = torch.get_rng_state()
         self.device_states = {one: torch.cuda.get_rng_state(one) for one in devices if one.type == "cuda"}
 
     def __call__(self, network: nn.Module, images: Tensor) -> Tensor:
         self.restore()
-        return shaped_logits(network, images.clone())
+        logits = shaped_logits(network, images.clone())
+        self.drew |= not torch.equal(torch.get_rng_state(), self.state) or any(
+            not torch.equal(torch.cuda.get_rng_state(one), state) for one, state in self.device_states.items()
+        )
+        return logits
 
     def restore(self) -> None:
         torch.set_rng_state(self.state)

@@ -1,6 +1,6 @@
 """Numbers and arrays as callers give them: converted where they have one meaning, else refused. Imports no torch."""
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Set
 from fractions import Fraction
 from numbers import Integral, Real
 from typing import Any
@@ -149,14 +149,14 @@ def _array(values: Any) -> NDArray[Any] | None:
 
 
 def _items(values: Any) -> list[Any] | None:
-    """The values [N] or [N, 1] of an iterable by position; None for what is no list of values."""
+    """The values [N] or [N, 1] of an iterable by position; None for what is no list of values, as a set has no order."""
     if hasattr(values, "detach"):
         values = values.detach().cpu()
     if hasattr(values, "to_numpy") and getattr(values, "ndim", 1) != 1:  # a table of pandas
         values = values.to_numpy()
     if hasattr(values, "tolist"):
         values = values.tolist()
-    if isinstance(values, str | bytes | Mapping) or not isinstance(values, Iterable):
+    if isinstance(values, str | bytes | Mapping | Set) or not isinstance(values, Iterable):
         return None
     items = list(values)
     columns = [isinstance(one, list | tuple) and len(one) == 1 for one in items]
