@@ -266,7 +266,7 @@ def _values_by_kind(
 def _reference_values(argument: str, kind: str, values: Any) -> np.ndarray:
     """Sorted values [M], at least one."""
     needed = "give one or more scores, none of them NaN"
-    several = isinstance(values, Iterable) and np.ndim(values) > 0
+    several = isinstance(values, Iterable) and getattr(values, "ndim", 1) > 0
     array = np.sort(score_array(f"`{argument}`", values if several else [values]))
     if not array.size or np.isnan(array).any():
         raise InputError(f"`{argument}` of the bound {kind}: {needed}.")

@@ -301,14 +301,14 @@ REDUCTIONS = (torch.mean, torch.Tensor.mean, torch.sum, torch.Tensor.sum)
 
 
 def _refuse_types(function: Operation, *values: Any) -> None:
-    """Raises NoRule where a type of number is asked for: bits seen as another type, and small integers, have no order."""
+    """Raises NoRule where another type of number is asked for: bits seen as it, and small integers, have no order."""
     for value in values:
         if isinstance(value, torch.dtype):
             raise NoRule(f"No interval rule for {resolve_name(function)} with another type, {value}.")
 
 
 def _refuse_across_images(function: Operation, ndim: int, dim: Any = None, *args: Any, **options: Any) -> None:
-    """Raises NoRule where a mean or sum is taken over the images of the batch, whose bounds then depend on each other."""
+    """Raises NoRule where a mean or sum is over the images of a batch, whose bounds then depend on each other."""
     dims = range(ndim) if dim is None or dim == () else dim if isinstance(dim, list | tuple) else [dim]
     if any(one in (0, -ndim) for one in dims):
         raise NoRule(f"No interval rule for {resolve_name(function)} over the images of a batch.")

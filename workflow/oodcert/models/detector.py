@@ -71,8 +71,8 @@ class Detector:
             scores = self.raw_score(images)
         if scores.isnan().any():
             raise InputError(
-                f"The score of {type(self.network).__name__} is NaN for {scores.isnan().sum()} of {len(scores)} images: "
-                "one number an image is needed."
+                f"The score of {type(self.network).__name__} is NaN for {scores.isnan().sum()} of {len(scores)} "
+                "images: one number an image is needed."
             )
         return scores
 

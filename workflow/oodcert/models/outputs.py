@@ -40,8 +40,8 @@ def logits_of(output: Any, name: str) -> Tensor:
         if len(tables) == 1:
             return tables[0]
         raise InputError(
-            f"{name} gave a {type(output).__name__} of {len(output)}, of which {len(tables)} are tensors [N, K]: logits "
-            "[N, K] needed. Wrap the network in an nn.Module that returns them alone."
+            f"{name} gave a {type(output).__name__} of {len(output)}, of which {len(tables)} are tensors [N, K]: "
+            "logits [N, K] needed. Wrap the network in an nn.Module that returns them alone."
         )
     held = f" of {', '.join(map(str, output))}" if isinstance(output, Mapping) else ""
     raise InputError(

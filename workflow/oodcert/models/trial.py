@@ -14,9 +14,7 @@ from oodcert.models.calls import shaped_logits, without_gradients
 from oodcert.models.outputs import are_probabilities
 
 ALIKE = {torch.float16: 2e-2, torch.bfloat16: 5e-2}  # what passes of one shape may differ by, of the logits' spread
-Judge = Callable[
-    [nn.Module, Tensor, Tensor], None
-]  # (network, images, its logits) -> InputError where they will not do
+Judge = Callable[[nn.Module, Tensor, Tensor], None]  # (network, images, logits); raises InputError
 
 
 def try_network(network: nn.Module, images: Tensor, judge: Judge) -> None:

@@ -149,7 +149,7 @@ def _array(values: Any) -> NDArray[Any] | None:
 
 
 def _items(values: Any) -> list[Any] | None:
-    """The values [N] or [N, 1] of an iterable by position; None for what is no list of values, as a set has no order."""
+    """The values [N] or [N, 1] of an iterable by position; None for what is none. A set has no order."""
     if hasattr(values, "detach"):
         values = values.detach().cpu()
     if hasattr(values, "to_numpy") and getattr(values, "ndim", 1) != 1:  # a table of pandas
