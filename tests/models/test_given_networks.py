@@ -334,6 +334,12 @@ def test_scores_tell_confident_images_apart(score):
     assert ood_metrics(sign * scores[0], sign * scores[1])["auc"] == 1.0
 
 
+def test_joint_scores_tell_confident_images_apart():
+    known = JointNetwork(Sure(), lambda images: images.new_full((len(images), 1), 40.0), 3)
+    images = torch.linspace(0.4, 0.5, 50).reshape(-1, 1, 1, 1).expand(-1, 3, 2, 2)
+    assert (Detector(known).score(images).diff() > 0).all()
+
+
 @pytest.mark.parametrize(
     ("score", "words"),
     [

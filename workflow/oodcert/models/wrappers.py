@@ -19,7 +19,8 @@ from oodcert.runtime.values import number, whole_number
 class JointNetwork(nn.Module):
     """ProoD's joint model of a classifier and a discriminator: p(y|x) = p(y|x, i) p(i|x) + (1 - p(i|x)) / K.
 
-    Forward maps images to log p(y|x) [N, K], computed in the log domain. The exponentials of each row sum to one.
+    Forward maps images to log p(y|x) [N, K], computed in the log domain, and without gradients in float64. The
+    exponentials of each row sum to one.
 
     Args:
         classifier: Maps images [N, C, H, W] to logits [N, K] of p(y|x, i).
@@ -66,8 +67,11 @@ class JointNetwork(nn.Module):
 
 
 def _exact(logits: Tensor) -> Tensor:
-    """The logits in float32 at least: autocast would leave some terms of the joint probability to bfloat16."""
-    return logits.to(torch.promote_types(logits.dtype, torch.float32))
+    """The logits in float64, in which confident images keep their order; with gradients in float32 at least.
+
+    Autocast would leave some terms of the joint probability to bfloat16.
+    """
+    return logits.to(torch.promote_types(logits.dtype, torch.float32) if torch.is_grad_enabled() else torch.float64)
 
 
 def joint_log_probabilities(logits: Tensor, id_logit: Tensor, num_classes: int) -> Tensor:
