@@ -68,7 +68,7 @@ class Detector:
         with evaluation_mode(self.network), without_gradients():
             if self._tried is not self.network:
                 self.try_on(images)
-            scores = self.raw_score(images)
+            scores = self.score_logits(checked_logits(self.network, images.clone()))
         if scores.isnan().any():
             raise InputError(
                 f"The score of {type(self.network).__name__} is NaN for {scores.isnan().sum()} of {len(scores)} "
@@ -77,18 +77,21 @@ class Detector:
         return scores
 
     def raw_score(self, images: Tensor) -> Tensor:
-        """Differentiable scores of any images, such as noisy ones beyond [0, 1].
+        """Differentiable scores of any images, such as noisy ones beyond [0, 1], in the logits' type, float32 at least.
+
+        In float32 the softmax of confident logits is 1: rank images by `score`, or by `score_logits`.
 
         Args:
             images: Float tensor [N, C, H, W]. It is not changed.
 
         Returns:
-            Scores [N], in float64.
+            Scores [N].
 
         Raises:
             InputError: The logits have another shape than [N, K] or are not finite.
         """
-        return self.score_logits(checked_logits(self.network, images.clone()))
+        logits = checked_logits(self.network, images.clone())
+        return self._scores(logits.to(torch.promote_types(logits.dtype, torch.float32)))
 
     def score_logits(self, logits: Tensor) -> Tensor:
         """The scores of logits.
@@ -102,24 +105,7 @@ class Detector:
         Raises:
             InputError: The score fails, or gives something else than one real number a row.
         """
-        count = len(logits)
-        try:
-            scores = self.score_of(logits.double())
-        except InputError:
-            raise
-        except Exception as error:  # it is any code
-            if is_out_of_memory(error):
-                raise
-            raise InputError(
-                f"The score fails on float64 logits {tuple(logits.shape)}: {type(error).__name__} {error}. Numbers of "
-                "its own must be float64 too."
-            ) from error
-        if not isinstance(scores, Tensor) or scores.is_complex() or scores.dtype == torch.bool:
-            kind = scores.dtype if isinstance(scores, Tensor) else type(scores).__name__
-            raise InputError(f"The score gave {kind} for {count} images: one real number an image is needed.")
-        if scores.shape not in ((count,), (count, 1)):
-            raise InputError(f"The score gave {tuple(scores.shape)} for {count} images: one number an image is needed.")
-        return scores.reshape(count).double()
+        return self._scores(logits.double()).double()
 
     def try_on(self, images: Tensor) -> None:
         """Tries the network on the first image.
@@ -142,3 +128,24 @@ class Detector:
         if named and self.score_of is not SCORES["max_logit"]:
             refuse_probabilities(network, images, logits)
         self.score_logits(logits)
+
+    def _scores(self, logits: Tensor) -> Tensor:
+        """The scores [N] of logits as the score computes them; InputError where it gives something else."""
+        count = len(logits)
+        try:
+            scores = self.score_of(logits)
+        except InputError:
+            raise
+        except Exception as error:  # it is any code
+            if is_out_of_memory(error):
+                raise
+            raise InputError(
+                f"The score fails on {logits.dtype} logits {tuple(logits.shape)}: {type(error).__name__} {error}. "
+                "Numbers of its own must be of their type."
+            ) from error
+        if not isinstance(scores, Tensor) or scores.is_complex() or scores.dtype == torch.bool:
+            kind = scores.dtype if isinstance(scores, Tensor) else type(scores).__name__
+            raise InputError(f"The score gave {kind} for {count} images: one real number an image is needed.")
+        if scores.shape not in ((count,), (count, 1)):
+            raise InputError(f"The score gave {tuple(scores.shape)} for {count} images: one number an image is needed.")
+        return scores.reshape(count)
