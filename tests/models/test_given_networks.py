@@ -369,7 +369,7 @@ def test_wrappers_refuse_what_does_not_fit_together():
     assert_refused(lambda: NoisyNetwork("network", 0.1), "got str")
     assert_refused(lambda: NoisyNetwork(nn.Linear, 0.1), "give an instance")
     assert_refused(lambda: DenoisedNetwork(plain(), None, 0.1), "denoiser")
-    for classes in (1, 2.5, True, "3"):
+    for classes in (0, 2.5, True, "3"):
         assert_refused(lambda classes=classes: JointNetwork(plain(), plain(1), classes), "num_classes")
     assert_refused(lambda: JointNetwork(plain(), plain(2), 3)(IMAGES[:1]), "one logit an image")
     for denoiser in (lambda x, _: x[:1], lambda x, _: None, lambda x, _: (255 * x).byte()):

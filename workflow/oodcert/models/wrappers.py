@@ -25,7 +25,7 @@ class JointNetwork(nn.Module):
     Args:
         classifier: Maps images [N, C, H, W] to logits [N, K] of p(y|x, i).
         discriminator: Maps images to one logit [N] or [N, 1] of p(i|x), the probability of being in-distribution.
-        num_classes: K, at least 2.
+        num_classes: K.
 
     Raises:
         InputError: A network can't be called, or num_classes is another number.
@@ -45,14 +45,16 @@ class JointNetwork(nn.Module):
         require_callable("The classifier", classifier)
         require_callable("The discriminator", discriminator)
         self.classifier, self.discriminator = classifier, discriminator
-        self.num_classes = whole_number("num_classes", num_classes, lambda k: k > 1, "give 2 or more classes")
+        self.num_classes = whole_number(
+            "num_classes", num_classes, lambda k: k > 0, "give a whole number of classes, at least 1"
+        )
 
     def forward(self, images: Tensor) -> Tensor:
         """log p(y|x) [N, K] of images [N, C, H, W].
 
         InputError where the classifier gives other than K logits, or the discriminator other than one.
         """
-        logits, id_logit = _exact(run(self.classifier, images)), _exact(run(self.discriminator, images))
+        logits, id_logit = run(self.classifier, images), run(self.discriminator, images)
         if id_logit.numel() != len(images):
             raise InputError(
                 f"The discriminator gave {tuple(id_logit.shape)} for {len(images)} images: one logit an image is "
@@ -63,15 +65,10 @@ class JointNetwork(nn.Module):
                 f"The joint network was built for {self.num_classes} classes, its classifier gives "
                 f"{logits.shape[-1]} logits: pass num_classes={logits.shape[-1]}, or the classifier that belongs to it."
             )
-        return joint_log_probabilities(logits, id_logit.reshape(-1, 1), self.num_classes)
-
-
-def _exact(logits: Tensor) -> Tensor:
-    """The logits in float64, in which confident images keep their order; with gradients in float32 at least.
-
-    Autocast would leave some terms of the joint probability to bfloat16.
-    """
-    return logits.to(torch.promote_types(logits.dtype, torch.float32) if torch.is_grad_enabled() else torch.float64)
+        given = torch.promote_types(logits.dtype, torch.float32)  # autocast would leave some terms to bfloat16
+        exact = given if torch.is_grad_enabled() else torch.float64  # in which confident images keep their order
+        id_logit = id_logit.reshape(-1, 1)
+        return joint_log_probabilities(logits.to(exact), id_logit.to(exact), self.num_classes).to(given)
 
 
 def joint_log_probabilities(logits: Tensor, id_logit: Tensor, num_classes: int) -> Tensor:
