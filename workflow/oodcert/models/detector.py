@@ -127,7 +127,7 @@ class Detector:
             raise InputError(f"{type(network).__name__} has one output: {TWO_LOGITS}.")
         if named and self.score_of is not SCORES["max_logit"]:
             refuse_probabilities(network, images, logits)
-        self.score_logits(logits)
+        self.score_logits(logits[:1])
 
     def _scores(self, logits: Tensor) -> Tensor:
         """The scores [N] of logits as the score computes them; InputError where it gives something else."""
