@@ -66,7 +66,7 @@ def test_the_linear_score_has_its_maximum_in_closed_form():
         rows = found[found["set"] == name]
         images = torch.from_numpy(image_set.floats())
         scores = (images * weight).flatten(1).sum(1)
-        assert torch.allclose(detector.score(images), scores, atol=1e-4)
+        assert torch.allclose(detector.score(images), scores.double(), atol=1e-4)
         assert rows["clean"].to_numpy() == pytest.approx(scores.numpy(), abs=1e-4)
         for _ in range(20):  # no corner of the box is higher, and one is as high
             signs = torch.randint(2, images.shape) * 2 - 1

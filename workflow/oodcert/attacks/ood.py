@@ -100,7 +100,7 @@ def linf_ensemble(
 def _expected_score(detector: Detector, noise: Tensor | None) -> Objective:
     """The detector's mean objective over noise draws [m, N, C, H, W], or for a deterministic network over one pass."""
     if noise is None:
-        return lambda points: mean_objective(detector, checked_logits(detector.network, points)[None])
+        return lambda points: mean_objective(detector, checked_logits(detector.network, points.clone())[None])
     return lambda points: mean_objective(detector, replayed_logits(detector.network, points, noise))
 
 

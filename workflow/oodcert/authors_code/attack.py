@@ -73,7 +73,7 @@ def authors_code_ensemble(
     def objective(purpose: str, iterations: int) -> Objective:
         """Points to values: of the next draw at each call (D18), or of the mean over the same draws."""
         if not randomised:
-            return lambda points: _value(target, checked_logits(network, points)[None], protocol)
+            return lambda points: _value(target, checked_logits(network, points.clone())[None], protocol)
         if "D18" not in protocol:
             fixed = drawn(keyed_noise, "eot", draws)
             return lambda points: _value(target, replayed_logits(network, points, fixed), protocol)

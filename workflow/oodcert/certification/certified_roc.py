@@ -6,9 +6,11 @@ from dataclasses import dataclass, replace
 import numpy as np
 import pandas as pd
 import torch
+from numpy.typing import ArrayLike
 from torch import Tensor
 
 from oodcert.certification.certify import ScoredNetwork
+from oodcert.certification.given import GivenImages, by_name, checked_images, checked_radii, checked_settings
 from oodcert.certification.joint_sampling import SmoothingSettings, certify_jointly
 from oodcert.certification.roc_bounds import (
     Statement,
@@ -16,9 +18,9 @@ from oodcert.certification.roc_bounds import (
     certified_metrics,
     roc_curve_bounds,
 )
-from oodcert.errors import InputError
-from oodcert.models.checks import check_images
+from oodcert.models.calls import evaluation_mode
 from oodcert.models.detector import Detector
+from oodcert.runtime.values import number, whole_number
 
 
 @dataclass(frozen=True, eq=False)
@@ -38,10 +40,10 @@ class CertifiedRoc:
 
 def certified_roc(
     detector: Detector | Mapping[str, Detector],
-    id_images: Tensor,
-    ood_images: Tensor,
+    id_images: Tensor | ArrayLike,
+    ood_images: Tensor | ArrayLike,
     sigma: float,
-    radii: Sequence[float] = (0.0, 0.25, 0.5),
+    radii: Sequence[float] | float = (0.0, 0.25, 0.5),
     draws: int = 16,
     confidence: float = 0.99,
     seed: int = 0,
@@ -66,7 +68,7 @@ def certified_roc(
     Args:
         detector: A Detector, or a dict of them by name. These see the same draws, and share the pass through a denoiser
             that they have in common.
-        id_images: In-distribution images, float tensor [N, C, H, W] in [0, 1].
+        id_images: In-distribution images, float tensor or array [N, C, H, W] in [0, 1].
         ood_images: Out-of-distribution images, likewise [M, C, H, W]. The adversary moves these.
         sigma: Standard deviation of the noise, in that pixel scale.
         radii: l2 radii of the moves, in that pixel scale, at least 0.
@@ -93,18 +95,23 @@ def certified_roc(
 
     Source: Cohen et al. 2019, https://arxiv.org/abs/1902.02918 (the shift in probit space, of one image and class)
     """
-    statement = Statement(confidence, population, id_moved, tries)
-    detectors = detector if isinstance(detector, Mapping) else {"": detector}
-    draws = 1 if population else draws
-    _check(radii, draws, statement)
-    settings = SmoothingSettings(sigma, draws, 1 - confidence, "fixed", seed, batch_size, precision)
+    detectors, shifts = by_name(detector, "detector"), sorted(checked_radii(radii))
+    confidence = number("confidence", confidence, lambda c: 0 < c < 1, "a number between 0 and 1 is needed, as 0.99")
+    tries = whole_number("tries", tries, lambda k: k > 0, "a whole number of queries is needed, at least 1")
+    statement = Statement(confidence, bool(population), bool(id_moved), tries)
+    settings = checked_settings(
+        SmoothingSettings(sigma, 1 if population else draws, statement.side_alpha, "fixed", seed, batch_size, precision)
+    )
+    sides = {"id": checked_images(id_images, id_ids, device), "ood": checked_images(ood_images, ood_ids, device)}
+    for one in detectors.values():
+        with evaluation_mode(one.network.to(sides["id"].images.device)):
+            one.try_on(sides["id"].images[:1].float())
     scores = {
-        side: noisy_scores(detectors, images, ids, replace(settings, name=f"one pass/{side}"), device, progress)
-        for side, images, ids in (("id", id_images, id_ids), ("ood", ood_images, ood_ids))
+        side: noisy_scores(detectors, given, replace(settings, name=f"one pass/{side}"), progress)
+        for side, given in sides.items()
     }
     tables = {
-        name: _tables(scores["id"][name], scores["ood"][name], sigma, sorted({float(one) for one in radii}), statement)
-        for name in detectors
+        name: _tables(scores["id"][name], scores["ood"][name], settings.sigma, shifts, statement) for name in detectors
     }
     metrics, curve = (
         pd.concat({name: several[which] for name, several in tables.items()}, names=["detector"]).reset_index(0)
@@ -116,33 +123,24 @@ def certified_roc(
 
 
 def noisy_scores(
-    detectors: Mapping[str, Detector],
-    images: Tensor,
-    ids: Sequence[int] | np.ndarray | None,
-    settings: SmoothingSettings,
-    device: torch.device | str | None,
-    progress: str | None,
+    detectors: Mapping[str, Detector], given: GivenImages, settings: SmoothingSettings, progress: str | None
 ) -> dict[str, np.ndarray]:
     """Scores of images under fresh noise.
 
     Args:
         detectors: By name; they see the same draws.
-        images: Float tensor [N, C, H, W] in [0, 1].
-        ids: Of the images, N different integers; None: the positions.
+        given: The N images and their ids, on the device where the networks run.
         settings: The noise, and the number of draws.
-        device: Where to run; None: where the images are.
         progress: Label of a progress bar.
 
     Returns:
         Detector -> float64 [N, n].
 
     Raises:
-        InputError: Images or ids are unusable, or scores are not finite.
+        InputError: Scores are not finite.
     """
-    check_images(images)
-    ids = list(range(len(images)) if ids is None else ids)
     keepers = {name: _DrawKeeper(one) for name, one in detectors.items()}
-    kept = certify_jointly(keepers, images, ids, [settings.n], settings, device or images.device, progress)
+    kept = certify_jointly(keepers, given.images, given.ids, [settings.n], settings, progress)
     return {name: np.stack(rows) for name, rows in kept.items()}
 
 
@@ -154,17 +152,6 @@ class _DrawKeeper(ScoredNetwork):
 
     def certificate(self, draws: np.ndarray) -> np.ndarray:
         return draws.copy()
-
-
-def _check(radii: Sequence[float], draws: int, statement: Statement) -> None:
-    if not len(radii) or not all(0 <= radius < np.inf for radius in radii):
-        raise InputError(f"radii = {list(radii)}: give one or more finite radii of at least 0.")
-    if draws < 1 or draws != int(draws):
-        raise InputError(f"draws = {draws}: give a whole number of at least 1.")
-    if not 0 < statement.confidence < 1:
-        raise InputError(f"confidence = {statement.confidence}: it lies between 0 and 1, such as 0.99.")
-    if statement.tries < 1 or statement.tries != int(statement.tries):
-        raise InputError(f"tries = {statement.tries}: give a whole number of at least 1.")
 
 
 def _tables(

@@ -1,23 +1,28 @@
 """The certificate of a detector's smoothed score: bounds that hold for every l2 perturbation within a radius."""
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from math import isfinite
 from typing import Any, NamedTuple, TypeAlias
 
 import numpy as np
 import pandas as pd
 import torch
+from numpy.typing import ArrayLike
 from torch import Tensor, nn
 
 from oodcert.certification.adaptive import StoppingRule
 from oodcert.certification.cdf_bands import check_band
+from oodcert.certification.given import by_name, checked_images, checked_radii, checked_settings
 from oodcert.certification.joint_sampling import SmoothingSettings, certify_jointly, network_values, refuse_values
 from oodcert.certification.smoothing_bounds import BOUNDS, ScoreBounds, score_bounds
 from oodcert.config.method_specs import RANGE_FREE_BOUNDS
 from oodcert.errors import InputError
-from oodcert.models.checks import check_images, refuse_rows
+from oodcert.models.calls import evaluation_mode
+from oodcert.models.checks import refuse_rows
 from oodcert.models.detector import Detector
 from oodcert.models.scores import SCORES
+from oodcert.runtime.values import number, score_array
 
 # values that bounds are compared with: one for all kinds, one or several a kind, or a table of `certify`
 ReferenceValues: TypeAlias = float | Mapping[str, Any] | pd.DataFrame
@@ -25,9 +30,9 @@ ReferenceValues: TypeAlias = float | Mapping[str, Any] | pd.DataFrame
 
 def certify(
     detector: Detector | dict[str, Detector],
-    images: Tensor,
+    images: Tensor | ArrayLike,
     sigma: float,
-    radii: Sequence[float] = (0.0, 0.25, 0.5),
+    radii: Sequence[float] | float = (0.0, 0.25, 0.5),
     n: int = 10_000,
     alpha: float = 1e-3,
     bounds: Sequence[str] = ("percentile", "cdf", "gaussian", "lipschitz"),
@@ -61,11 +66,11 @@ def certify(
     Args:
         detector: A Detector, or a dict of them by name. These are computed on the same draws, and share the pass
             through a denoiser that they have in common.
-        images: Float tensor [N, C, H, W] in [0, 1].
+        images: Float tensor or array [N, C, H, W] in [0, 1].
         sigma: Standard deviation of the noise, in that pixel scale.
-        radii: l2 radii, in that pixel scale, at least 0.
+        radii: l2 radii, in that pixel scale, at least 0; one or several.
         n: Noise draws an image.
-        alpha: Error probability of each single bound, that is per image, kind, radius and side.
+        alpha: Error probability of each single bound, that is per image, kind, radius and side, below one half.
         bounds: What is bounded, and how (see oodcert.certification.smoothing_bounds). "percentile": the p-quantile of
             s(x + δ), by default the median. "cdf" (from a `band` around the distribution), "gaussian" and "lipschitz"
             (from a `mean` bound): the expectation of a score in [0, 1]; that a callable score lies there is the
@@ -92,7 +97,7 @@ def certify(
         precision: Of the networks, "float32", or "bfloat16" (autocast, and on a GPU torch.compile). In bfloat16, noise
             is made on the device and is other noise than in float32. Scores and bounds are of float64 in both (see
             oodcert.certification.precision).
-        ids: Sample ids that key the noise, different integers, by default the positions.
+        ids: Sample ids that key the noise, different integers in [0, 2**63), by default the positions.
         name: Of the set; it keys the noise too. Give two sets two names for independent noise.
         progress: Label of a progress bar.
 
@@ -102,29 +107,31 @@ def certify(
         a column detector. lower and upper are -inf and +inf where the draws cannot certify the radius.
 
     Raises:
-        InputError: Images lie outside [0, 1], logits or scores are NaN, a setting is unknown, or an unbounded score is
-            given a mean bound.
+        InputError: Images lie outside [0, 1], logits or scores are NaN, a setting is unknown, an unbounded score is
+            given a mean bound, or a network gives no score to an image alone (docs/inputs.md).
     """
-    check_images(images)
-    detectors = detector if isinstance(detector, dict) else {"": detector}
-    ids = list(range(len(images)) if ids is None else ids)
+    given, detectors = checked_images(images, ids, device), by_name(detector, "detector")
 
     # what is asked for: kinds of bounds at radii, each at a level
-    request = _BoundRequest(bounds, radii, p, mean, band, threshold)
-    _check(detectors, request)
-    level = alpha / (2 * len(images) * len(radii)) if simultaneous else alpha
-    if "cdf" in bounds:
-        check_band(band, n, level)
-    settings = SmoothingSettings(sigma, n, level, sampling, seed, batch_size, precision, name)
+    request = _BoundRequest(_kinds(bounds), checked_radii(radii), p, mean, band, threshold).checked()
+    settings = checked_settings(SmoothingSettings(sigma, n, alpha, sampling, seed, batch_size, precision, name))
+    level = settings.alpha / (2 * len(given.ids) * len(request.radii)) if simultaneous else settings.alpha
+    settings = replace(settings, alpha=level)
+    _check(detectors, request, settings)
+    if "cdf" in request.kinds:
+        check_band(band, settings.n, level)
 
     # when an image has draws enough for it, by detector
     rules = _stopping_rules(detectors, settings, request, tolerance, decision_thresholds, lower_bound_cap)
-    certifiers = {key: _ScoreCertifier(one, request, sigma, rules[key]) for key, one in detectors.items()}
+    certifiers = {key: _ScoreCertifier(one, request, settings.sigma, rules[key]) for key, one in detectors.items()}
+    for one in detectors.values():
+        with evaluation_mode(one.network.to(given.images.device)):
+            one.try_on(given.images[:1].float())
 
     # scores under noise, until every detector has draws enough, and the bounds that follow from them
     looks, _ = settings.schedule()
-    certificates = certify_jointly(certifiers, images, ids, looks, settings, device or images.device, progress)
-    table = _table(certificates, ids, request, sigma, level)
+    certificates = certify_jointly(certifiers, given.images, given.ids, looks, settings, progress)
+    table = _table(certificates, given.ids, request, settings.sigma, level)
     return table if isinstance(detector, dict) else table.drop(columns="detector")
 
 
@@ -142,10 +149,10 @@ class _BoundRequest:
     def labels(self) -> dict[str, str]:
         """Kind of bound -> its name in the table: values of different p or threshold are not to be compared."""
         labels = {kind: kind for kind in self.kinds}
-        if "vote" in labels:
-            labels["vote"] = f"vote at {self.threshold:g}"
+        if self.threshold is not None:
+            labels["vote"] = f"vote at {_shortest(self.threshold)}"
         if "percentile" in labels and self.p != 0.5:
-            labels["percentile"] = f"percentile p={self.p:g}"
+            labels["percentile"] = f"percentile p={_shortest(self.p)}"
         return labels
 
     def compute(
@@ -164,9 +171,8 @@ class _BoundRequest:
             threshold=self.threshold,
         )
 
-    def check(self) -> None:
-        if isinstance(self.kinds, str):
-            raise InputError(f"bounds = {self.kinds!r}: give a list, such as [{self.kinds!r}].")
+    def checked(self) -> "_BoundRequest":
+        """The same with plain numbers; InputError where something else is asked for."""
         if not self.kinds or not set(self.kinds) <= set(BOUNDS):
             raise InputError(f"bounds = {list(self.kinds)}: use one or more of {', '.join(BOUNDS)}.")
         if ("vote" in self.kinds) != (self.threshold is not None):
@@ -174,23 +180,37 @@ class _BoundRequest:
                 f"bounds = {list(self.kinds)} with threshold = {self.threshold}: the vote bound, and no other, needs "
                 "one."
             )
-        if self.threshold is not None and not np.isfinite(self.threshold):
-            raise InputError(f"threshold = {self.threshold}: it must be a finite score.")
-        if not len(self.radii) or not all(0 <= radius < np.inf for radius in self.radii):
-            raise InputError(f"radii = {list(self.radii)}: give one or more finite radii of at least 0.")
-        if not 0 < self.p < 1:
-            raise InputError(f"p = {self.p}: a quantile lies between 0 and 1.")
+        threshold = self.threshold
+        if threshold is not None:
+            threshold = number("threshold", threshold, isfinite, "it must be a finite score")
+        p = number("p", self.p, lambda p: 0 < p < 1, "a quantile lies between 0 and 1")
+        return replace(self, p=p, threshold=threshold)
 
 
-def _check(detectors: Mapping[str, Detector], request: _BoundRequest) -> None:
-    if not detectors:
-        raise InputError("No detector was given: pass one, or a dict of them by name.")
-    request.check()
+def _kinds(bounds: Any) -> list[str]:
+    if isinstance(bounds, str):
+        raise InputError(f"bounds = {bounds!r}: give a list, such as [{bounds!r}].")
+    if not isinstance(bounds, Iterable):
+        raise InputError(f"bounds = {bounds!r}: give a list of some of {', '.join(BOUNDS)}.")
+    return list(dict.fromkeys(str(kind) for kind in bounds))
+
+
+def _shortest(value: float) -> str:
+    """The shortest usual text of a number that is that number."""
+    text = f"{value:g}"
+    return text if float(text) == value else repr(value)
+
+
+def _check(detectors: Mapping[str, Any], request: _BoundRequest, settings: SmoothingSettings) -> None:
+    for one in detectors.values():
+        if not isinstance(one, Detector):
+            raise InputError(f"A detector is needed, got {type(one).__name__}: give oodcert.Detector(network).")
     if any(one.unbounded for one in detectors.values()) and not set(request.kinds) <= set(RANGE_FREE_BOUNDS):
         raise InputError(
             f"bounds = {list(request.kinds)}: an unbounded score has no bounded mean, use {list(RANGE_FREE_BOUNDS)} "
             "for it, or the score msp."
         )
+    request.compute(np.array([0.25, 0.75]), settings.sigma, settings.alpha)  # refuses unknown means and bands
 
 
 def _stopping_rules(
@@ -213,7 +233,7 @@ def _stopping_rules(
         caps = _values_by_kind("lower_bound_cap", lower_bound_cap, name, labels)
         if caps and any(len(several) > 1 for several in caps.values()):
             raise InputError("`lower_bound_cap` has several values for one kind of bound: give one.")
-        own_tolerance = tolerance[name] if isinstance(tolerance, Mapping) else tolerance
+        own_tolerance = _tolerance(tolerance, name)
         rules[name] = StoppingRule(*settings.schedule(), own_tolerance, thresholds, caps)
     return rules
 
@@ -226,6 +246,11 @@ def _values_by_kind(
     if given is None:
         return None
     if isinstance(given, pd.DataFrame):
+        absent = {"bound", "radius", "lower"} - set(given)
+        if absent:
+            raise InputError(
+                f"`{argument}` is a table without {', '.join(sorted(absent))}: give one of oodcert.certify."
+            )
         rows = given[given["radius"] == 0]
         if "detector" in rows:
             rows = rows[rows["detector"] == detector]
@@ -238,7 +263,25 @@ def _values_by_kind(
         raise InputError(
             f"`{argument}` has no values for {', '.join(sorted(missing))} (of a table: at radius 0): add them."
         )
-    return {kind: np.sort(np.atleast_1d(values[kind])) for kind in labels}
+    return {kind: _reference_values(argument, kind, values[kind]) for kind in labels}
+
+
+def _reference_values(argument: str, kind: str, values: Any) -> np.ndarray:
+    """Sorted values [M], at least one."""
+    needed = "give one or more scores, none of them NaN"
+    several = isinstance(values, Iterable) and getattr(values, "ndim", 1) > 0
+    array = np.sort(score_array(f"`{argument}`", values if several else [values]))
+    if not array.size or np.isnan(array).any():
+        raise InputError(f"`{argument}` of the bound {kind}: {needed}.")
+    return array
+
+
+def _tolerance(tolerance: Any, detector: str) -> float:
+    if isinstance(tolerance, Mapping):
+        if detector not in tolerance:
+            raise InputError(f"`tolerance` has no value for the detector {detector!r}: add it, or give one number.")
+        tolerance = tolerance[detector]
+    return number("tolerance", tolerance, lambda t: 0 <= t < np.inf, "a finite number of at least 0 is needed")
 
 
 @dataclass
@@ -254,12 +297,7 @@ class ScoredNetwork:
 
     def values(self, logits: Tensor, finite: Tensor) -> Tensor:
         """Scores [B] in float64 of logits [B, K], NaN where `finite` [B] is false."""
-        scores = self.detector.score_of(logits.to(torch.float64))
-        if scores.shape != finite.shape:
-            raise InputError(
-                f"The score gave {tuple(scores.shape)} for {len(finite)} images: one number an image is needed."
-            )
-        return scores.where(finite, torch.nan)
+        return self.detector.score_logits(logits).where(finite, torch.nan)
 
     def refuse(self, values: np.ndarray) -> None:
         """Raises InputError where scores [B] are NaN."""

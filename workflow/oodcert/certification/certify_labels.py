@@ -6,23 +6,28 @@ from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
+from numpy.typing import ArrayLike
 from torch import Tensor, nn
 
 from oodcert.certification.adaptive import StoppingRule
+from oodcert.certification.given import by_name, checked_images, checked_radii, checked_settings, try_networks
 from oodcert.certification.joint_sampling import SmoothingSettings, certify_jointly
 from oodcert.certification.smoothing_bounds import proportion_bounds, vote_radius
 from oodcert.errors import InputError
-from oodcert.models.checks import check_images, refuse_rows
+from oodcert.models.checks import refuse_rows
+from oodcert.models.outputs import TWO_LOGITS
+from oodcert.runtime.values import whole_number, whole_numbers
 
 ABSTAIN = -1
+LABELS = "give the class of each image as an integer from 0, of one-hot rows their argmax(1)"
 NO_VOTE = -1  # of a draw whose logits are not finite
 DOUBT = 0.1  # how often sampling may stop although further draws would have shown the next radius
 
 
 def certify_labels(
     network: nn.Module | dict[str, nn.Module],
-    images: Tensor,
-    labels: Sequence[int] | np.ndarray | Tensor,
+    images: Tensor | ArrayLike,
+    labels: Sequence[int] | ArrayLike | Tensor,
     sigma: float,
     n0: int = 100,
     n: int = 10_000,
@@ -31,7 +36,7 @@ def certify_labels(
     batch_size: int | None = None,
     sampling: str = "fixed",
     *,
-    radii: Sequence[float] = (0.0, 0.25, 0.5, 0.75, 1.0),
+    radii: Sequence[float] | float = (0.0, 0.25, 0.5, 0.75, 1.0),
     precision: str = "float32",
     ids: Sequence[int] | np.ndarray | None = None,
     name: str = "",
@@ -45,12 +50,12 @@ def certify_labels(
     Args:
         network: Images [N, C, H, W] to logits [N, K]. Or a dict of such networks by name: these are certified on the
             same draws and share the pass through a denoiser that they have in common.
-        images: Float tensor [N, C, H, W] in [0, 1]. The networks are moved to its device.
-        labels: N integers.
+        images: Float tensor or array [N, C, H, W] in [0, 1]. The networks are moved to its device.
+        labels: N integers in [0, K), by position.
         sigma: Standard deviation of the noise, in the pixel scale [0, 1].
         n0: Draws an image that choose the class, at least 1.
         n: Draws an image that bound the probability of the class.
-        alpha: Error probability of each radius.
+        alpha: Error probability of each radius, below one half.
         seed: Of the noise.
         batch_size: Of every forward pass; by default 500, or fewer if images are large or the device is a CPU.
         sampling: "fixed", or "adaptive" with at most n draws: an image is finished once its radius will not pass
@@ -66,24 +71,31 @@ def certify_labels(
         (draws used, without n0). Of a dict of networks, after a column network.
 
     Raises:
-        InputError: Images lie outside [0, 1], logits are not finite, or a setting is unknown.
+        InputError: Images lie outside [0, 1], a label is no class, logits are not finite, a setting is unknown, or a
+            network gives no class to an image alone (docs/inputs.md).
 
     Source: Cohen et al. 2019, https://arxiv.org/abs/1902.02918
     """
-    check_images(images)
-    if len(labels) != len(images):
-        raise InputError(f"{len(labels)} labels for {len(images)} images: give one an image.")
-    if n0 < 1:
-        raise InputError(f"n0 = {n0}: at least one draw is needed to choose the class.")
-    networks = network if isinstance(network, dict) else {"": network}
-    ids = list(range(len(images)) if ids is None else ids)
-    settings = SmoothingSettings(sigma, n, alpha, sampling, seed, batch_size, precision, name)
-    rule = StoppingRule(*settings.schedule())
-    certifiers = {key: _LabelCertifier(one, sigma, n0, rule, radii) for key, one in networks.items()}
+    given, networks = checked_images(images, ids), by_name(network, "network")
+    classes = whole_numbers("labels", labels, len(given.ids), LABELS)
+    n0 = whole_number("n0", n0, lambda n: n > 0, "at least one draw is needed to choose the class")
+    settings = checked_settings(SmoothingSettings(sigma, n, alpha, sampling, seed, batch_size, precision, name))
+    rule, distances = StoppingRule(*settings.schedule()), checked_radii(radii)
+    try_networks(networks.values(), given, lambda one, _, logits: _check_classes(one, classes, logits))
+    certifiers = {key: _LabelCertifier(one, settings.sigma, n0, rule, distances) for key, one in networks.items()}
     looks = [n0 + drawn for drawn in rule.draws]
-    certificates = certify_jointly(certifiers, images, ids, looks, settings, images.device, progress)
-    table = _table(certificates, ids, labels)
-    return table if isinstance(network, dict) else table.drop(columns="network")
+    certificates = certify_jointly(certifiers, given.images, given.ids, looks, settings, progress)
+    table = _table(certificates, given.ids, classes)
+    return table if isinstance(network, Mapping) else table.drop(columns="network")
+
+
+def _check_classes(network: nn.Module, labels: Sequence[int], logits: Tensor) -> None:
+    """Refuses a network with one output, and labels that are none of its classes."""
+    name, classes = type(network).__name__, logits.shape[1]
+    if classes == 1:
+        raise InputError(f"{name} has one output: {TWO_LOGITS}.")
+    if max(labels) >= classes:
+        raise InputError(f"labels hold {max(labels)}, but {name} has {classes} classes: {LABELS}, below {classes}.")
 
 
 class _Votes(NamedTuple):
@@ -142,7 +154,7 @@ def _passed(radius: np.ndarray, radii: Sequence[float]) -> int:
 def _table(
     certificates: Mapping[str, list[_LabelCertificate]],
     ids: Sequence[int],
-    labels: Sequence[int] | np.ndarray | Tensor,
+    labels: Sequence[int],
 ) -> pd.DataFrame:
     return pd.DataFrame(
         [
@@ -151,7 +163,7 @@ def _table(
                 "image": ids[position],
                 "prediction": one.prediction,
                 "radius": one.radius,
-                "correct": one.radius > 0 and one.prediction == int(labels[position]),
+                "correct": one.radius > 0 and one.prediction == labels[position],
                 "n": one.drawn,
             }
             for name, certified in certificates.items()

@@ -7,7 +7,7 @@ Source: Gowal et al. 2018, https://arxiv.org/abs/1810.12715
 """
 
 from collections.abc import Callable, Iterable
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -15,7 +15,11 @@ from torch.nn import functional
 from torch.overrides import resolve_name
 
 from oodcert.errors import InputError
+from oodcert.models.calls import failure, fitted, require_network
 from oodcert.models.checks import hooked
+from oodcert.models.images import as_tensor
+from oodcert.models.outputs import logits_of
+from oodcert.runtime.memory import is_out_of_memory
 
 Operation = Callable[..., Any]  # a function or method of torch, or a rule for it
 RULES: dict[Operation, Operation] = {}  # function of torch -> what it does with an Interval among its arguments
@@ -28,15 +32,22 @@ class NoRule(InputError):
 
 
 class Interval(torch.Tensor):
-    """All tensors between lower and upper, elementwise. It has no storage of its own."""
+    """All tensors between lower and upper, elementwise. It has no storage of its own.
+
+    Attributes:
+        lower: The smallest values.
+        upper: The largest values.
+        product: What this is the result of, if that is a linear layer.
+    """
 
     lower: Tensor
     upper: Tensor
+    product: "Product | None"
 
     @staticmethod
     def __new__(cls: type["Interval"], lower: Tensor, upper: Tensor) -> "Interval":
         self = torch.Tensor._make_wrapper_subclass(cls, lower.shape, dtype=lower.dtype, device=lower.device)
-        self.lower, self.upper = lower, upper
+        self.lower, self.upper, self.product = lower, upper, None
         return self
 
     @classmethod
@@ -67,6 +78,28 @@ class Interval(torch.Tensor):
         raise NoRule(f"No interval rule for {function}, which the network calls past torch's Python functions.")
 
 
+class Product(NamedTuple):
+    """A linear layer's result W·f + b over an interval of features f."""
+
+    lower: Tensor  # of the features
+    upper: Tensor
+    weight: Tensor
+    bias: Tensor | None
+    tensors: tuple[Tensor, ...]  # that must stay as they are: those above, and the ends of the result
+    versions: tuple[int, ...]
+
+    def holds(self) -> bool:
+        """Whether nothing has been written into the tensors since."""
+        return self.versions == tuple(one._version for one in self.tensors)
+
+    def differences(self) -> Tensor:
+        """Upper bounds [N, K, K] on the differences of outputs: the diagonal is 0."""
+        low, high = _finite_ends(self.lower, self.upper)
+        logits, half = functional.linear((low + high) / 2, self.weight, self.bias), (high - low) / 2
+        spread = [functional.linear(half, (row - self.weight).abs()) for row in self.weight]
+        return _nan_is_vacuous(logits[:, :, None] - logits[:, None, :] + torch.stack(spread, 1))
+
+
 def interval_bounds(network: nn.Module, lower: Tensor, upper: Tensor) -> tuple[Tensor, Tensor]:
     """Bounds on a network's outputs over the box lower ≤ x ≤ upper.
 
@@ -84,20 +117,13 @@ def interval_bounds(network: nn.Module, lower: Tensor, upper: Tensor) -> tuple[T
         (lower, upper) of the output's shape, differentiable in the weights; infinite where the arithmetic overflows.
 
     Raises:
-        InputError: The two bounds are swapped, or a layer is in training mode.
+        InputError: The two bounds are swapped or of other shapes, or a layer is in training mode.
         NoRule: (an InputError) A function of torch has no rule; the message names it.
 
     Source: Gowal et al. 2018, https://arxiv.org/abs/1810.12715
     """
-    if not bool((lower <= upper).all()):
-        raise InputError("interval_bounds needs lower ≤ upper everywhere; the two arguments may be swapped.")
-    for layer in network.modules():
-        if layer.training and isinstance(layer, MODAL):
-            raise InputError(f"{type(layer).__name__} is in training mode: call .eval() before bounding the network.")
-    output = network(Interval(lower.clone(), upper.clone()))  # in-place layers must not reach the caller's tensors
-    if not isinstance(output, Interval):
-        raise NoRule(f"{type(network).__name__} gave no tensor that operations with a rule computed from its input.")
-    return output.lower.masked_fill(output.lower.isnan(), -torch.inf), _nan_is_vacuous(output.upper)
+    output = _propagate(network, lower, upper)
+    return _finite_ends(output.lower, output.upper)
 
 
 def logit_difference_bounds(network: nn.Module, lower: Tensor, upper: Tensor) -> Tensor:
@@ -120,21 +146,99 @@ def logit_difference_bounds(network: nn.Module, lower: Tensor, upper: Tensor) ->
     Source: Gowal et al. 2018, https://arxiv.org/abs/1810.12715;
         Bitterwolf et al. 2020 (GOOD), https://arxiv.org/abs/2007.08473
     """
-    *features, head = layers(network)
-    if type(head) is not nn.Linear or hooked(head):
+    *_, head = layers(network)
+    output = _propagate(network, lower, upper) if type(head) is nn.Linear else None
+    if output is None or output.product is None:
         raise InputError(
             f"logit_difference_bounds needs an nn.Sequential that ends in nn.Linear, not in {type(head).__name__}."
         )
-    low, high = interval_bounds(nn.Sequential(*features), lower, upper)
-    logits, half = head((low + high) / 2), (high - low) / 2
-    spread = [functional.linear(half, (row - head.weight).abs()) for row in head.weight]
-    return _nan_is_vacuous(logits[:, :, None] - logits[:, None, :] + torch.stack(spread, 1))
+    return output.product.differences()
+
+
+def difference_bounds(network: nn.Module, lower: Tensor, upper: Tensor) -> Tensor:
+    """Upper bounds on the logit differences of any network, as of logit_difference_bounds where it has them.
+
+    It has them if it ends in nn.Linear and nothing, such as a hook, changes what that gives.
+
+    Args:
+        network: As for interval_bounds.
+        lower: Smallest inputs [N, C, H, W].
+        upper: Largest inputs [N, C, H, W].
+
+    Returns:
+        D [N, K, K]; the diagonal is 0.
+
+    Raises:
+        InputError: As interval_bounds.
+    """
+    output = _propagate(network, lower, upper)
+    if output.ndim != 2:
+        raise NoRule(f"{type(network).__name__} gives {tuple(output.shape)}, no logits [N, K].")
+    if output.product is not None and type(layers(network)[-1]) is nn.Linear:
+        return output.product.differences()
+    low, high = _finite_ends(output.lower, output.upper)
+    differences = high[:, :, None] - low[:, None, :]
+    return differences.masked_fill(torch.eye(low.shape[1], dtype=torch.bool, device=low.device), 0)
+
+
+def _propagate(network: nn.Module, lower: Tensor, upper: Tensor) -> Interval:
+    """The network's output over a box; `product` is kept where it still holds."""
+    lower, upper = _box(require_network(network), lower, upper)
+    for layer in network.modules():
+        if getattr(layer, "training", False) and isinstance(layer, MODAL):
+            raise InputError(f"{type(layer).__name__} is in training mode: call .eval() before bounding the network.")
+    name, gradients = type(network).__name__, torch.is_grad_enabled() and not torch.is_inference_mode_enabled()
+    states = _random_states(lower)
+    with torch.inference_mode(False), torch.set_grad_enabled(gradients):  # versions tell what is written in place
+        output = logits_of(_output(network, lower, upper), name)
+        if not isinstance(output, Interval):
+            raise NoRule(f"{name} gave no tensor that operations with a rule computed from its input.")
+        if output.product is not None and not output.product.holds():
+            output.product = None
+    if not all(map(torch.equal, states, _random_states(lower))):
+        raise NoRule(f"{name} draws random numbers, which no interval bound holds for.")
+    return output
+
+
+def _output(network: nn.Module, lower: Tensor, upper: Tensor) -> Any:
+    """What the network returns for the box; InputError where it fails."""
+    try:
+        return network(Interval(lower.clone(), upper.clone()))  # in-place layers must not reach the caller's tensors
+    except InputError:
+        raise
+    except Exception as error:  # it is any code
+        if is_out_of_memory(error):
+            raise
+        raise InputError(failure(type(network).__name__, lower, error)) from error
+
+
+def _random_states(images: Tensor) -> list[Tensor]:
+    """torch's random states where a network may draw from them."""
+    return [torch.get_rng_state(), *([torch.cuda.get_rng_state(images.device)] if images.is_cuda else [])]
+
+
+def _box(network: nn.Module, lower: Any, upper: Any) -> tuple[Tensor, Tensor]:
+    """The ends of a box in the type of the network's weights."""
+    ends = [as_tensor(one, "interval_bounds needs two float tensors") for one in (lower, upper)]
+    low, high = (fitted(network, one) if one.is_floating_point() else one for one in ends)
+    if low.shape != high.shape or low.dtype != high.dtype or not low.is_floating_point() or not low.numel():
+        shapes = " and ".join(f"{one.dtype} of shape {tuple(one.shape)}" for one in ends)
+        raise InputError(f"interval_bounds needs two float tensors of one shape and at least one image, got {shapes}.")
+    if not bool((low <= high).all()):
+        raise InputError("interval_bounds needs lower ≤ upper everywhere; the two arguments may be swapped.")
+    for one in (low, *network.parameters()):
+        if one.is_floating_point() and one.dtype.itemsize < 4:
+            raise NoRule(
+                f"Interval bounds do not hold the rounding of {one.dtype}: bound network.double(), on a box of float64."
+            )
+    return low, high
 
 
 def layers(network: nn.Module) -> list[nn.Module]:
     """The modules of an nn.Sequential in order, nested ones included.
 
-    Another network counts as one layer. So does one with hooks, which may change what it computes.
+    Another network counts as one layer. So does one with hooks or a forward of its own, which may change what it
+    computes.
 
     Args:
         network: Any nn.Module.
@@ -145,6 +249,11 @@ def layers(network: nn.Module) -> list[nn.Module]:
     if type(network) is not nn.Sequential or hooked(network):
         return [network]
     return [layer for child in network for layer in layers(child)]
+
+
+def _finite_ends(lower: Tensor, upper: Tensor) -> tuple[Tensor, Tensor]:
+    """The ends without NaN: what can't be told is anything."""
+    return lower.masked_fill(lower.isnan(), -torch.inf), _nan_is_vacuous(upper)
 
 
 def _nan_is_vacuous(upper: Tensor) -> Tensor:
@@ -168,6 +277,8 @@ def _constant(*values: Any) -> None:
             _constant(*value)
         elif isinstance(value, Interval):
             raise NoRule("No interval rule where weights, factors, divisors or indices depend on the input.")
+        elif isinstance(value, complex) or (isinstance(value, Tensor) and value.is_complex()):
+            raise NoRule("No interval rule for complex numbers, which have no order.")
 
 
 def _ends(value: Any) -> tuple[Any, Any]:
@@ -184,6 +295,23 @@ def _around(centre: Tensor, half: Tensor) -> Interval:
     """The Interval of a centre and a half-width. The centre is overwritten: every large tensor costs."""
     lower = centre - half
     return Interval(lower, centre.add_(half))
+
+
+REDUCTIONS = (torch.mean, torch.Tensor.mean, torch.sum, torch.Tensor.sum)
+
+
+def _refuse_types(function: Operation, *values: Any) -> None:
+    """Raises NoRule where another type of number is asked for: bits seen as it, and small integers, have no order."""
+    for value in values:
+        if isinstance(value, torch.dtype):
+            raise NoRule(f"No interval rule for {resolve_name(function)} with another type, {value}.")
+
+
+def _refuse_across_images(function: Operation, ndim: int, dim: Any = None, *args: Any, **options: Any) -> None:
+    """Raises NoRule where a mean or sum is over the images of a batch, whose bounds then depend on each other."""
+    dims = range(ndim) if dim is None or dim == () else dim if isinstance(dim, list | tuple) else [dim]
+    if any(one in (0, -ndim) for one in dims):
+        raise NoRule(f"No interval rule for {resolve_name(function)} over the images of a batch.")
 
 
 # The rules name their arguments as torch does, for calls by keyword.
@@ -212,6 +340,9 @@ def _description(function: Operation, input: Interval, *args: Any, **options: An
 def _nondecreasing(function: Operation, input: Any, *args: Any, **options: Any) -> Interval:
     """Applied to both ends, as a view or in place where the function is, so that aliases stay aliases."""
     _constant(*args, *options.values())
+    _refuse_types(function, *args, *options.values())
+    if function in REDUCTIONS:
+        _refuse_across_images(function, input.ndim, *args, **options)
     return Interval(function(input.lower, *args, **options), function(input.upper, *args, **options))
 
 
@@ -235,11 +366,15 @@ def _affine(
 ) -> Interval:
     """W applied to the centre, |W| to the half-width; the factor 1/2 of both is put where the fewest numbers are."""
     _constant(weight, bias)
-    few = input.lower.numel() < weight.numel()
+    ends, few = input, input.lower.numel() < weight.numel()
     centre, half = _centre(input) if few else (input.lower + input.upper, input.upper - input.lower)
     centre = function(centre, weight if few else weight / 2, bias, *args, **options)
     half = function(half, weight.abs() if few else weight.abs() / 2, None, *args, **options)
-    return _around(centre, half)
+    result = _around(centre, half)
+    if function is functional.linear and not weight.is_inference():
+        kept = (ends.lower, ends.upper, weight, *(() if bias is None else (bias,)), result.lower, result.upper)
+        result.product = Product(ends.lower, ends.upper, weight, bias, kept, tuple(one._version for one in kept))
+    return result
 
 
 @_rule(functional.batch_norm)
@@ -315,6 +450,7 @@ def _in_place(function: Operation, input: Any, other: Any) -> Interval:
     if not isinstance(input, Interval):
         raise NoRule("No interval rule for writing features into a constant.")
     result = IN_PLACE[function](input, other)
+    input.product = None
     input.lower.copy_(result.lower)
     input.upper.copy_(result.upper)
     return input

@@ -1,6 +1,7 @@
 """Several networks certified on common draws: the sampler below `certify` and `certify_labels`."""
 
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
 from typing import Generic, Protocol, TypeVar
 
@@ -12,6 +13,7 @@ from oodcert.certification.adaptive import alpha_spending_schedule
 from oodcert.certification.monte_carlo import CHANGES_INPUT, default_batch_size, sample, shared_denoising
 from oodcert.certification.precision import check_precision, marked_logits, prepared
 from oodcert.errors import InputError
+from oodcert.models.calls import evaluation_mode
 
 Certificate = TypeVar("Certificate")
 CertificateOut = TypeVar("CertificateOut", covariant=True)
@@ -125,34 +127,30 @@ def certify_jointly(
     ids: Sequence[int],
     looks: Sequence[int],
     settings: SmoothingSettings,
-    device: torch.device | str,
     progress: str | None,
 ) -> dict[str, list[Certificate]]:
     """Certificates of all images by all networks, which see the same draws and share the pass through a denoiser.
 
     Args:
-        certifiers: Networks by name. They are moved to the device and put in evaluation mode.
+        certifiers: Networks by name, on the device of the images. They are in evaluation mode meanwhile.
         images: [N, C, H, W] in [0, 1].
-        ids: N sample ids that key the noise.
+        ids: N different sample ids that key the noise.
         looks: Numbers of draws at which an image is looked at.
         settings: How the networks are sampled.
-        device: Where they run.
         progress: Label of a progress bar.
 
     Returns:
         Network -> the certificates of the images, in their order.
 
     Raises:
-        InputError: Not every image has an id of its own, logits or values are not finite, or a setting is unusable.
+        InputError: Logits or values are not finite, or a setting is unusable.
     """
-    if len(ids) != len(images) or len({int(one) for one in ids}) != len(ids):
-        raise InputError(f"{len(ids)} ids for {len(images)} images: give each image a different integer.")
-    networks = [one.network.to(device).eval() for one in certifiers.values()]
+    networks, device = [one.network for one in certifiers.values()], images.device
     joint = JointCertification(certifiers, settings.precision)
     default = default_batch_size(images.shape[1:], device)
     sampled = sample(
         joint.evaluate,
-        images.to(device),
+        images,
         ids,
         settings.name,
         sigma=settings.sigma,
@@ -164,7 +162,11 @@ def certify_jointly(
         batch_size=default if settings.batch_size is None else settings.batch_size,
         progress=progress,
     )
-    with shared_denoising(networks), prepared(networks, device, settings.precision):
+    with ExitStack() as stack:
+        for network in networks:
+            stack.enter_context(evaluation_mode(network))
+        stack.enter_context(shared_denoising(networks))
+        stack.enter_context(prepared(networks, device, settings.precision))
         for position, draws in sampled:
             joint.finish(position, draws)
     return {name: [done[position] for position in range(len(images))] for name, done in joint.certificates.items()}

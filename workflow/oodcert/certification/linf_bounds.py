@@ -4,7 +4,7 @@ import torch
 from torch import Tensor, nn
 
 from oodcert.certification import VACUOUS_ABOVE
-from oodcert.certification.interval_propagation import NoRule, interval_bounds, layers, logit_difference_bounds
+from oodcert.certification.interval_propagation import NoRule, difference_bounds, interval_bounds
 from oodcert.errors import InputError
 from oodcert.models.checks import hooked
 from oodcert.models.scores import SCORES
@@ -76,6 +76,8 @@ def _bound(network: nn.Module, score: str, lower: Tensor, upper: Tensor) -> Tens
     if type(network) is JointNetwork:
         if score != "msp":
             raise NoRule("A joint network bounds its confidence alone.")
+        if hooked(network):
+            raise NoRule("Hooks, or a forward of its own, may change what the joint network computes.")
         if not isinstance(network.discriminator, nn.Module):
             raise NoRule("A function has no layers to bound.")
         highest = interval_bounds(network.discriminator, lower, upper)[1].reshape(-1).sigmoid()
@@ -84,17 +86,7 @@ def _bound(network: nn.Module, score: str, lower: Tensor, upper: Tensor) -> Tens
         raise NoRule("Randomised and denoised networks have no interval bounds.")
     if score in ("energy", "max_logit"):
         return SCORES[score](interval_bounds(network, lower, upper)[1])  # both grow with every logit
-    differences = _difference_bounds(network, lower, upper)
+    differences = difference_bounds(network, lower, upper)
     if score == "atom":
         return differences[:, :, -1].logsumexp(1)
     return (-(-differences).logsumexp(2)).exp().amax(1)
-
-
-def _difference_bounds(network: nn.Module, lower: Tensor, upper: Tensor) -> Tensor:
-    """Upper bounds D [N, K, K] on f_k - f_l, through the last layer where that is linear."""
-    head = layers(network)[-1]
-    if type(head) is torch.nn.Linear and not hooked(head):
-        return logit_difference_bounds(network, lower, upper)
-    low, high = interval_bounds(network, lower, upper)
-    differences = high[:, :, None] - low[:, None, :]
-    return differences.masked_fill(torch.eye(low.shape[1], dtype=torch.bool, device=low.device), 0)

@@ -14,7 +14,7 @@ from tqdm import tqdm
 
 from oodcert.certification.precision import check_precision
 from oodcert.errors import InputError
-from oodcert.models.wrappers import DenoisedNetwork
+from oodcert.models.wrappers import DenoisedNetwork, denoise
 from oodcert.runtime.device_noise import device_noise
 from oodcert.runtime.keyed_noise import keyed_noise
 from oodcert.runtime.memory import with_oom_backoff
@@ -306,7 +306,7 @@ class _SharedDenoiser:
         key = (self.denoiser, sigma)
         batch, result, version = self.latest.get(key, (None, None, 0))
         if result is None or batch is not noisy:
-            result = self.denoiser(noisy, sigma)
+            result = denoise(self.denoiser, noisy, sigma)
             self.latest[key] = noisy, result, result._version
         elif result._version != version:
             raise InputError(CHANGES_INPUT)

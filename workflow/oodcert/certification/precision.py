@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from oodcert.errors import InputError
 from oodcert.models.architectures.denoiser import DiffusionDenoiser
-from oodcert.models.checks import shaped_logits
+from oodcert.models.calls import shaped_logits
 from oodcert.models.wrappers import ClassLogits, DenoisedNetwork, JointNetwork, NoisyNetwork
 
 PRECISIONS = ("float32", "bfloat16")

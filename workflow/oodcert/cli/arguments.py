@@ -40,4 +40,4 @@ def _number(name: str, kind: type[T], valid: Callable[[T], bool]) -> Callable[[s
 POSITIVE_INT = _number("positive whole number", int, lambda value: value > 0)
 POSITIVE = _number("positive number", float, lambda value: 0 < value < inf)
 RADIUS = _number("radius", float, lambda value: 0 <= value < inf)
-PROBABILITY = _number("probability", float, lambda value: 0 < value < 1)
+ALPHA = _number("error probability below 1/2", float, lambda value: 0 < value < 0.5)

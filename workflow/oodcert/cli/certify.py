@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 
-from oodcert.cli.arguments import POSITIVE, POSITIVE_INT, PROBABILITY, RADIUS, Commands, Help
+from oodcert.cli.arguments import ALPHA, POSITIVE, POSITIVE_INT, RADIUS, Commands, Help
 
 DESCRIPTION = """Certifies a network's score by randomized smoothing. Writes, for every OOD set, sigma, bound and l2
 radius, the detection metrics that no perturbation of the OOD images within the radius can make worse, with a
@@ -128,7 +128,7 @@ def _add_certificate(command: argparse.ArgumentParser) -> None:
         help="l2 radii; 0 is always among them",
     )
     add("--n", type=POSITIVE_INT, default=10_000, help="noise draws (network calls) for each image and sigma")
-    add("--alpha", type=PROBABILITY, default=0.001, help="error probability of each single bound")
+    add("--alpha", type=ALPHA, default=0.001, help="error probability of each single bound")
     add(
         "--bounds",
         nargs="+",

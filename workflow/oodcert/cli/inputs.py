@@ -100,16 +100,13 @@ def load_image_sets(
 
 def _try_network(detector: Detector, path: Path, image: Tensor) -> None:
     try:
-        score = detector.score(image)
-    except InputError:
-        raise
-    except Exception as error:
+        detector.score(image)
+    except InputError as error:
         raise InputError(
-            f"{path}: the network or the score fails on an image of shape {tuple(image.shape)} from there ({error}). "
-            "Check channels (folders are read as RGB: store grey images in an npz file) and size (--size)."
+            f"{path}: on its first image, of shape {tuple(image.shape)}: {error} The command reads folders as RGB: "
+            "store grey images in an npz file. "
+            "--size sets the size, --score the score."
         ) from error
-    if score.shape != (1,):
-        raise InputError(f"--score gave {tuple(score.shape)} for the logits of one image: one number an image needed.")
 
 
 def check_folder(out: Path, settings: Mapping[str, Any], outputs: Sequence[Path]) -> None:

@@ -112,7 +112,7 @@ def _smoothed(
 
     def score(batch: Tensor) -> Tensor:
         logits, finite = marked_logits(network, batch, job.precision)
-        return detector.score_of(logits).double().where(finite, torch.nan)
+        return detector.score_logits(logits).where(finite, torch.nan)
 
     drawn = sample(
         score,

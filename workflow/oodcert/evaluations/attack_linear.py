@@ -40,7 +40,7 @@ def attack_linear(evaluation: Evaluation[AttackLinearJob]) -> pd.DataFrame:
         weight = weight.to(images.device)
         detector = linear_detector(weight)
         candidates = linf_ensemble(detector, images, ids.tolist(), name, epsilon, **budget, seed=job.seed)
-        with torch.inference_mode():
+        with torch.no_grad():
             scores = torch.stack([detector.raw_score(points) for points in (images, *candidates.values())])
         highest = torch.where(weight > 0, (images + epsilon).clamp(max=1), (images - epsilon).clamp(min=0))
         values = {"clean": scores[0], "attacked": scores.amax(0), "maximum": detector.raw_score(highest)}

@@ -16,6 +16,7 @@ from tqdm import tqdm
 from oodcert.config.method_specs import MethodSpec
 from oodcert.data.imageset import ImageSet
 from oodcert.evaluations.settings import DeployedJob, MethodJob, NetworkJob
+from oodcert.models.calls import without_gradients
 from oodcert.models.checks import checked_logits
 from oodcert.models.detector import Detector
 from oodcert.models.wrappers import noisy_modules, replayed_logits
@@ -125,11 +126,11 @@ def score_deployed(
         return replayed_logits(detector.network, batch, torch.from_numpy(noise).to(batch.device)).transpose(0, 1)
 
     compute = with_oom_backoff(logits)
-    with torch.inference_mode():
+    with without_gradients():
         for index, real in batches(ids, batch_of_images(settings, draws)):
             outputs = compute(index).transpose(0, 1)
-            scores.append(torch.stack([detector.score_of(one.double()) for one in outputs])[:, :real])
-            classes = outputs[:, :, : settings.num_classes]
+            scores.append(torch.stack([detector.score_logits(one) for one in outputs])[:, :real])
+            classes = outputs[:, :, : settings.num_classes].double()
             predictions.append(classes.softmax(2).mean(0).argmax(1)[:real])
     return torch.cat(scores, 1).cpu().numpy(), torch.cat(predictions).cpu().numpy()
 

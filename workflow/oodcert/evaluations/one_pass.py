@@ -39,6 +39,7 @@ def one_pass(*evaluations: Evaluation[OnePassJob], id_rows: pd.DataFrame | None 
         Rows with the columns of SPEC.
     """
     from oodcert.certification.certified_roc import noisy_scores
+    from oodcert.certification.given import GivenImages
     from oodcert.certification.joint_sampling import SmoothingSettings
     from oodcert.models.composition import smoothed_network
 
@@ -61,7 +62,8 @@ def one_pass(*evaluations: Evaluation[OnePassJob], id_rows: pd.DataFrame | None 
                     name=f"one_pass/{name}",
                 )
                 label = f"one pass, {name}, sigma {sigma}"
-                scores = noisy_scores(detectors, first.images(name), image_set.ids, settings, None, label)
+                given = GivenImages(first.images(name), image_set.ids.tolist())
+                scores = noisy_scores(detectors, given, settings, label)
                 frames += [_rows(method, name, image_set.ids, sigma, rows) for method, rows in scores.items()]
     return pd.concat(frames, ignore_index=True)
 

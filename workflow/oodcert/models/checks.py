@@ -1,33 +1,10 @@
-"""Checks of what a network is given and of what it returns."""
+"""Checks of what a network returns, and of what changes it from outside."""
 
-import torch
 from torch import Tensor, nn
+from torch.nn.modules import module as torch_module
 
 from oodcert.errors import InputError
-
-
-def check_images(images: Tensor) -> None:
-    """Checks that images are a float tensor [N, C, H, W] in [0, 1] with N ≥ 1.
-
-    Args:
-        images: The tensor to check.
-
-    Raises:
-        InputError: The tensor has another type, shape or range, or holds no image.
-    """
-    if images.ndim != 4 or not images.is_floating_point():
-        raise InputError(
-            f"Images must be a float tensor [N, C, H, W], got {images.dtype} of shape {tuple(images.shape)}. "
-            "Divide uint8 images by 255 and put channels first."
-        )
-    if images.shape[0] == 0:
-        raise InputError("The set of images is empty: nothing can be scored. Check the file or the selection.")
-    low, high = images.min().item(), images.max().item()
-    if not (low >= 0 and high <= 1):
-        raise InputError(
-            f"Images must lie in [0, 1], these span [{low:g}, {high:g}]. Radii and noise are in that scale: "
-            "rescale the images and put any normalisation inside the network."
-        )
+from oodcert.models.calls import shaped_logits
 
 
 def checked_logits(network: nn.Module, images: Tensor) -> Tensor:
@@ -41,31 +18,10 @@ def checked_logits(network: nn.Module, images: Tensor) -> Tensor:
         Logits [N, K].
 
     Raises:
-        InputError: The logits have another shape or are not finite.
+        InputError: The network fails, or the logits have another shape or are not finite.
     """
     logits = shaped_logits(network, images)
-    refuse_rows(network, ~torch.isfinite(logits).all(1))
-    return logits
-
-
-def shaped_logits(network: nn.Module, images: Tensor) -> Tensor:
-    """The network's logits, finite or not.
-
-    Args:
-        network: Maps images [N, C, H, W] to logits [N, K].
-        images: Float tensor [N, C, H, W].
-
-    Returns:
-        Logits [N, K].
-
-    Raises:
-        InputError: The logits have another shape.
-    """
-    logits = network(images)
-    if logits.ndim != 2 or logits.shape[0] != images.shape[0]:
-        raise InputError(
-            f"{type(network).__name__} gave {tuple(logits.shape)} for {images.shape[0]} images: logits [N, K] needed."
-        )
+    refuse_rows(network, ~logits.isfinite().all(1))
     return logits
 
 
@@ -87,5 +43,19 @@ def refuse_rows(network: nn.Module, bad: Tensor) -> None:
 
 
 def hooked(module: nn.Module) -> bool:
-    """Whether a forward hook or a forward pre-hook is registered on the module: it may change what is computed."""
-    return bool(module._forward_hooks or module._forward_pre_hooks)
+    """Whether something other than the forward of its class may decide what a module computes.
+
+    That is a forward hook or forward pre-hook on the module or on all modules, or a forward of its own.
+
+    Args:
+        module: Any module.
+
+    Returns:
+        True for such a module.
+    """
+    hooks = (
+        *(module._forward_hooks, module._forward_pre_hooks),
+        *(torch_module._global_forward_hooks, torch_module._global_forward_pre_hooks),
+    )
+    own = vars(module).keys() & {"forward", "_call_impl", "__call__"}
+    return any(hooks) or bool(own) or getattr(module, "_compiled_call_impl", None) is not None

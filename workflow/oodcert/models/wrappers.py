@@ -2,28 +2,38 @@
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from math import log
+from functools import partial
+from math import inf, log
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.nn.functional import logsigmoid
 
 from oodcert.errors import InputError
+from oodcert.models.calls import fitted, require_callable, run
 from oodcert.models.checks import checked_logits
+from oodcert.runtime.values import number, whole_number
 
 
 class JointNetwork(nn.Module):
     """ProoD's joint model of a classifier and a discriminator: p(y|x) = p(y|x, i) p(i|x) + (1 - p(i|x)) / K.
 
-    Forward maps images to log p(y|x) [N, K], computed in the log domain. The exponentials of each row sum to one.
+    Forward maps images to log p(y|x) [N, K], computed in the log domain, and without gradients in float64. The
+    exponentials of each row sum to one.
 
     Args:
         classifier: Maps images [N, C, H, W] to logits [N, K] of p(y|x, i).
         discriminator: Maps images to one logit [N] or [N, 1] of p(i|x), the probability of being in-distribution.
         num_classes: K.
 
+    Raises:
+        InputError: A network can't be called, or num_classes is another number.
+
     Source: Meinke et al. (2022), https://arxiv.org/abs/2106.04260
     """
+
+    fits_images = True  # for each network in it (see oodcert.models.calls.fitted)
 
     def __init__(
         self,
@@ -32,22 +42,33 @@ class JointNetwork(nn.Module):
         num_classes: int,
     ) -> None:
         super().__init__()
-        self.classifier, self.discriminator, self.num_classes = classifier, discriminator, num_classes
+        require_callable("The classifier", classifier)
+        require_callable("The discriminator", discriminator)
+        self.classifier, self.discriminator = classifier, discriminator
+        self.num_classes = whole_number(
+            "num_classes", num_classes, lambda k: k > 0, "give a whole number of classes, at least 1"
+        )
 
     def forward(self, images: Tensor) -> Tensor:
-        """log p(y|x) [N, K] of images [N, C, H, W]; InputError where the classifier gives other than K logits."""
-        logits, id_logit = _exact(self.classifier(images)), _exact(self.discriminator(images).reshape(-1, 1))
-        if logits.shape[1] != self.num_classes:
+        """log p(y|x) [N, K] of images [N, C, H, W].
+
+        InputError where the classifier gives other than K logits, or the discriminator other than one.
+        """
+        logits, id_logit = run(self.classifier, images), run(self.discriminator, images)
+        if id_logit.numel() != len(images):
+            raise InputError(
+                f"The discriminator gave {tuple(id_logit.shape)} for {len(images)} images: one logit an image is "
+                "needed. Of two logits give their difference."
+            )
+        if logits.ndim != 2 or logits.shape[1] != self.num_classes:
             raise InputError(
                 f"The joint network was built for {self.num_classes} classes, its classifier gives "
-                f"{logits.shape[1]} logits: pass num_classes={logits.shape[1]}, or the classifier that belongs to it."
+                f"{logits.shape[-1]} logits: pass num_classes={logits.shape[-1]}, or the classifier that belongs to it."
             )
-        return joint_log_probabilities(logits, id_logit, self.num_classes)
-
-
-def _exact(logits: Tensor) -> Tensor:
-    """The logits in float32 at least: autocast would leave some terms of the joint probability to bfloat16."""
-    return logits.to(torch.promote_types(logits.dtype, torch.float32))
+        given = torch.promote_types(logits.dtype, torch.float32)  # autocast would leave some terms to bfloat16
+        exact = given if torch.is_grad_enabled() else torch.float64  # in which confident images keep their order
+        id_logit = id_logit.reshape(-1, 1)
+        return joint_log_probabilities(logits.to(exact), id_logit.to(exact), self.num_classes).to(given)
 
 
 def joint_log_probabilities(logits: Tensor, id_logit: Tensor, num_classes: int) -> Tensor:
@@ -73,13 +94,15 @@ class ClassLogits(nn.Module):
         num_classes: How many logits are kept.
     """
 
+    fits_images = True
+
     def __init__(self, network: nn.Module, num_classes: int) -> None:
         super().__init__()
         self.network, self.num_classes = network, num_classes
 
     def forward(self, images: Tensor) -> Tensor:
         """Logits [N, num_classes] of images [N, C, H, W]."""
-        return self.network(images)[:, : self.num_classes]
+        return run(self.network, images)[:, : self.num_classes]
 
 
 class DenoisedNetwork(nn.Module):
@@ -90,14 +113,21 @@ class DenoisedNetwork(nn.Module):
         denoiser: Callable (noisy images [N, C, H, W], sigma) -> denoised images in [0, 1].
         sigma: Standard deviation of the noise, in the [0, 1] pixel scale.
 
+    Raises:
+        InputError: A network can't be called, or sigma is no such number.
+
     Source: Carlini et al. (2023), https://arxiv.org/abs/2206.10550
     """
+
+    fits_images = True
 
     def __init__(
         self, network: nn.Module, denoiser: nn.Module | Callable[[Tensor, float], Tensor], sigma: float
     ) -> None:
         super().__init__()
-        self.network, self.denoiser, self.sigma = network, denoiser, sigma
+        require_callable("The network", network)
+        require_callable("The denoiser", denoiser)
+        self.network, self.denoiser, self.sigma = network, denoiser, noise_level(sigma)
         self._stand_in: Callable[[Tensor, float], Tensor] | None = None
 
     @contextmanager
@@ -118,7 +148,28 @@ class DenoisedNetwork(nn.Module):
 
     def forward(self, noisy: Tensor) -> Tensor:
         """Logits [N, K] of noisy images [N, C, H, W]."""
-        return self.network((self._stand_in or self.denoiser)(noisy, self.sigma))
+        return run(self.network, (self._stand_in or partial(denoise, self.denoiser))(noisy, self.sigma))
+
+
+def denoise(denoiser: nn.Module | Callable[[Tensor, float], Tensor], noisy: Tensor, sigma: float) -> Tensor:
+    """Denoised images.
+
+    Args:
+        denoiser: Callable (noisy images, sigma) -> denoised images.
+        noisy: Images [N, C, H, W].
+        sigma: Standard deviation of their noise.
+
+    Returns:
+        Images [N, C, H, W].
+
+    Raises:
+        InputError: The denoiser gives something else.
+    """
+    denoised = denoiser(fitted(denoiser, noisy), sigma)
+    if not isinstance(denoised, Tensor) or denoised.shape != noisy.shape or not denoised.is_floating_point():
+        got = f"{denoised.dtype} of shape {tuple(denoised.shape)}" if isinstance(denoised, Tensor) else type(denoised)
+        raise InputError(f"The denoiser gave {got} for images of shape {tuple(noisy.shape)}: images like them needed.")
+    return denoised
 
 
 class NoisyNetwork(nn.Module):
@@ -129,11 +180,17 @@ class NoisyNetwork(nn.Module):
     Args:
         network: Maps images [N, C, H, W] to logits [N, K].
         sigma: Standard deviation of the noise, in the [0, 1] pixel scale.
+
+    Raises:
+        InputError: The network can't be called, or sigma is no such number.
     """
+
+    fits_images = True
 
     def __init__(self, network: nn.Module, sigma: float) -> None:
         super().__init__()
-        self.network, self.sigma = network, sigma
+        require_callable("The network", network)
+        self.network, self.sigma = network, noise_level(sigma)
         self._noise: Tensor | None = None
 
     @contextmanager
@@ -155,7 +212,12 @@ class NoisyNetwork(nn.Module):
     def forward(self, images: Tensor) -> Tensor:
         """Logits [N, K] of images [N, C, H, W] with noise added."""
         noise = torch.randn_like(images) if self._noise is None else self._noise
-        return self.network(images + self.sigma * noise)
+        return run(self.network, images + self.sigma * noise)
+
+
+def noise_level(sigma: Any) -> float:
+    """A standard deviation of noise as a float; InputError where it is none."""
+    return number("sigma", sigma, lambda s: 0 <= s < inf, "one finite standard deviation of at least 0 is needed")
 
 
 def noisy_modules(network: nn.Module) -> list[NoisyNetwork]:

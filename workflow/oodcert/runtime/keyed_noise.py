@@ -7,6 +7,8 @@ from functools import lru_cache
 import numpy as np
 from numpy.typing import NDArray
 
+from oodcert.errors import InputError
+
 BLOCK = 64  # draws generated together; a fixed grid, so that any range of draws is the same numbers
 
 Draw = Callable[[int, str, int, int, int, Sequence[int]], NDArray[np.float32]]  # keyed_noise or keyed_uniform
@@ -35,13 +37,16 @@ def keyed_noise(seed: int, name: str, sample: int, first: int, count: int, shape
     Args:
         seed: Of the run.
         name: What the draws are for, such as a set of images.
-        sample: Number of the sample.
+        sample: Number of the sample, in [0, 2**63).
         first: Number of the first draw, from 0.
         count: Number of draws.
         shape: Of one draw.
 
     Returns:
         float32 [count, *shape].
+
+    Raises:
+        InputError: The sample has another number, whose noise would be that of one in this range.
 
     Source: Salmon et al. (2011), https://doi.org/10.1145/2063384.2063405
     """
@@ -89,6 +94,8 @@ def keyed_batch(
 def _draws(
     seed: int, name: str, sample: int, first: int, count: int, shape: Sequence[int], generate: _Generate
 ) -> NDArray[np.float32]:
+    if not 0 <= sample < 2**63:
+        raise InputError(f"Sample {sample}: noise is keyed by whole numbers from 0 to 2**63 - 1.")
     key, skip = int.from_bytes(_digest(seed, name)[:16], "big"), first % BLOCK
     blocks = range(first // BLOCK, -(-(first + count) // BLOCK))
     drawn = [_block(key, int(sample), block, tuple(shape), generate) for block in blocks]

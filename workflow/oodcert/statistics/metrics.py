@@ -16,7 +16,9 @@ import pandas as pd
 from numpy.typing import ArrayLike, NDArray
 
 from oodcert.errors import InputError
+from oodcert.runtime.values import score_array
 from oodcert.statistics.failing_bounds import CONFIDENCE, bounds_at_confidence, largest_alpha, table_error
+from oodcert.statistics.tables import check_table
 
 METRICS = ("auc", "aupr", "fpr95")
 
@@ -28,9 +30,9 @@ def ood_metrics(id_scores: ArrayLike, ood_scores: ArrayLike, guaranteed: bool = 
     the detector. The AUPR depends on the ratio N:M.
 
     Args:
-        id_scores: [N] floats, higher = more in-distribution. -inf and +inf are allowed: they are the worst values of a
-            bound that could not be certified.
-        ood_scores: [M] floats, likewise.
+        id_scores: [N] or [N, 1] numbers, higher = more in-distribution. -inf and +inf are allowed: they are the worst
+            values of a bound that could not be certified.
+        ood_scores: [M] or [M, 1] numbers, likewise.
         guaranteed: False: the AUPR is scikit-learn's average precision, which a lower ID score can raise where it
             makes a tie. True: in the AUPR ties, also those among ID scores, count against the detector, so that no
             lower ID score and no higher OOD score makes any of the three metrics better.
@@ -39,13 +41,13 @@ def ood_metrics(id_scores: ArrayLike, ood_scores: ArrayLike, guaranteed: bool = 
         "auc", "aupr" and "fpr95" -> floats in [0, 1].
 
     Raises:
-        InputError: on NaN, and on an empty set.
+        InputError: on NaN, on an empty set, and on what is no list of real numbers.
 
     Source: AUC and AUPR are those of scikit-learn,
     https://scikit-learn.org/stable/modules/generated/sklearn.metrics.roc_curve.html and
     https://scikit-learn.org/stable/modules/generated/sklearn.metrics.average_precision_score.html.
     """
-    id_scores, ood_scores = np.asarray(id_scores, np.float64), np.asarray(ood_scores, np.float64)
+    id_scores, ood_scores = score_array("ID", id_scores), score_array("OOD", ood_scores)
     for name, scores in (("ID", id_scores), ("OOD", ood_scores)):
         if scores.size == 0:
             raise InputError(f"The {name} set has no scores: metrics need at least one image of each side.")
@@ -217,7 +219,9 @@ def _statement(confidence: float | None, *tables: pd.DataFrame) -> dict[str, flo
 
 
 def _check_alike(*tables: pd.DataFrame) -> None:
-    """Raises InputError unless the tables hold one sigma and, where they name them, one detector."""
+    """Raises InputError unless the ID and the OOD table hold one sigma and, where they name them, one detector."""
+    for name, table in zip(("ID", "OOD"), tables, strict=True):
+        check_table(name, table)
     for key in ("sigma", "detector"):
         values = sorted({value for table in tables if key in table for value in table[key].unique()})
         if len(values) > 1:

@@ -27,6 +27,7 @@ from oodcert.evaluations.authors_code.variants import (
     variants,
 )
 from oodcert.evaluations.base import Evaluation
+from oodcert.models.calls import without_gradients
 from oodcert.models.checks import checked_logits
 from oodcert.models.detector import Detector
 from oodcert.models.wrappers import replayed_logits
@@ -96,7 +97,7 @@ def noisy_draws(
         columns = []
         for one in detectors:
             logits = checked_logits(one.network, batch).double()
-            columns.append(torch.stack([logits[:, : job.num_classes].argmax(1), one.score_of(logits)], 1))
+            columns.append(torch.stack([logits[:, : job.num_classes].argmax(1), one.score_logits(logits)], 1))
         return torch.stack(columns, 1)
 
     twice = job.method_spec.is_randomised and "D1" in flags
@@ -125,7 +126,7 @@ def _one_pass(
 ) -> np.ndarray:
     """A single pass: the probability of each image's voted class or, of a score that is no probability, the score."""
     job, outputs = view.settings, []
-    with torch.inference_mode():
+    with without_gradients():
         for start in range(0, len(ids), job.batch_size):
             batch, chosen = images[start : start + job.batch_size], ids[start : start + job.batch_size]
             if job.method_spec.is_randomised:
@@ -137,7 +138,7 @@ def _one_pass(
     logits = torch.cat(outputs)
     if job.method_spec.score == "msp":
         return logits.softmax(1).cpu().numpy()[np.arange(len(ids)), winners]
-    return detector(network, job.method_spec.score, flags).score_of(logits).cpu().numpy()
+    return detector(network, job.method_spec.score, flags).score_logits(logits).cpu().numpy()
 
 
 def _bounds_at_own_radii(view: Authors, draws: np.ndarray, agreeing: np.ndarray, flags: Flags) -> list[float]:
