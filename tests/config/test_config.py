@@ -52,7 +52,7 @@ def test_keys_that_may_be_absent_are_accepted(path, value):
 def test_precision_reaches_the_settings_of_what_it_changes_and_no_others():
     digits, config = check_config(DIGITS), check_config(changed("evaluation.certify_l2.precision", "bfloat16"))
     differ = {key for key in EVALUATIONS if settings_of(config, key, "plain") != settings_of(digits, key, "plain")}
-    assert differ == {"certify_l2", "attack_l2"}
+    assert differ == {"certify_l2", "attack_l2", "one_pass"}
     assert settings_of(config, "attack_l2", "plain")["precision"] == "bfloat16"
 
 

@@ -13,6 +13,7 @@ from jinja2 import Environment, StrictUndefined
 
 import synthetic_evidence
 from conftest import read_config
+from oodcert.certification.roc_bounds import Statement, certified_metrics, roc_curve_bounds
 from oodcert.config.models import ImportSpec
 from oodcert.errors import InputError
 from oodcert.reporting import tables
@@ -254,7 +255,24 @@ def test_l2_table_holds_both_ends_of_the_bracket():
     attacked = tables.attacked_l2_table(evidence, config)
     pd.testing.assert_frame_equal(attack[attacked.columns].reset_index(drop=True), attacked)
     guaranteed = tables.guaranteed_l2_table(evidence, config)
-    pd.testing.assert_frame_equal(table[table["bound"] != "attack"], guaranteed)
+    pd.testing.assert_frame_equal(table[~table["bound"].isin(["attack", "one pass"])], guaranteed)
+
+
+def test_l2_table_holds_the_certified_roc_of_one_pass(evidence, config):
+    table = tables.l2_table(evidence, config).query("bound == 'one pass'")
+    assert set(table["sigma"]) == {0.25} and set(table["confidence"]) == {0.99}
+    draws = evidence["one_pass"].query("method == 'vos' and sigma == 0.25")
+    known, strange = (
+        draws[draws["set"] == name].pivot(index="sample", columns="draw", values="score").to_numpy()
+        for name in ("id", "photo_crops")
+    )
+    statement = Statement(1 - 0.01 / 4)
+    curve = roc_curve_bounds(known, strange, statement)
+    row = table.query("method == 'vos' and radius == 0.5 and set == 'photo_crops'").iloc[0]
+    expected = certified_metrics(known, strange, curve, 2.0, statement)
+    assert row[["auc", "aupr", "fpr95"]].to_dict() == {key: expected[key] for key in ("auc", "aupr", "fpr95")}
+    without = config.changed(evaluation={"one_pass": None})
+    assert "one pass" not in set(tables.l2_table(evidence, without)["bound"])
 
 
 def test_headline_is_the_mean_of_nine(evidence, config):
@@ -304,7 +322,7 @@ def test_order_and_coverage(evidence, config):
     assert list(ood["method"].unique()) == list(l2["method"].unique()) == list(config.methods)
     assert list(ood["set"].unique()) == list(l2["set"].unique()) == [*config.data.ood, "average"]
     assert len(ood) == 5 * 5 * 3
-    assert len(l2) == (4 * 4 + 1) * 3 * 5 * 5 + 5 * 5 * 5  # of the unbounded score, the percentile bound alone
+    assert len(l2) == (4 * 4 + 1) * 3 * 5 * 5 + 2 * 5 * 5 * 5  # of the unbounded score, the percentile bound alone
     wide = ood.pivot(index=["method", "set"], columns="protocol", values="auc")
     assert (wide["guaranteed"] <= wide["adversarial"]).all()
     assert (wide["adversarial"] <= wide["clean"]).all()
@@ -467,16 +485,16 @@ def test_readable_cells_are_percentages(evidence, config):
     l2 = tables.l2_table(evidence, config)
     cell = l2.query("method == 'oe' and sigma == 0.5 and bound == 'gaussian' and radius == 0.25 and set == 'average'")
     shown = tables.readable("l2", l2, config)
-    assert shown.shape == (4 * (3 * 4 + 1) + 3 + 1, 3 + 5)
+    assert shown.shape == (4 * (3 * 4 + 2) + 3 + 2, 3 + 5)
     bounds = ["percentile", "cdf", "gaussian", "lipschitz"]
-    assert list(shown.loc[13:25, "Bound"]) == [*bounds * 2, "attack", *bounds]
-    assert list(shown.loc[13:25, "σ"]) == ["0.12", "", "", "", "0.25", "", "", "", "", "0.5", "", "", ""]
-    assert shown.loc[24, "R = 0.25"] == f"{100 * cell['auc'].iloc[0]:.1f}"
+    assert list(shown.loc[14:27, "Bound"]) == [*bounds * 2, "one pass", "attack", *bounds]
+    assert list(shown.loc[14:27, "σ"]) == ["0.12", "", "", "", "0.25", "", "", "", "", "", "0.5", "", "", ""]
+    assert shown.loc[26, "R = 0.25"] == f"{100 * cell['auc'].iloc[0]:.1f}"
     adaptive = evaluated(certify_l2={"sampling": "adaptive"})
-    assert tables.readable("l2", l2, adaptive).loc[24, "R = 0.25"] == f"{100 * cell['fpr95'].iloc[0]:.1f}"
-    rows = {method: 4 if method == "vos" else 13 for method in config.methods}
+    assert tables.readable("l2", l2, adaptive).loc[26, "R = 0.25"] == f"{100 * cell['fpr95'].iloc[0]:.1f}"
+    rows = {method: 5 if method == "vos" else 14 for method in config.methods}
     assert list(shown["Method"]) == [name for m in rows for name in [tables.label(m)] + [""] * (rows[m] - 1)]
-    assert list(shown.loc[26:29, "Bound"]) == ["percentile", "percentile", "attack", "percentile"]
+    assert list(shown.loc[28:32, "Bound"]) == ["percentile", "percentile", "one pass", "attack", "percentile"]
 
 
 def test_long_tables_break_over_pages(tmp_path):
