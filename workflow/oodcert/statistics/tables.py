@@ -33,7 +33,7 @@ def check_table(name: str, table: Any) -> None:
         if count:
             raise InputError(f"The {name} table has {count} cells without a value in the column {column}: drop them.")
     texts = [column for column in COLUMNS[1:] if table[column].dtype.kind not in "fiu"]
-    if texts or not table["bound"].map(lambda bound: isinstance(bound, str)).all():
+    if texts or not all(isinstance(bound, str) for bound in table["bound"].unique()):
         raise InputError(
             f"The {name} table holds another type than oodcert.certify gives in {', '.join(texts) or 'bound'}: numbers "
             "are needed, and names of bounds."
