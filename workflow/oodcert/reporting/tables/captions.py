@@ -333,7 +333,7 @@ def _l2_attack(evidence: Evidence, config: Config) -> list[str]:
     return [
         f"Attack: no bound, but what an attack achieved on the median at σ = {listed(attack['sigma'].unique())}. Up to "
         f"Monte-Carlo error it is the {'lower' if l2_metric(config) == 'fpr95' else 'upper'} end of the percentile "
-        f"bound's bracket. It maximises the mean log-odds under noise ({attack_budget(attack, L2_ATTACK)}), and is "
+        f"bound's bracket. It raises the score under noise ({attack_budget(attack, L2_ATTACK)}), and is "
         f"judged on n = {span(attack['n'])} fresh draws. Each image takes its strongest result over all radii up to R."
     ]
 
