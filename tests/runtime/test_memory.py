@@ -103,6 +103,40 @@ def test_other_errors_are_not_taken_for_a_lack_of_memory():
     assert computed("guarantee_linf", "prood").notna().all().all()
 
 
+@pytest.mark.parametrize(
+    "message",
+    [
+        "CUDA out of memory. Tried to allocate 20.00 GiB",
+        "CUDA error: out of memory\nCUDA kernel errors might be asynchronously reported",
+        "CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling `cublasCreate(handle)`",
+        "CUDA error: CUBLAS_STATUS_NOT_INITIALIZED when calling `cublasCreate(handle)`",
+        "cuDNN error: CUDNN_STATUS_ALLOC_FAILED",
+        "cuDNN error: CUDNN_STATUS_INTERNAL_ERROR_DEVICE_ALLOCATION_FAILED",
+        "cusolver error: CUSOLVER_STATUS_ALLOC_FAILED, when calling `cusolverDnCreate(handle)`",
+        "cuFFT error: CUFFT_ALLOC_FAILED",
+        "CUDA error: cudaErrorMemoryAllocation",
+        "[enforce fail at alloc_cpu.cpp] DefaultCPUAllocator: can't allocate memory: you tried to allocate 8 bytes",
+    ],
+)
+def test_exhaustion_is_known_by_every_message(message, capsys):
+    """CUDA's own error is an AcceleratorError, cuBLAS's and cuDNN's are RuntimeErrors."""
+    error = getattr(torch, "AcceleratorError", RuntimeError) if message.startswith("CUDA error: out") else RuntimeError
+
+    def compute(batch):
+        if len(batch) > 2:
+            raise error(message)
+        return batch
+
+    assert torch.equal(with_oom_backoff(compute)(torch.arange(8)), torch.arange(8))
+    assert "going on with 2" in capsys.readouterr().err
+    assert "does not fit in memory" in explained(error(message))
+
+
+@pytest.mark.parametrize("message", ["CUDA error: device-side assert triggered", "CUDNN_STATUS_EXECUTION_FAILED", ""])
+def test_other_faults_of_a_gpu_are_no_exhaustion(message):
+    assert not is_out_of_memory(RuntimeError(message))
+
+
 @pytest.mark.skipif(sys.platform != "linux", reason="glibc's malloc is Linux's")
 def test_freed_memory_is_kept_for_the_next_tensor():
     script = (

@@ -67,7 +67,7 @@ from oodcert.evidence.manifest import LOCAL
 from oodcert.execution.fork_server import start
 from oodcert.execution.shards import shards
 from oodcert.runtime.faults import check_writable
-from oodcert.runtime.gpu_slots import visible_gpus
+from oodcert.runtime.gpu_list import visible_gpus
 from oodcert.runtime.source_files import source_files
 
 try:

@@ -100,7 +100,7 @@ def prepare_job(settings: NetworkJob, jobs_per_gpu: int) -> str:
     try:
         return prepare_torch(settings.device, threads=settings.threads, jobs_per_gpu=jobs_per_gpu)
     except NoGpuError as error:
-        raise InputError("Config key device = 'cuda', but torch sees no GPU here: set it to cpu or auto.") from error
+        raise InputError(f"Config key device = {settings.device!r}, but {error}") from error
 
 
 def load_components(

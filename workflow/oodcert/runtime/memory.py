@@ -1,6 +1,7 @@
 """Batches that do not fit in memory, and memory that is kept for the next batch."""
 
 import ctypes
+import re
 import sys
 from collections.abc import Callable
 from typing import Any, TypeVar
@@ -12,6 +13,13 @@ from oodcert.errors import InputError
 
 TRIM_THRESHOLD, MMAP_MAX = -1, -4  # of glibc's mallopt
 KEPT = 2**30  # bytes
+
+# what allocators, CUDA and its libraries say; cuBLAS that can't begin has no memory for its own tables
+_EXHAUSTED = re.compile(
+    r"DefaultCPUAllocator|out of memory|not enough memory|ALLOC(ATION)?_FAILED|cudaErrorMemoryAllocation"
+    r"|CUBLAS_STATUS_NOT_INITIALIZED",
+    re.IGNORECASE,
+)
 
 Rows = TypeVar("Rows", Tensor, dict[str, Tensor])  # with a row for each sample of a batch
 
@@ -38,7 +46,7 @@ def is_out_of_memory(error: BaseException) -> bool:
         True for such an exception.
     """
     return isinstance(error, torch.OutOfMemoryError) or (
-        isinstance(error, RuntimeError) and "DefaultCPUAllocator" in str(error)
+        isinstance(error, RuntimeError) and _EXHAUSTED.search(str(error)) is not None
     )
 
 
