@@ -8,9 +8,7 @@ from oodcert.evaluations.registry import EVALUATIONS
 from untrained_runs import computed, evaluation, evaluations
 
 METHODS = ("vos", "atom", "prood", "distro")  # one network without a range, with more classes, joint, and denoised
-EVERY = [
-    (name, method) for name, spec in EVALUATIONS.items() for method in (METHODS if spec.methods else ("linear",))
-]
+EVERY = [(name, method) for name, spec in EVALUATIONS.items() for method in (METHODS if spec.methods else ("linear",))]
 ADAPTIVE = {"n": 400, "sampling": "adaptive", "sigmas": [0.25]}
 
 

@@ -40,6 +40,9 @@ class GpuTensor(Tensor):
     def get_device(self) -> int:
         return 0
 
+    def record_stream(self, stream: "Stream") -> None:  # type: ignore[override]
+        assert isinstance(stream, Stream)
+
     def __deepcopy__(self, memo: dict[int, Any]) -> "GpuTensor":
         copied = self.detach().clone().requires_grad_(self.requires_grad)
         if isinstance(self, torch.nn.Parameter):
@@ -119,7 +122,7 @@ class _OnOneDevice(TorchFunctionMode):
         special = getattr(self, f"_{name}", None) if name in ("to", "cpu", "cuda", "numpy", "pin_memory") else None
         if special:
             return special(*args, **kwargs)
-        if name in ("__array__", "copy_", "record_stream", "is_pinned"):
+        if name in ("__array__", "copy_", "is_pinned"):
             return getattr(self, f"_{name}")(*args, **kwargs)
         leaves = [leaf for leaf in tree_leaves([args, kwargs]) if isinstance(leaf, Tensor)]
         for own in {type(leaf) for leaf in leaves} - {Tensor, torch.nn.Parameter, GpuTensor}:
@@ -229,9 +232,6 @@ class _OnOneDevice(TorchFunctionMode):
         with torch._C.DisableTorchFunctionSubclass():
             Tensor.copy_(target, source)
         return target
-
-    def _record_stream(self, tensor: Tensor, stream: Stream) -> None:
-        assert isinstance(tensor, GpuTensor) and isinstance(stream, Stream)
 
 
 def _named(value: Any, on_gpu: bool) -> Any:

@@ -3,6 +3,7 @@
 import pandas as pd
 import pytest
 import torch
+from test_training import NETWORKS, SETTINGS, toy_set
 from torch.nn import Module
 
 from conftest import RECIPE
@@ -11,7 +12,6 @@ from oodcert.config.components import known_components
 from oodcert.config.models import recipe_model
 from oodcert.models.components import build_component
 from oodcert.training import train_component
-from test_training import NETWORKS, SETTINGS, toy_set
 
 
 def trained(component: str, device: str, **changes) -> tuple[Module, pd.DataFrame]:
@@ -28,7 +28,6 @@ def trained(component: str, device: str, **changes) -> tuple[Module, pd.DataFram
         seed=0,
         device=device,
     )
-
 
 
 @pytest.mark.parametrize("component", known_components())
@@ -51,3 +50,18 @@ def test_a_bounded_training_is_the_same_on_a_gpu(augmentation):
     pd.testing.assert_frame_equal(curve, theirs, rtol=1e-5)
     for name, tensor in expected.state_dict().items():
         assert torch.allclose(weights[name], tensor, atol=1e-6)
+
+
+def test_a_step_waits_once_for_its_values_and_its_batch_is_made_before():
+    """While the device works on a batch the next one is made, on another stream; only then are the values looked at."""
+    with emulated_gpu() as waits:
+        counts = []
+        for epochs in (1, 2):
+            waits.clear()
+            trained("plain", "cuda", epochs=epochs)
+            counts.append(dict(waits))
+    few, many = counts
+    steps = 64 // RECIPE["batch_size"]
+    assert (few.pop("event"), many.pop("event")) == (steps, 2 * steps)
+    made = {"to the GPU": 2 * steps}  # the indices of a batch, which wait for the stream of the batches alone
+    assert {name: many[name] - few[name] for name in many if many[name] != few[name]} == made

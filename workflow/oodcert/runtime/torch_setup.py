@@ -48,6 +48,13 @@ def prepare_torch(
     return "cuda" if has_gpu else "cpu"
 
 
+def device_name(device: str) -> str:
+    """The device as sidecars name it: "cpu", or "cuda" with the model of the GPU, on which float rounding depends."""
+    import torch
+
+    return f"cuda ({torch.cuda.get_device_name()})" if device == "cuda" else device
+
+
 def _refuse_unusable_gpu(device: str) -> None:
     """Raises NoGpuError where torch uses no GPU, but for "auto" on a machine without one, or with a torch for CPUs."""
     import torch
