@@ -12,7 +12,7 @@ from oodcert import Detector, certify
 from oodcert.errors import InputError
 from oodcert.evaluations.registry import EVALUATIONS
 from oodcert.runtime.faults import explained
-from oodcert.runtime.memory import is_out_of_memory, with_oom_backoff
+from oodcert.runtime.memory import is_out_of_memory, with_oom_backoff, within_memory
 from untrained_runs import CONFIG, computed, evaluation
 
 FEW = 5  # images that fit
@@ -101,6 +101,24 @@ def test_other_errors_are_not_taken_for_a_lack_of_memory():
         with_oom_backoff(broken)(torch.zeros(4))
     assert explained(RuntimeError("shapes do not match")) is None
     assert computed("guarantee_linf", "prood").notna().all().all()
+
+
+def test_autoattack_whose_noise_depends_on_its_batch_names_a_size_that_fits():
+    evaluated, sizes = small(evaluation("attack_id", "plain"))
+    message = (
+        r"batch of 12 .*numbers depend on its size\. A batch of 3 fits: set evaluation\.batch_size to that or less"
+    )
+    with pytest.raises(InputError, match=message):
+        EVALUATIONS["attack_id"].load()(evaluated)
+    assert sizes[-2:] == [6, 3]
+
+
+def test_a_single_image_that_does_not_fit_has_no_smaller_batch():
+    def never(count=1):
+        raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 20 GiB")
+
+    with pytest.raises(InputError, match=r"single image \(CUDA out of memory.*larger|more memory"):
+        within_memory(never, 8, never, "batch_size")
 
 
 @pytest.mark.parametrize(

@@ -4,7 +4,8 @@ import math
 import time
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,7 @@ from tqdm import tqdm
 from oodcert.config.models import Recipe
 from oodcert.errors import InputError
 from oodcert.runtime.keyed_noise import derive_seed
+from oodcert.runtime.memory import within_memory
 from oodcert.runtime.transfer import made_ahead, to_host
 from oodcert.training.augment import augment
 from oodcert.training.resume import Holders, Row, fingerprint, load_state, save_state
@@ -261,13 +263,26 @@ def _train_epoch(
     images: dict[str, int] = defaultdict(int)
     batch = next(batches, None)
     while batch is not None:
-        count, values = len(batch.images), _gradients(loss, batch, optimizer, autocast)
+        count, values = len(batch.images), _fitting_gradients(loss, batch, optimizer, autocast)
         batch = next(batches, None)
         for name, value in values(when).items():
             sums[name] += value * count
             images[name] += count
         optimizer.step()
     return {name: total / images[name] for name, total in sums.items()}
+
+
+def _fitting_gradients(
+    loss: Loss, batch: Batch, optimizer: Optimizer, autocast: bool
+) -> Callable[[str], dict[str, float]]:
+    """The same as _gradients; where memory does not suffice, an InputError with a batch_size for which it does."""
+
+    def of_first(count: int) -> Callable[[str], dict[str, float]]:
+        parts = {name: getattr(batch, name)[:count] for name in ("images", "labels", "outliers")}
+        return _gradients(loss, replace(batch, **parts), optimizer, autocast)
+
+    whole = partial(_gradients, loss, batch, optimizer, autocast)
+    return within_memory(whole, len(batch.images), of_first, "this component's batch_size in the config")
 
 
 def _gradients(loss: Loss, batch: Batch, optimizer: Optimizer, autocast: bool) -> Callable[[str], dict[str, float]]:
