@@ -68,10 +68,10 @@ ARCHITECTURES: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {  # at the pa
 def versions(smoke: Smoke) -> dict[str, Any]:
     """Python, torch, driver, GPU and compiler."""
     device = prepare_torch(smoke.device)
-    check_compiler()
     found: dict[str, Any] = {"python": platform.python_version(), "torch": torch.__version__}
     found |= {"cuda": torch.version.cuda, "device": device_name(device), "gpus": visible_gpus()}
     if device == "cuda":
+        check_compiler()
         found["memory"] = torch.cuda.mem_get_info()
         found["driver"] = _driver()
     return found

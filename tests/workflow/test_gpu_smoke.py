@@ -1,12 +1,16 @@
 """The smoke run for a GPU, at tiny sizes: on a CPU, and on an emulated GPU."""
 
 import json
+import os
+import subprocess
+import sys
 
 import pytest
 import torch
 
 import gpu_smoke
 import gpu_smoke_steps
+from conftest import ROOT
 from emulated_gpu import emulated_gpu
 
 ALONE = ["fork", "pipeline"]  # steps in processes of their own, which no emulation reaches
@@ -37,6 +41,12 @@ def test_the_steps_in_processes_of_their_own_pass_on_a_cpu(tmp_path):
     code, record = run(tmp_path / "smoke.json", "--device", "cpu", "--steps", *ALONE)
     assert code == 0, record["failed"]
     assert record["steps"]["pipeline"]["targets"] == 1
+
+
+def test_it_needs_no_snakemake():
+    script = "import sys; sys.modules['snakemake'] = None; import gpu_smoke, gpu_smoke_steps"
+    environment = {**os.environ, "PYTHONPATH": f"{ROOT}/workflow:{ROOT}/benchmarks"}
+    subprocess.run([sys.executable, "-c", script], env=environment, check=True)
 
 
 def test_it_stops_at_the_first_failure_with_a_sentence(tmp_path, monkeypatch, capsys):
