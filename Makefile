@@ -1,10 +1,10 @@
-# make: set up and run the main job · make test: set up and test · make test-slurm · make env, lint, lock, report, paper, docs, bench, clean
+# make: set up and run the main job · make test: set up and test · make test-slurm · make env, lint, lock, report, paper, docs, bench, gpu-smoke, clean
 PYTHON ?= $(shell command -v python3.11 || command -v python3)
 BIN := .venv/bin
 READY := .venv/.ready
 
 .DEFAULT_GOAL := main
-.PHONY: main env test test-kills test-slurm lint lock report paper reference docs bench clean
+.PHONY: main env test test-kills test-slurm lint lock report paper reference docs bench gpu-smoke clean
 
 main: $(READY)
 	$(BIN)/snakemake --cores all
@@ -79,6 +79,9 @@ bench: $(READY) # needs a finished digits run (make)
 	$(BIN)/python benchmarks/memory.py
 	$(BIN)/python benchmarks/choices.py
 	$(BIN)/python benchmarks/scaling.py
+
+gpu-smoke: # nine minutes on a GPU; with the environment of make env, else with the python3 that has the dependencies
+	$(if $(wildcard $(BIN)/python),$(BIN)/python,python3) benchmarks/gpu_smoke.py
 
 clean: # removes computed files and the environment; keeps downloads
 	rm -rf .venv .snakemake logs exports report.html paper/report.pdf paper/numbers.json \

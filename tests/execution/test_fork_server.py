@@ -77,6 +77,13 @@ def test_a_job_is_a_fork_with_the_folder_path_and_environment_of_its_script(serv
     assert found["file"] == str(tmp_path / "script0.py")
 
 
+def test_the_server_does_not_touch_cuda(server, script):
+    """Where it does, torch refuses CUDA to all of its forks; to look for a GPU is enough."""
+    asked = "import os, torch; print(torch.cuda._is_in_bad_fork(), 'PYTORCH_NVML_BASED_CUDA_CHECK' in os.environ)"
+    code, out, _ = finished(script(asked, server))
+    assert (code, out.split()) == (0, ["False", "False"])
+
+
 def test_without_a_server_of_this_python_a_script_runs_its_job_itself(server, script, tmp_path):
     alone = {key: value for key, value in server.items() if key != fork_server.ADDRESS}
     address = server[fork_server.ADDRESS].rpartition(":")[0]

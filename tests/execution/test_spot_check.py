@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from audited_runs import forge, publish, renew
+from emulated_gpu import emulated_gpu
 from oodcert.audit import open_run
 from oodcert.audit.layout import inputs_of, settings_of
 from oodcert.cli.main import main
@@ -179,3 +180,41 @@ def test_holm_rejects_step_by_step():
     assert holm([0.04, 0.01, 0.02, 0.9], 0.05).tolist() == [False, True, False, False]
     assert holm([0.001, 0.012, 0.02, 0.9], 0.05).tolist() == [True, True, True, False]
     assert not holm([0.05, 0.06], 0.05).any()
+
+
+def of_device(results, device):
+    """The run, as if its evidence were of another device."""
+    for path in (results / "evidence").glob("*/*.json"):
+        renew(path, device=device)
+    publish(results)
+    return results
+
+
+def test_evidence_of_another_device_is_not_compared_but_listed(results):
+    """What a GPU rounds otherwise is no finding; what is far off still is, by fresh draws."""
+
+    def slightly_off(frame):
+        frame["estimate"] += 2.8e-4
+
+    forge(results, "certify_l2/plain", slightly_off)
+    assert checked(of_device(results, "cpu"), seed=0).findings
+    for device in ("cuda (NVIDIA H200)", "cuda", "cpu, cuda (NVIDIA H200)"):
+        result = checked(of_device(results, device), seed=0)
+        assert not result.findings and result.compared == ROWS
+        assert [
+            line
+            for line in result.unchecked
+            if f"certify_l2 of plain with the recorded noise, for it is of {device}" in line
+        ]
+        assert len(result.unchecked) == 4
+
+
+def test_evidence_of_a_cpu_is_computed_again_on_a_cpu_and_that_of_a_gpu_on_its_model(results):
+    """On a machine that has a GPU."""
+    with emulated_gpu() as waits:
+        assert checked(results, seed=0).status == "ok" and not waits
+        here = of_device(results, "cuda (an emulated GPU)")
+        result = checked(here, seed=0)
+        assert result.status == "ok" and not result.unchecked and waits
+        other = checked(of_device(results, "cuda (another GPU)"), seed=0)
+        assert len(other.unchecked) == 4 and not other.findings

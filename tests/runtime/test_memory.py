@@ -12,7 +12,7 @@ from oodcert import Detector, certify
 from oodcert.errors import InputError
 from oodcert.evaluations.registry import EVALUATIONS
 from oodcert.runtime.faults import explained
-from oodcert.runtime.memory import is_out_of_memory, with_oom_backoff
+from oodcert.runtime.memory import is_out_of_memory, with_oom_backoff, within_memory
 from untrained_runs import CONFIG, computed, evaluation
 
 FEW = 5  # images that fit
@@ -101,6 +101,58 @@ def test_other_errors_are_not_taken_for_a_lack_of_memory():
         with_oom_backoff(broken)(torch.zeros(4))
     assert explained(RuntimeError("shapes do not match")) is None
     assert computed("guarantee_linf", "prood").notna().all().all()
+
+
+def test_autoattack_whose_noise_depends_on_its_batch_names_a_size_that_fits():
+    evaluated, sizes = small(evaluation("attack_id", "plain"))
+    message = (
+        r"batch of 12 .*numbers depend on its size\. A batch of 3 fits: set evaluation\.batch_size to that or less"
+    )
+    with pytest.raises(InputError, match=message):
+        EVALUATIONS["attack_id"].load()(evaluated)
+    assert sizes[-2:] == [6, 3]
+
+
+def test_a_single_image_that_does_not_fit_has_no_smaller_batch():
+    def never(count=1):
+        raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 20 GiB")
+
+    with pytest.raises(InputError, match=r"single image \(CUDA out of memory.*larger|more memory"):
+        within_memory(never, 8, never, "batch_size")
+
+
+@pytest.mark.parametrize(
+    "message",
+    [
+        "CUDA out of memory. Tried to allocate 20.00 GiB",
+        "CUDA error: out of memory\nCUDA kernel errors might be asynchronously reported",
+        "CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling `cublasCreate(handle)`",
+        "CUDA error: CUBLAS_STATUS_NOT_INITIALIZED when calling `cublasCreate(handle)`",
+        "cuDNN error: CUDNN_STATUS_ALLOC_FAILED",
+        "cuDNN error: CUDNN_STATUS_INTERNAL_ERROR_DEVICE_ALLOCATION_FAILED",
+        "cusolver error: CUSOLVER_STATUS_ALLOC_FAILED, when calling `cusolverDnCreate(handle)`",
+        "cuFFT error: CUFFT_ALLOC_FAILED",
+        "CUDA error: cudaErrorMemoryAllocation",
+        "[enforce fail at alloc_cpu.cpp] DefaultCPUAllocator: can't allocate memory: you tried to allocate 8 bytes",
+    ],
+)
+def test_exhaustion_is_known_by_every_message(message, capsys):
+    """CUDA's own error is an AcceleratorError, cuBLAS's and cuDNN's are RuntimeErrors."""
+    error = getattr(torch, "AcceleratorError", RuntimeError) if message.startswith("CUDA error: out") else RuntimeError
+
+    def compute(batch):
+        if len(batch) > 2:
+            raise error(message)
+        return batch
+
+    assert torch.equal(with_oom_backoff(compute)(torch.arange(8)), torch.arange(8))
+    assert "going on with 2" in capsys.readouterr().err
+    assert "does not fit in memory" in explained(error(message))
+
+
+@pytest.mark.parametrize("message", ["CUDA error: device-side assert triggered", "CUDNN_STATUS_EXECUTION_FAILED", ""])
+def test_other_faults_of_a_gpu_are_no_exhaustion(message):
+    assert not is_out_of_memory(RuntimeError(message))
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="glibc's malloc is Linux's")

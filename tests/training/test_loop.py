@@ -294,6 +294,25 @@ def test_a_term_that_is_not_finite_is_named_before_it_does_harm(bad):
     assert same_bits(before, module.state_dict())
 
 
+def test_a_batch_that_does_not_fit_is_refused_with_a_size_that_does():
+    """Training with half of a batch would be another training."""
+    tried = []
+
+    def loss(batch):
+        tried.append((len(batch.images), len(batch.labels)))
+        if len(batch.images) > 1:
+            raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2 GiB")
+        return {"id": module[1].weight.square().sum()}
+
+    module = network()
+    before = {name: tensor.clone() for name, tensor in module.state_dict().items()}
+    size = RECIPE.batch_size
+    with pytest.raises(InputError, match=rf"batch of {size} .*Tried.*fits: set this component's batch_size .* to that"):
+        fit_classifier(module, loss, data(), RECIPE, seed=0)
+    assert tried[0] == (size, size) and tried[-1][0] == 1
+    assert same_bits(before, module.state_dict())
+
+
 def test_mining_picks_the_outliers_of_each_epoch():
     def mine(network, outliers, generator):
         assert network is module and not network.training and not torch.is_grad_enabled()

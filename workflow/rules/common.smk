@@ -66,8 +66,9 @@ from oodcert.evaluations.registry import EVALUATIONS, evaluations_of, of_methods
 from oodcert.evidence.manifest import LOCAL
 from oodcert.execution.fork_server import start
 from oodcert.execution.shards import shards
+from oodcert.runtime.compiler import check_compiler
 from oodcert.runtime.faults import check_writable
-from oodcert.runtime.gpu_slots import visible_gpus
+from oodcert.runtime.gpu_list import visible_gpus
 from oodcert.runtime.source_files import source_files
 
 try:
@@ -109,8 +110,16 @@ SHARDS = CONFIG.shards
 
 # Here Snakemake starts as many jobs at a time as the GPUs take. On a cluster each job asks for a GPU.
 on_cluster = workflow.resource_settings.nodes is not None
+elsewhere = bool(workflow.deployment_settings.deployment_method)  # conda or a container
 LOCAL_GPUS = None if on_cluster or CONFIG.device == "cpu" else len(visible_gpus())
 GPU = int(CONFIG.device == "cuda" or (CONFIG.device == "auto" and LOCAL_GPUS != 0))
+if LOCAL_GPUS and workflow.is_main_process:
+    sampled = (CONFIG.evaluation.certify_l2, CONFIG.evaluation.certify_id)
+    if any(one.precision == "bfloat16" for one in sampled) and not elsewhere:
+        try:
+            check_compiler()  # now, not after the hours of training
+        except InputError as error:
+            raise WorkflowError(str(error))
 if LOCAL_GPUS is not None and "gpu" not in workflow.resource_settings.resources:
     workflow.register_resource("gpu", max(1, LOCAL_GPUS * CONFIG.jobs_per_gpu))
 
@@ -153,7 +162,7 @@ def evidence(*evaluations):
 
 onstart:
     # on a cluster jobs start elsewhere; with conda or a container, in other Pythons
-    if not on_cluster and not workflow.deployment_settings.deployment_method:
+    if not on_cluster and not elsewhere:
         start()
 
 

@@ -1,12 +1,15 @@
 """AutoAttack (Croce and Hein 2020) by its authors' package, on a fixed budget, every attack by itself."""
 
+from functools import partial
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from oodcert.attacks import AUTOATTACK
+from oodcert.attacks.steps import value_and_gradient
 from oodcert.errors import InputError
+from oodcert.runtime.memory import within_memory
 from oodcert.runtime.torch_setup import in_float32
 
 LEAST_CLASSES = {"standard": 4, "rand": 3}  # for the targeted and the plain DLR loss
@@ -59,7 +62,7 @@ def autoattack(
         Name of the attack -> images [N, C, H, W], and whether each is broken, bool [N].
 
     Raises:
-        InputError: The network has too few classes for the DLR loss.
+        InputError: The network has too few classes for the DLR loss, or memory does not suffice for a batch.
 
     Source: Croce and Hein (2020), https://arxiv.org/abs/2003.01690
     """
@@ -67,7 +70,9 @@ def autoattack(
     batches = []
     for some, their_labels in zip(images.split(batch_size), labels.split(batch_size), strict=True):
         attack = _attack(network, some, epsilon, version, iterations, queries, eot, seed)
-        batches.append(run(attack, some, their_labels, seed))
+        attacked = partial(run, attack, some, their_labels, seed)
+        gradient = partial(_gradient_of_first, network, some)
+        batches.append(within_memory(attacked, len(some), gradient, "evaluation.batch_size"))
     return {
         name: (torch.cat([batch[name][0] for batch in batches]), torch.cat([batch[name][1] for batch in batches]))
         for name in AUTOATTACK[version]
@@ -106,6 +111,11 @@ def _attack(
     attack.square.n_queries = queries
     attack.apgd.eot_iter = eot
     return attack
+
+
+def _gradient_of_first(network: nn.Module, images: Tensor, count: int) -> None:
+    """A gradient of the first images, for what memory it takes."""
+    value_and_gradient(lambda points: network(points).amax(1), images[:count])
 
 
 def _individual(attack: Any, images: Tensor, labels: Tensor, seed: int) -> Points:

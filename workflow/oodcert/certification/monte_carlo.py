@@ -18,6 +18,7 @@ from oodcert.models.wrappers import DenoisedNetwork, denoise
 from oodcert.runtime.device_noise import device_noise
 from oodcert.runtime.keyed_noise import keyed_noise
 from oodcert.runtime.memory import with_oom_backoff
+from oodcert.runtime.transfer import to_device, to_host
 
 CHANGES_INPUT = (
     "A network changes its input in place, so that those after it would see other images: certify it on its own, or "
@@ -125,7 +126,7 @@ def sample(
                 spans = queue.take(batch_size)
                 stopping.start_batch({span.position for span in spans})
                 with torch.inference_mode(False), torch.no_grad():
-                    in_flight.append((spans, *_sent(evaluate(noisy.batch(spans, batch_size)))))
+                    in_flight.append((spans, *to_host(evaluate(noisy.batch(spans, batch_size)))))
                 continue
             spans, sent, wait = in_flight.popleft()
             wait()
@@ -235,12 +236,12 @@ class _NoisyImages:
         shape, device = self.images.shape[1:], self.images.device
         index = np.repeat([span.position for span in spans], [span.length for span in spans])
         if self.precision == "float32":
-            noise = _moved(np.concatenate([self._host_noise(span) for span in spans]), device)
+            noise = to_device(np.concatenate([self._host_noise(span) for span in spans]), device)
         else:
-            draws = _moved(np.concatenate([np.arange(span.first, span.last) for span in spans]), device)
-            samples = _moved(self.ids[index].astype(np.int64), device)
+            draws = to_device(np.concatenate([np.arange(span.first, span.last) for span in spans]), device)
+            samples = to_device(self.ids[index].astype(np.int64), device)
             noise = device_noise(self.seed, self.name, samples, draws, shape)
-        batch = noise.mul_(self.sigma).add_(self.images[_moved(index, device)])
+        batch = noise.mul_(self.sigma).add_(self.images[to_device(index, device)])
         if len(batch) < size:
             batch = torch.cat([batch, batch[-1:].expand(size - len(batch), *shape)])
         return batch if self.precision == "float32" else batch.contiguous(memory_format=torch.channels_last)
@@ -248,24 +249,6 @@ class _NoisyImages:
     def _host_noise(self, span: _Span) -> np.ndarray:
         shape = self.images.shape[1:]
         return keyed_noise(self.seed, self.name, self.ids[span.position], span.first, span.length, shape)
-
-
-def _moved(array: np.ndarray, device: torch.device) -> Tensor:
-    """The array on the device. A GPU gets it by way of pinned memory, so that the host need not wait."""
-    tensor = torch.from_numpy(array)
-    return tensor.pin_memory().to(device, non_blocking=True) if device.type == "cuda" else tensor.to(device)
-
-
-def _sent(outputs: Tensor) -> tuple[Tensor, Callable[[], None]]:
-    """Rows on the host, and a function that waits until they are there: the device may still compute them."""
-    rows = outputs.to("cpu", non_blocking=True)
-    if outputs.is_cuda:
-        return rows, torch.cuda.current_stream(outputs.device).record_event().synchronize
-    return rows, _no_wait
-
-
-def _no_wait() -> None:
-    pass
 
 
 @contextmanager

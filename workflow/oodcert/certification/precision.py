@@ -15,6 +15,7 @@ from oodcert.errors import InputError
 from oodcert.models.architectures.denoiser import DiffusionDenoiser
 from oodcert.models.calls import shaped_logits
 from oodcert.models.wrappers import ClassLogits, DenoisedNetwork, JointNetwork, NoisyNetwork
+from oodcert.runtime.compiler import check_compiler
 
 PRECISIONS = ("float32", "bfloat16")
 WRAPPERS = (ClassLogits, DenoisedNetwork, DiffusionDenoiser, JointNetwork, NoisyNetwork)
@@ -60,9 +61,14 @@ def prepared(networks: Iterable[nn.Module], device: torch.device | str, precisio
 
     Returns:
         The context. It changes nothing on a CPU and in float32.
+
+    Raises:
+        InputError: The networks would be compiled, and there is no C compiler for it.
     """
-    on_gpu = torch.device(device).type == "cuda"
-    return compiled(networks) if on_gpu and precision == "bfloat16" else nullcontext()
+    if torch.device(device).type != "cuda" or precision != "bfloat16":
+        return nullcontext()
+    check_compiler()
+    return compiled(networks)
 
 
 @contextmanager

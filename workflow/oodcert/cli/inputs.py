@@ -38,7 +38,7 @@ def prepare_device(options: argparse.Namespace) -> str:
     try:
         return torch_setup.prepare_torch(options.device, warn_only=True)
     except torch_setup.NoGpuError as error:
-        raise InputError("--device cuda: torch sees no GPU here. Use auto or cpu.") from error
+        raise InputError(f"--device {options.device}: {error}") from error
 
 
 def load_detector(options: argparse.Namespace, device: str) -> Detector:

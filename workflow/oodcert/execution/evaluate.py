@@ -28,6 +28,7 @@ from oodcert.execution.jobs import (
 from oodcert.execution.partial_results import cache_key, code_fingerprint, folder_of
 from oodcert.execution.portions import Result, Resumable, compute_portions
 from oodcert.execution.shards import content, portions
+from oodcert.runtime.torch_setup import device_name
 
 
 @dataclass(frozen=True)
@@ -57,7 +58,7 @@ def run_evaluation(snakemake: Snakemake) -> None:
         results = _whole(spec, targets) if spec.whole_batches is None else _divided(snakemake, spec, targets, device)
         for one, (rows, facts) in zip(targets, results, strict=True):
             check_columns(rows, spec)
-            write_evidence(rows, one.path, one.provenance, device=device, **facts)
+            write_evidence(rows, one.path, one.provenance, device=device_name(device), **facts)
 
 
 def check_columns(rows: pd.DataFrame, spec: EvaluationSpec) -> None:

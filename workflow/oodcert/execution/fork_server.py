@@ -98,6 +98,8 @@ def serve(listening: socket.socket) -> None:
     """Imports what jobs need, then forks for every connection, until standard input ends."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Snakemake ends on it, and this with Snakemake
     signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # nobody waits for those who stand by a job
+    # a package that asks for GPUs when it is imported must not start CUDA, which no fork could use then
+    os.environ["PYTORCH_NVML_BASED_CUDA_CHECK"] = "1"
     for name in PRELOADED:
         import_module(name)
     while True:

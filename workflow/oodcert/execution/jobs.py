@@ -21,6 +21,7 @@ from oodcert.data.imageset import ImageSet
 from oodcert.errors import InputError
 from oodcert.evaluations.clean import CleanJob
 from oodcert.evaluations.settings import MethodJob, NetworkJob
+from oodcert.runtime.compiler import check_compiler
 from oodcert.runtime.faults import explained
 
 if TYPE_CHECKING:
@@ -98,9 +99,12 @@ def prepare_job(settings: NetworkJob, jobs_per_gpu: int) -> str:
     from oodcert.runtime.torch_setup import NoGpuError, prepare_torch
 
     try:
-        return prepare_torch(settings.device, threads=settings.threads, jobs_per_gpu=jobs_per_gpu)
+        device = prepare_torch(settings.device, threads=settings.threads, jobs_per_gpu=jobs_per_gpu)
     except NoGpuError as error:
-        raise InputError("Config key device = 'cuda', but torch sees no GPU here: set it to cpu or auto.") from error
+        raise InputError(f"Config key device = {settings.device!r}, but {error}") from error
+    if device == "cuda" and getattr(settings, "precision", "float32") == "bfloat16":
+        check_compiler()
+    return device
 
 
 def load_components(

@@ -32,6 +32,7 @@ from oodcert.evidence.order_checks import ROUNDING
 from oodcert.execution.jobs import components_to_evaluate, evaluated_images, load_sets, prepare_job
 from oodcert.models.composition import smoothed_network
 from oodcert.runtime.keyed_noise import derive_seed
+from oodcert.runtime.torch_setup import device_name
 
 LEVEL = 1e-3  # probability of calling anything in an honest run wrong
 AGAIN = 1e-4  # what float rounding may change of a bound: its formula can magnify that of the scores
@@ -66,7 +67,8 @@ def spot_check(run: Run, count: int, seed: int | None = None, trust: bool = Fals
 
     With the recorded noise every bound must be the recorded one up to AGAIN. This is not compared where sampling was
     adaptive, for its end depends on all images. Clean scores of the same images, computed again with the recorded
-    noise, must be the recorded ones up to ROUNDING.
+    noise, must be the recorded ones up to ROUNDING. Evidence of a CPU is computed again on a CPU. That of a GPU is
+    compared on a GPU of the same model alone, since others round otherwise. Elsewhere it is listed as unchecked.
 
     With fresh noise each row gets as many draws as it had. The hypothesis is that both are draws of one distribution.
     Then the number of fresh draws below a recorded order statistic is beta-binomial (rank_p_value), and the means
@@ -99,9 +101,16 @@ def spot_check(run: Run, count: int, seed: int | None = None, trust: bool = Fals
     settings = run.config.evaluation.certify_l2
     hypotheses: list[Hypothesis] = []
     contradicted: Counter[str] = Counter()
+    unchecked: list[str] = []
     for group in _groups(chosen):
-        findings += _clean_findings(run, group)
-        findings += _bound_findings(run, group)
+        for name, compare in (("clean", _clean_findings), ("certify_l2", _bound_findings)):
+            recorded, here = _devices(run, name, group.method)
+            if recorded == here:
+                findings += compare(run, group)
+            else:
+                unchecked.append(
+                    f"{name} of {group.method} with the recorded noise, for it is of {recorded}, not {here}"
+                )
         for one, draws in _fresh_draws(run, group, derive_seed(source, "fresh noise")).items():
             rows = _rows(run, group)
             rows = rows[rows["sample"] == one]
@@ -116,8 +125,8 @@ def spot_check(run: Run, count: int, seed: int | None = None, trust: bool = Fals
     findings += _rejected(hypotheses)
     details = [f"seed = {source}", *(f"{one.file}, {one.where}: p = {one.p_value:.3g}" for one in hypotheses)]
     adaptive = settings.sampling == "adaptive"
-    unchecked = ["bounds with the recorded noise, for sampling was adaptive"] if adaptive else []
-    return Result("spot check", len(chosen), findings, unchecked, details)
+    unchecked += ["bounds with the recorded noise, for sampling was adaptive"] if adaptive else []
+    return Result("spot check", len(chosen), findings, [*dict.fromkeys(unchecked)], details)
 
 
 def mean_p_value(recorded: float, draws: NDArray[np.floating]) -> float:
@@ -236,10 +245,26 @@ def _evaluation(run: Run, name: str, group: Group) -> Evaluation[Any]:
     sets = load_sets([path for path in paths if path.name == file], settings)
     image_set = evaluated_images(sets, settings)[group.image_set]
     image_set = image_set.chosen(np.isin(image_set.ids, group.samples))
-    device = prepare_job(settings.changed(device="auto"), run.config.jobs_per_gpu)
+    device = _prepared_device(run, name, group.method)
     weights = [path for path in paths if path.suffix == ".safetensors"]
     components = components_to_evaluate(weights, settings.networks, settings, device)
     return Evaluation(group.method, components, {group.image_set: image_set}, settings, device)
+
+
+def _prepared_device(run: Run, name: str, method: str) -> str:
+    """Where an evaluation is computed again: on the CPU what is of one, else on a GPU if there is one."""
+    settings = _recorded_settings(run, name, method)
+    of_cpu = _recorded_device(run, name, method) == "cpu"
+    return prepare_job(settings.changed(device="cpu" if of_cpu else "auto"), run.config.jobs_per_gpu)
+
+
+def _devices(run: Run, name: str, method: str) -> tuple[str, str]:
+    """The device that an evaluation's sidecar names, and the one on which it is computed again."""
+    return _recorded_device(run, name, method), device_name(_prepared_device(run, name, method))
+
+
+def _recorded_device(run: Run, name: str, method: str) -> str:
+    return str(run.records[name, method].get("device", "cpu"))
 
 
 def _recorded_settings(run: Run, name: str, method: str) -> Any:

@@ -1,7 +1,6 @@
 """Which GPU a job runs on: one of those that it may see, shared with no more jobs than the config allows."""
 
 import os
-import subprocess
 import sys
 import tempfile
 import time
@@ -10,27 +9,10 @@ from pathlib import Path
 from filelock import FileLock, Timeout
 
 from oodcert.errors import InputError
+from oodcert.runtime.gpu_list import visible_gpus
 
 WAIT = 1  # seconds between two looks for a free slot
 _held: list[FileLock] = []  # this process's slot, which the system frees when the process ends, however that happens
-
-
-def visible_gpus() -> list[str]:
-    """The GPUs that this process may use: those of CUDA_VISIBLE_DEVICES, else all that nvidia-smi lists.
-
-    Returns:
-        UUIDs. Numbers in CUDA_VISIBLE_DEVICES count in the order of nvidia-smi; without nvidia-smi they stay numbers.
-    """
-    try:
-        query = ["nvidia-smi", "--query-gpu=uuid", "--format=csv,noheader"]
-        listed = subprocess.run(query, capture_output=True, text=True, check=True).stdout.split()
-    except (OSError, subprocess.CalledProcessError):
-        listed = []
-    named = os.environ.get("CUDA_VISIBLE_DEVICES")
-    if named is None:
-        return listed
-    numbered = {str(number): uuid for number, uuid in enumerate(listed)}
-    return [numbered.get(name, name) for name in map(str.strip, named.split(",")) if name and name != "-1"]
 
 
 def take_gpu(jobs_per_gpu: int) -> None:
@@ -55,6 +37,12 @@ def take_gpu(jobs_per_gpu: int) -> None:
     os.environ["CUDA_VISIBLE_DEVICES"] = chosen
 
 
+def free_gpu() -> None:
+    """Gives the GPU of this process back, for a job that does not use it after all."""
+    while _held:
+        _held.pop().release()
+
+
 def _take(gpus: list[str], jobs_per_gpu: int, folder: Path) -> str | None:
     """The GPU with most free slots, one of which is now held; None where there is no free one."""
     with FileLock(folder / "choosing"):
@@ -71,7 +59,7 @@ def _lock_free_slots(gpu: str, jobs_per_gpu: int, folder: Path) -> list[FileLock
     """The locks, now held, of all slots of a GPU that no other process holds."""
     taken = []
     for slot in range(jobs_per_gpu):
-        lock = FileLock(folder / f"{gpu}.{slot}", timeout=0)
+        lock = FileLock(folder / f"{gpu.replace('/', '_')}.{slot}", timeout=0)  # old names of MIG have a slash
         try:
             lock.acquire()
         except Timeout:

@@ -1,6 +1,7 @@
 """Batches that do not fit in memory, and memory that is kept for the next batch."""
 
 import ctypes
+import re
 import sys
 from collections.abc import Callable
 from typing import Any, TypeVar
@@ -13,6 +14,14 @@ from oodcert.errors import InputError
 TRIM_THRESHOLD, MMAP_MAX = -1, -4  # of glibc's mallopt
 KEPT = 2**30  # bytes
 
+# what allocators, CUDA and its libraries say; cuBLAS that can't begin has no memory for its own tables
+_EXHAUSTED = re.compile(
+    r"DefaultCPUAllocator|out of memory|not enough memory|ALLOC(ATION)?_FAILED|cudaErrorMemoryAllocation"
+    r"|CUBLAS_STATUS_NOT_INITIALIZED",
+    re.IGNORECASE,
+)
+
+T = TypeVar("T")
 Rows = TypeVar("Rows", Tensor, dict[str, Tensor])  # with a row for each sample of a batch
 
 
@@ -38,7 +47,7 @@ def is_out_of_memory(error: BaseException) -> bool:
         True for such an exception.
     """
     return isinstance(error, torch.OutOfMemoryError) or (
-        isinstance(error, RuntimeError) and "DefaultCPUAllocator" in str(error)
+        isinstance(error, RuntimeError) and _EXHAUSTED.search(str(error)) is not None
     )
 
 
@@ -74,10 +83,52 @@ def with_oom_backoff(compute: Callable[[Any], Rows]) -> Callable[[Any], Rows]:
                 )
             largest = -(-size // 2)
             print(f"Memory does not suffice for batches of {size}: going on with {largest}.", file=sys.stderr)
-            if torch.cuda.is_available():
-                torch.cuda.empty_cache()
+            _empty_cache()
 
     return computed
+
+
+def within_memory(compute: Callable[[], T], size: int, attempt: Callable[[int], object], setting: str) -> T:
+    """The result of a computation whose numbers depend on its batch, so that smaller batches can't take its place.
+
+    Args:
+        compute: Works on a batch.
+        size: Of that batch.
+        attempt: The same for the first images alone, of a number that it is given. It is tried where memory does not
+            suffice, and its result is not used.
+        setting: That decides the size, as a message may name it.
+
+    Returns:
+        The result of compute.
+
+    Raises:
+        InputError: Memory does not suffice; the message names the largest half, quarter and so on that fits.
+    """
+    try:
+        return compute()
+    except RuntimeError as error:
+        if not is_out_of_memory(error):
+            raise
+        said = str(error).splitlines()[0]
+    fitting = size  # tried out here, where the tensors of the traceback are gone
+    while fitting > 1:
+        fitting //= 2
+        _empty_cache()
+        try:
+            attempt(fitting)
+            raise InputError(
+                f"Memory does not suffice for a batch of {size} ({said}), and its numbers depend on its size. A batch "
+                f"of {fitting} fits: set {setting} to that or less, or use a device with more memory."
+            )
+        except RuntimeError as error:
+            if not is_out_of_memory(error):
+                raise
+    raise InputError(f"Memory does not suffice for a single image ({said}): use a device with more memory.")
+
+
+def _empty_cache() -> None:
+    if torch.cuda.is_available():
+        torch.cuda.empty_cache()
 
 
 def _joined(results: list[Rows]) -> Rows:

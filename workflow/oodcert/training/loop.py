@@ -3,8 +3,9 @@
 import math
 import time
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,8 @@ from tqdm import tqdm
 from oodcert.config.models import Recipe
 from oodcert.errors import InputError
 from oodcert.runtime.keyed_noise import derive_seed
+from oodcert.runtime.memory import within_memory
+from oodcert.runtime.transfer import made_ahead, to_host
 from oodcert.training.augment import augment
 from oodcert.training.resume import Holders, Row, fingerprint, load_state, save_state
 
@@ -125,7 +128,7 @@ def fit(
     progress = tqdm(range(start, epochs), f"training {type(module).__name__}", epochs, initial=start, unit="epoch")
     with torch.random.fork_rng([device] if device.type == "cuda" else []):
         for epoch in progress:
-            batches = _batches(module, data, recipe, seed, epoch, mine)
+            batches = made_ahead(_batches(module, data, recipe, seed, epoch, mine), device, _tensors)
             means = _train_epoch(loss, batches, optimizer, autocast, f"epoch {epoch + 1} of {epochs}")
             means["learning_rate"] = optimizer.param_groups[0]["lr"]
             rows += [(epoch + 1, name, value) for name, value in means.items()]
@@ -241,38 +244,68 @@ def _batches(
         yield Batch(images, data.labels[chosen], others, progress, _generator(seed, "loss", epoch, step))
 
 
+def _tensors(batch: Batch) -> list[Tensor]:
+    return [batch.images, batch.labels, batch.outliers]
+
+
 def _generator(seed: int, *names: object) -> torch.Generator:
     return torch.Generator().manual_seed(derive_seed(seed, *names))
 
 
 def _train_epoch(
-    loss: Loss, batches: Iterable[Batch], optimizer: Optimizer, autocast: bool, when: str
+    loss: Loss, batches: Iterator[Batch], optimizer: Optimizer, autocast: bool, when: str
 ) -> dict[str, float]:
-    """The mean of each term over those of the epoch's images that had it."""
+    """The mean of each term over those of the epoch's images that had it.
+
+    A step's values are looked at once its gradients are asked for and the next batch is made: a GPU computes meanwhile.
+    """
     sums: dict[str, float] = defaultdict(float)
     images: dict[str, int] = defaultdict(int)
-    for batch in batches:
-        for name, value in _step(loss, batch, optimizer, autocast, when).items():
-            sums[name] += value * len(batch.images)
-            images[name] += len(batch.images)
+    batch = next(batches, None)
+    while batch is not None:
+        count, values = len(batch.images), _fitting_gradients(loss, batch, optimizer, autocast)
+        batch = next(batches, None)
+        for name, value in values(when).items():
+            sums[name] += value * count
+            images[name] += count
+        optimizer.step()
     return {name: total / images[name] for name, total in sums.items()}
 
 
-def _step(loss: Loss, batch: Batch, optimizer: Optimizer, autocast: bool, when: str) -> dict[str, float]:
-    """One step of the optimizer; the values of the terms are those before the step."""
+def _fitting_gradients(
+    loss: Loss, batch: Batch, optimizer: Optimizer, autocast: bool
+) -> Callable[[str], dict[str, float]]:
+    """The same as _gradients; where memory does not suffice, an InputError with a batch_size for which it does."""
+
+    def of_first(count: int) -> Callable[[str], dict[str, float]]:
+        parts = {name: getattr(batch, name)[:count] for name in ("images", "labels", "outliers")}
+        return _gradients(loss, replace(batch, **parts), optimizer, autocast)
+
+    whole = partial(_gradients, loss, batch, optimizer, autocast)
+    return within_memory(whole, len(batch.images), of_first, "this component's batch_size in the config")
+
+
+def _gradients(loss: Loss, batch: Batch, optimizer: Optimizer, autocast: bool) -> Callable[[str], dict[str, float]]:
+    """Computes the gradients of a batch; returns the function that gives the terms' values, which must be finite."""
     device = batch.images.device.type
     with torch.autocast(device, torch.bfloat16, enabled=autocast and device == "cuda"):
         terms = loss(batch)
         total = sum(terms.values())
     assert isinstance(total, Tensor)
     terms = {**terms, "total": total}
-    values = torch.stack([term.detach().double() for term in terms.values()]).tolist()
-    for name, value in zip(terms, values, strict=True):
-        if not math.isfinite(value):
-            raise InputError(
-                f"The loss term {name!r} became {value} in {when}: lower this component's learning_rate in the config."
-            )
+    copied, wait = to_host(torch.stack([term.detach().double() for term in terms.values()]))
     optimizer.zero_grad()
     total.backward()
-    optimizer.step()
-    return dict(zip(terms, values, strict=True))
+
+    def values(when: str) -> dict[str, float]:
+        wait()
+        found = dict(zip(terms, copied.tolist(), strict=True))
+        for name, value in found.items():
+            if not math.isfinite(value):
+                raise InputError(
+                    f"The loss term {name!r} became {value} in {when}: lower this component's learning_rate in the "
+                    "config."
+                )
+        return found
+
+    return values
