@@ -155,19 +155,23 @@ def evenly_spaced(image_set: ImageSet, count: int) -> ImageSet:
 
 @dataclass
 class Passes:
-    """Images that went through a component, the padding of batches included, and the seconds they took."""
+    """Images that went through a component, the padding of batches included, and the seconds they took.
+
+    A copy on which a network is tried has the first hook alone: its passes are not counted.
+    """
 
     images: int = 0
     seconds: float = 0.0
+    begun: float = 0.0
 
-    def begin(self, _: nn.Module, inputs: tuple[Any, ...]) -> None:
-        """Counts the images of a pass, and starts its clock."""
+    def begin(self, _: nn.Module, __: tuple[Any, ...]) -> None:
+        """Starts the clock of a pass."""
+        self.begun = perf_counter()
+
+    def end(self, _: nn.Module, inputs: tuple[Any, ...], __: Any) -> None:
+        """Counts the images of a pass, and its seconds."""
         self.images += len(inputs[0])
-        self.seconds -= perf_counter()
-
-    def end(self, _: nn.Module, __: tuple[Any, ...], ___: Any) -> None:
-        """Stops the clock of a pass."""
-        self.seconds += perf_counter()
+        self.seconds += perf_counter() - self.begun
 
 
 @contextmanager

@@ -328,10 +328,9 @@ class NeverCalled(nn.Module):
         pytest.fail("a draw was taken")
 
 
-def test_a_band_that_takes_too_long_or_does_not_hold_is_refused_before_any_draw():
-    for options, message in (({"n": 2_000_000}, "berk-jones"), ({"n": 10, "band": "dkw", "alpha": 0.6}, "dkw")):
-        with pytest.raises(InputError, match=message):
-            certify(Detector(NeverCalled()), IMAGES, 0.25, bounds=["cdf"], **options)
+def test_a_band_that_takes_too_long_is_refused_before_any_draw():
+    with pytest.raises(InputError, match="berk-jones"):
+        certify(Detector(NeverCalled()), IMAGES, 0.25, bounds=["cdf"], n=2_000_000)
 
 
 def test_a_network_in_training_mode_is_certified_in_evaluation_mode():

@@ -13,6 +13,7 @@ from oodcert.config.method_specs import JOINT_EVALUATIONS, MethodSpec, computed_
 from oodcert.errors import InputError
 from oodcert.evaluations.certify_id import certify_id
 from oodcert.evaluations.certify_l2 import certify_l2
+from oodcert.evaluations.one_pass import one_pass
 from oodcert.evaluations.registry import EVALUATIONS
 from oodcert.execution.portions import Resumable, compute_portions
 from oodcert.execution.shards import portions
@@ -49,8 +50,18 @@ def of_method(rows, method):
 
 
 def test_the_joint_evaluations_are_those_tested_here():
-    assert set(FUNCTIONS) == set(JOINT_EVALUATIONS)
+    assert {*FUNCTIONS, "one_pass"} == set(JOINT_EVALUATIONS)
     assert all(EVALUATIONS[name].load() is function for name, function in FUNCTIONS.items())
+
+
+def test_noisy_scores_of_one_pass_are_those_of_each_alone():
+    config = divided_config(evaluation={"batch_size": 8, "one_pass": {"sigmas": (0.25,), "draws": 4}})
+    joint = evaluations("one_pass", PAIR, config=config)
+    rows = one_pass(*joint)
+    for one in joint:
+        alone = fresh(one)
+        pd.testing.assert_frame_equal(of_method(rows, one.method), one_pass(alone), check_exact=True)
+        assert one.calls == alone.calls > 0
 
 
 @pytest.mark.parametrize("sampling", ["fixed", "adaptive"])

@@ -60,7 +60,7 @@ def test_predictions_are_what_the_reference_run_recorded(path, digits):
     predicted, recorded = next(iter(job.passes.values()))[0], record["network_calls"]
     assert job.rows == record["rows"]
     if job.certainty == AT_MOST:
-        assert path.parent.name == "attack_id" and recorded <= predicted <= 1.05 * recorded
+        assert path.parent.name == "attack_id" and recorded <= predicted <= 1.07 * recorded
     else:
         assert predicted == recorded
 
@@ -131,6 +131,7 @@ def test_training_passes_as_many_images_as_predicted(component, monkeypatch):
     assert passed.through() == predicted and passed.forward[component] >= 200
 
 
+TRIAL = 11  # images on which a network is tried before it is certified on a set; they are in no forecast
 CASES = [
     *(("distro", rule, "fixed") for rule in OF_METHODS if rule != "guarantee_linf"),
     *((method, rule, "fixed") for method in ("atom", "prood") for rule in ("attack_linf", "sanity", "attack_id")),
@@ -156,11 +157,13 @@ def test_evaluations_pass_as_many_images_through_every_component_as_predicted(me
     shares = [job for job in jobs(config) if job.rule == rule and job.job in methods]
     for job, one in zip(shares, several, strict=True):
         assert job.rows == (rows["method"] == job.job).sum() and next(iter(job.passes.values()))[0] >= one.calls
+    settings = getattr(config.evaluation, rule, None)
+    trials = TRIAL * len(settings.sigmas) * len(several[0].sets) if rule in ("certify_l2", "certify_id") else 0
     predicted = [(name, counts) for job in shares for name, counts in job.passes.items()]
     assert counted.keys() == dict(predicted).keys() and len(counted) == len(predicted)
     for name, counts in predicted:
         if shares[0].certainty == EXACT:
-            assert counted[name] == counts
+            assert counted[name] == (counts[0] + trials, *counts[1:])
         else:
             assert all(done <= most for done, most in zip(counted[name], counts, strict=True))
 
@@ -443,7 +446,7 @@ def of_colours():
 
 def test_memory_grows_with_batches_and_training_sets(config, monkeypatch):
     found = memory(check_config(config), jobs(config)).set_index(["rule", "job"])["total"]
-    assert (found > PROGRAM).all() and len(found) == len(known_components()) + 9 * len(config["methods"])
+    assert (found > PROGRAM).all() and len(found) == len(known_components()) + 10 * len(config["methods"])
     config["evaluation"]["batch_size"] *= 2
     larger = memory(check_config(config), jobs(config)).set_index(["rule", "job"])["total"]
     assert (larger["attack_linf"] > found["attack_linf"]).all() and (larger["train"] == found["train"]).all()

@@ -26,7 +26,7 @@ def test_five_lines_certify_a_network():
     detector = oodcert.Detector(network, score="msp")
     ours, theirs = (oodcert.certify(detector, torch.rand(20, 1, 4, 4), sigma=0.25, n=200) for _ in range(2))
     result = oodcert.guaranteed_metrics(ours, theirs)
-    assert result.columns.tolist() == ["bound", "radius", "auc", "aupr", "fpr95"] and len(result) == 12
+    assert result.columns.tolist() == ["bound", "radius", "auc", "aupr", "fpr95", "confidence"] and len(result) == 12
 
 
 @pytest.mark.parametrize("package", ["config", "evidence", "statistics", "reporting", "audit"])

@@ -67,10 +67,10 @@ def as_tensor(values: Any, needed: str) -> Tensor:
             f"{needed}, got a {'meta' if values.is_meta else 'sparse'} tensor: give one that holds values."
         )
     if isinstance(values, Tensor):
-        return values.as_subclass(Tensor)  # type: ignore[arg-type]  # torch's stub asks for a subclass
+        return values
     try:
         if isinstance(values, list | tuple) and values and all(isinstance(one, Tensor) for one in values):
-            return torch.stack([one.as_subclass(Tensor) for one in values])
+            return torch.stack(list(values))
         if isinstance(values, np.ma.MaskedArray) and np.ma.is_masked(values):
             raise ValueError("some values are masked")
         array = np.asarray(values)
