@@ -8,11 +8,8 @@ from snakemake.exceptions import WorkflowError
 from snakemake.logging import logger
 
 # also where this workflow is a module of another one, these lie beside this file
-REPOSITORY = Path(
-    os.path.relpath(
-        workflow.current_basedir.get_path_or_uri(secret_free=False) + "/../.."
-    )
-)
+RULES = Path(workflow.current_basedir.get_path_or_uri(secret_free=False))
+REPOSITORY = Path(os.path.relpath(RULES.parent.parent))
 LIBRARY = str((REPOSITORY / "workflow").resolve())
 if not Path(LIBRARY).is_dir():
     raise WorkflowError(
