@@ -60,7 +60,9 @@ def test_predictions_are_what_the_reference_run_recorded(path, digits):
     predicted, recorded = next(iter(job.passes.values()))[0], record["network_calls"]
     assert job.rows == record["rows"]
     if job.certainty == AT_MOST:
-        assert path.parent.name == "attack_id" and recorded <= predicted <= 1.07 * recorded
+        assert (
+            path.parent.name == "attack_id" and recorded <= predicted <= 1.07 * recorded
+        )  # images that fail early save passes
     else:
         assert predicted == recorded
 

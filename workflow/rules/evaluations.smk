@@ -26,30 +26,24 @@ def test_sets(spec):
     ]
 
 
+def used_components(spec, joint, wildcards):
+    """Names of the components of the evaluated methods, each once."""
+    methods = joint or ([wildcards.method] if spec.methods else [])
+    return list(
+        dict.fromkeys(
+            name for method in methods for name in CONFIG.methods[method].components
+        )
+    )
+
+
 def component_files(spec, joint):
     """Files of the components of the evaluated methods, as a function of the wildcards."""
-
-    def files(wildcards):
-        methods = joint or ([wildcards.method] if spec.methods else [])
-        names = [
-            name for method in methods for name in CONFIG.methods[method].components
-        ]
-        return weights(dict.fromkeys(names))
-
-    return files
+    return lambda wildcards: weights(used_components(spec, joint, wildcards))
 
 
 def user_code(spec, joint):
     """Source files of user-supplied networks of the evaluated methods, as a function of the wildcards."""
-
-    def files(wildcards):
-        methods = joint or ([wildcards.method] if spec.methods else [])
-        names = [
-            name for method in methods for name in CONFIG.methods[method].components
-        ]
-        return code_of(dict.fromkeys(names))
-
-    return files
+    return lambda wildcards: code_of(used_components(spec, joint, wildcards))
 
 
 def id_row_files(spec, joint):

@@ -61,7 +61,7 @@ def put_in_evaluation(network: nn.Module) -> None:
     """
     try:
         network.eval()
-    except NotImplementedError:  # of a program of torch.export, here or below
+    except NotImplementedError:  # programs of torch.export refuse eval(), here or in a child
         _refuse_training_program(network)
         network.training = False
         for child in network.children():

@@ -11,7 +11,7 @@ def enable_determinism(warn_only: bool = False) -> None:
     It turns on deterministic algorithms and turns off the search for the fastest one. float32 stays float32: TF32,
     torch's default in convolutions, keeps 10 bits of 23. Products of bfloat16 are summed in float32. New tensors are
     not filled with NaN first, which torch does with deterministic algorithms, and which takes time: nothing here reads
-    what nobody wrote. Call this before anything is computed on a GPU.
+    a tensor before it is written. Call this before anything is computed on a GPU.
 
     Args:
         warn_only: Whether an operation without a deterministic algorithm runs with a warning instead of an error.
