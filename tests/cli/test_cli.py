@@ -121,6 +121,58 @@ def test_a_run_writes_evidence_table_and_figure(here, capsys):
     assert "(all 2 OOD sets and their average at once) hold with a confidence of 99 %" in text and "α = 0.001" in text
 
 
+def test_the_one_pass_detector_is_certified_as_by_the_library(here, capsys):
+    words = {"n": 200, "bounds": None, "detector": "one-pass"}
+    assert main(command(**words)) == 0
+    shown, table, curve = capsys.readouterr().out, *map(pd.read_csv, ("certified/guaranteed.csv", "certified/roc.csv"))
+    import strange
+
+    for sigma in (0.25, 0.5):
+        for name in ("near", "far"):
+            expected = oodcert.certified_roc(
+                oodcert.Detector(strange.seeded()),
+                *(oodcert.load_images(f"{one}.npz") for one in ("ours", name)),
+                sigma,
+                radii=(0.0, 0.1),
+                draws=200,
+                confidence=0.995,  # so that both sets hold at once with 0.99
+                batch_size=16,
+            )
+            of_set = "sigma == @sigma and set == @name"
+            metrics = ["radius", "auc", "aupr", "fpr95", "threshold"]
+            found = table.query(of_set)[metrics].reset_index(drop=True)
+            pd.testing.assert_frame_equal(found, expected.metrics[metrics], rtol=0, atol=1e-6)
+            assert found["threshold"].tolist() == expected.metrics["threshold"].tolist()
+            rows = curve.query(of_set).drop(columns=["sigma", "set"]).reset_index(drop=True)
+            pd.testing.assert_frame_equal(rows, expected.curve, rtol=1e-12)
+    assert "One pass a query" in shown and str(found["threshold"].iloc[0]) in shown and "99 %" in shown
+    assert "200 draws an image" in Path("certified/guaranteed.md").read_text()
+    before = evidence("certified")
+    Path("certified/far.parquet").unlink()
+    assert main(command(**words)) == 0 and evidence("certified") == before
+
+
+def test_a_population_has_one_draw_an_image_and_too_few_have_no_threshold(here, capsys):
+    words = {"n": None, "bounds": None, "detector": "one-pass --population --tries 2", "ood": "far.npz"}
+    assert main(command(**words)) == 0
+    assert "Give more images" in capsys.readouterr().out
+    assert len(pd.read_parquet("certified/far.parquet")) == 5 * 2
+    text = Path("certified/guaranteed.md").read_text()
+    assert "populations" in text and "2 tries" in text and "none" in text
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"detector": "one-pass", "bounds": None, "alpha": "0.01"}, ("--alpha belongs to --detector smoothed",)),
+        ({"tries": "2"}, ("--tries belongs to --detector one-pass",)),
+        ({"detector": "smoothed --population"}, ("--population belongs to --detector one-pass",)),
+    ],
+)
+def test_options_of_the_other_detector_are_refused(here, capsys, changes, words):
+    refused(capsys, *words, **changes)
+
+
 def test_a_trace_is_written_beside_the_same_results(here):
     assert main(command()) == 0
     assert main(command(out="again", profile_trace="trace.json.gz")) == 0
@@ -471,7 +523,7 @@ def test_help_says_defaults_and_imports_no_torch():
     assert done.returncode == 0
     width = signature(oodcert.certify).parameters["tolerance"].default
     for word in (
-        "(default: 10000)",
+        "(default: 10000; 16 with --detector one-pass)",
         "(default: 0.001)",
         "(default: msp)",
         f"by over {width} (",

@@ -111,7 +111,8 @@ def certified_roc(
         for side, given in sides.items()
     }
     tables = {
-        name: _tables(scores["id"][name], scores["ood"][name], settings.sigma, shifts, statement) for name in detectors
+        name: roc_tables(scores["id"][name], scores["ood"][name], settings.sigma, shifts, statement)
+        for name in detectors
     }
     metrics, curve = (
         pd.concat({name: several[which] for name, several in tables.items()}, names=["detector"]).reset_index(0)
@@ -154,10 +155,21 @@ class _DrawKeeper(ScoredNetwork):
         return draws.copy()
 
 
-def _tables(
+def roc_tables(
     id_draws: np.ndarray, ood_draws: np.ndarray, sigma: float, radii: Sequence[float], statement: Statement
 ) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """Metrics and curve of one detector, from its draws [N, m] and [M, m]."""
+    """The tables of CertifiedRoc for one detector.
+
+    Args:
+        id_draws: Scores [N, m] of the ID images under noise.
+        ood_draws: Scores [M, m] of the OOD images under noise.
+        sigma: Standard deviation of that noise.
+        radii: l2 radii.
+        statement: What is certified.
+
+    Returns:
+        Metrics and curve.
+    """
     bounds, metrics, curves = roc_curve_bounds(id_draws, ood_draws, statement), [], []
     for radius in radii:
         metrics.append({"radius": radius, **certified_metrics(id_draws, ood_draws, bounds, radius / sigma, statement)})

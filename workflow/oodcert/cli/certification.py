@@ -14,8 +14,6 @@ from typing import Any
 import torch
 
 from oodcert.certification.monte_carlo import default_batch_size
-from oodcert.cli.certify import BOUNDS
-from oodcert.cli.guaranteed_table import caption, guaranteed_table, readable, summary
 from oodcert.cli.inputs import (
     PROBE,
     check_folder,
@@ -25,18 +23,15 @@ from oodcert.cli.inputs import (
     named_paths,
     prepare_device,
 )
-from oodcert.cli.partial_certificates import ImageRange, certify_sets, image_ranges
+from oodcert.cli.partial_certificates import KINDS, ImageRange, certify_sets, image_ranges
 from oodcert.data.imageset import ImageSet
+from oodcert.errors import InputError
 from oodcert.evidence.store import read_evidence, sidecar, write_json
 from oodcert.execution.partial_results import folder_of
 from oodcert.models.detector import Detector
 from oodcert.models.fingerprint import PROBES, network_sha256, probe_scores
-from oodcert.reporting.tables.writing import write_table
 from oodcert.runtime.source_files import code_sha256
 from oodcert.runtime.tracing import traced
-from oodcert.statistics.failing_bounds import CONFIDENCE
-
-TABLES = ("csv", "md", "tex", "pdf", "png")
 
 
 def certify_image_sets(options: argparse.Namespace) -> None:
@@ -45,8 +40,8 @@ def certify_image_sets(options: argparse.Namespace) -> None:
     detector, paths = load_detector(options, device), named_paths(options)
     sets = load_image_sets(paths, options, detector, device)
     settings, out = settings_of(options, detector, sets, device), Path(options.out)
-    evidence = {name: out / f"{name}.parquet" for name in sets}
-    outputs = [*evidence.values(), *(out / f"guaranteed.{kind}" for kind in TABLES)]
+    evidence, kind = {name: out / f"{name}.parquet" for name in sets}, KINDS[options.detector]
+    outputs = [*evidence.values(), *(out / name for name in kind.OUTPUTS)]
     check_folder(out, settings, outputs)
     # settings that do not go together end here, with nothing written; and nothing compiled for a single image
     seconds_of_batch(detector, sets, {**settings, "precision": "float32"}, 1)
@@ -61,7 +56,8 @@ def certify_image_sets(options: argparse.Namespace) -> None:
         write_json(settings, out / "settings.json")
         with traced(options.profile_trace) if options.profile_trace else nullcontext():
             certify_sets(ranges, evidence, detector, settings, options.weights, paths)
-        print(conclude(evidence, settings, {name: len(images) for name, images in sets.items()}, out))
+        rows = {name: read_evidence([path]) for name, path in evidence.items()}
+        print(kind.conclude(rows, settings, {name: len(images) for name, images in sets.items()}, out))
     for path in evidence.values():
         shutil.rmtree(folder_of(path), ignore_errors=True)
 
@@ -71,6 +67,7 @@ def settings_of(
 ) -> dict[str, Any]:
     """Everything that decides the results, as JSON values."""
     id_name, *ood_names = sets
+    complete_options(options)
     probe = torch.from_numpy(sets[id_name].chosen(slice(PROBES)).floats()).to(device)
     return {
         "network": options.network,
@@ -85,15 +82,34 @@ def settings_of(
         "size": options.size,
         "sigma": sorted(set(options.sigma)),
         "radii": sorted({0.0, *options.radii}),
+        "detector": options.detector,
         "n": options.n,
-        "alpha": options.alpha,
-        "bounds": list(dict.fromkeys(options.bounds or BOUNDS[: 1 if detector.unbounded else None])),
-        "sampling": options.sampling,
+        "confidence": options.confidence,
+        **KINDS[options.detector].settings(options, detector),
         "seed": options.seed,
         "precision": options.precision,
         "batch_size": options.batch_size or default_batch_size(sets[id_name].shape, device),
         "device": device,
     }
+
+
+def complete_options(options: argparse.Namespace) -> None:
+    """Gives the options of --detector their defaults.
+
+    Args:
+        options: the parsed arguments of the command, which are changed.
+
+    Raises:
+        InputError: if an option of another detector was given.
+    """
+    ours = KINDS[options.detector].ALONE
+    for detector, kind in KINDS.items():
+        for name in kind.ALONE:
+            if name not in ours and getattr(options, name) not in (None, False):
+                raise InputError(f"--{name} belongs to --detector {detector}, not {options.detector}: leave it out.")
+    for name, default in ours.items():
+        if getattr(options, name) is None:
+            setattr(options, name, default)
 
 
 def plan(
@@ -126,17 +142,3 @@ def seconds_of_batch(detector: Detector, sets: Mapping[str, ImageSet], settings:
     started = time.perf_counter()
     one_image.certify(detector, {**settings, "sampling": "fixed", "n": size, "batch_size": size})
     return time.perf_counter() - started
-
-
-def conclude(evidence: Mapping[str, Path], settings: Mapping[str, Any], sizes: Mapping[str, int], out: Path) -> str:
-    """Writes the table and the figure of the evidence files; returns what the terminal shows."""
-    from oodcert.reporting.figures.guaranteed import guaranteed
-    from oodcert.reporting.figures.style import save
-
-    id_rows, *ood_rows = (read_evidence([path]) for path in evidence.values())
-    table = guaranteed_table(id_rows, dict(zip([*evidence][1:], ood_rows, strict=True)))
-    write_table(table, caption(settings, sizes), out / "guaranteed", readable(table))
-    save(guaranteed(summary(table)), out / "guaranteed", dpi=200)
-    shown = readable(summary(table)).to_string(index=False)
-    confident = f"Guaranteed with a confidence of {100 * CONFIDENCE:g} %, in %"
-    return f"{confident}:\n{shown}\nEvery set, and the figure: {out / 'guaranteed'}.csv, .md, .tex, .pdf, .png"

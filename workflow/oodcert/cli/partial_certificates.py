@@ -12,7 +12,7 @@ import pandas as pd
 import torch
 from tqdm import tqdm
 
-import oodcert
+from oodcert.cli import one_pass, smoothed
 from oodcert.cli.inputs import PROBE
 from oodcert.data.imageset import ImageSet
 from oodcert.evidence.provenance import Provenance
@@ -21,6 +21,7 @@ from oodcert.execution.partial_results import Facts, cache_key, folder_of, load_
 from oodcert.models.detector import Detector
 from oodcert.runtime.keyed_noise import derive_seed
 
+KINDS = {"smoothed": smoothed, "one-pass": one_pass}  # of --detector
 DRAWS = 100_000  # in a partial result: the most that an interruption loses
 
 
@@ -53,20 +54,12 @@ class ImageRange:
             id_rows: None, or evidence of the ID set at all sigmas, against which adaptive sampling stops.
 
         Returns:
-            Rows of `oodcert.certify`. They depend on the network, the images and the arguments alone.
+            Its evidence rows. They depend on the network, the images and the arguments alone.
         """
-        name, images = self.images.name, self.images.chosen(slice(self.start, self.stop))
-        torch.manual_seed(derive_seed(settings["seed"], name, self.sigma, self.start))  # for networks that are random
-        keys = ("radii", "n", "alpha", "bounds", "sampling", "seed", "batch_size", "device", "precision")
-        return oodcert.certify(
-            detector,
-            torch.from_numpy(images.floats()),
-            self.sigma,
-            decision_thresholds=None if id_rows is None else id_rows[id_rows["sigma"] == self.sigma],
-            ids=images.ids,
-            name=f"certify/{name}",
-            **{key: settings[key] for key in keys},
-        )
+        images = self.images.chosen(slice(self.start, self.stop))
+        # for networks that are random
+        torch.manual_seed(derive_seed(settings["seed"], images.name, self.sigma, self.start))
+        return KINDS[settings["detector"]].evidence_rows(detector, images, self.sigma, settings, id_rows)
 
 
 def image_ranges(images: ImageSet, settings: Mapping[str, Any], evidence: Path) -> list[ImageRange]:
@@ -141,5 +134,5 @@ def _write(
     """Writes a set's evidence: all rows, and the seconds and network calls that they took together."""
     rows = pd.concat([rows for rows, _ in results], ignore_index=True)
     seconds = sum(facts["wall_seconds"] for _, facts in results)
-    calls = int(rows.drop_duplicates(["sigma", "image"])["n"].sum())
+    calls = KINDS[settings["detector"]].network_calls(rows)
     write_evidence(rows, path, Provenance(settings, inputs), wall_seconds=round(seconds, 2), network_calls=calls)

@@ -120,7 +120,7 @@ def _l2_checks(certified: pd.DataFrame, attack: pd.DataFrame) -> list[Check]:
         if bound in set(certified["bound"]):
             rows = certified[certified["bound"] == bound]
             # every method has the percentile bound; a method whose score has no range has no other
-            attacks = attack if bound == "percentile" else attack[attack["method"].isin(rows["method"])]
+            attacks = attack if bound == "percentile" else attack[attack["method"].isin(rows["method"].unique())]
             lowest = attacks[[*POINT, f"{statistic}_lower"]].rename(columns={f"{statistic}_lower": "attacked"})
             pairs = lowest.merge(
                 rows.loc[attacked_points, [*POINT, "upper", "alpha"]], on=POINT, how="outer", validate="one_to_one"

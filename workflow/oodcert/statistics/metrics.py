@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 from numpy.typing import ArrayLike, NDArray
+from scipy.stats import rankdata
 
 from oodcert.errors import InputError
 from oodcert.runtime.values import score_array
@@ -43,8 +44,9 @@ def ood_metrics(id_scores: ArrayLike, ood_scores: ArrayLike, guaranteed: bool = 
     Raises:
         InputError: on NaN, on an empty set, and on what is no list of real numbers.
 
-    Source: AUC and AUPR are those of scikit-learn,
-    https://scikit-learn.org/stable/modules/generated/sklearn.metrics.roc_curve.html and
+    Source: the AUC is the area under scikit-learn's ROC curve,
+    https://scikit-learn.org/stable/modules/generated/sklearn.metrics.roc_auc_score.html, computed as the statistic of
+    Mann and Whitney (1947), https://doi.org/10.1214/aoms/1177730491. The AUPR is scikit-learn's,
     https://scikit-learn.org/stable/modules/generated/sklearn.metrics.average_precision_score.html.
     """
     id_scores, ood_scores = score_array("ID", id_scores), score_array("OOD", ood_scores)
@@ -62,17 +64,27 @@ def ood_metrics(id_scores: ArrayLike, ood_scores: ArrayLike, guaranteed: bool = 
 @lru_cache(maxsize=10_000)  # tables, figures and the audit of a run ask for the same ones again and again
 def _metrics(id_bytes: bytes, ood_bytes: bytes, guaranteed: bool) -> dict[str, float]:
     """The metrics of float64 scores, as bytes."""
-    from sklearn.metrics import auc, average_precision_score, roc_curve  # it takes a second: not in those who only plan
-
     id_scores, ood_scores = np.frombuffer(id_bytes), np.frombuffer(ood_bytes)
-    ranks = np.unique(np.concatenate([id_scores, ood_scores]), return_inverse=True)[1]
-    is_id = np.arange(ranks.size) < id_scores.size
-    false_positive, true_positive, _ = roc_curve(is_id, ranks)
     return {
-        "auc": float(auc(false_positive, true_positive)),
-        "aupr": _worst_precision(id_scores, ood_scores) if guaranteed else float(average_precision_score(is_id, ranks)),
+        "auc": _share_in_order(id_scores, ood_scores),
+        "aupr": (_worst_precision if guaranteed else _average_precision)(id_scores, ood_scores),
         "fpr95": false_positive_rate(id_scores, ood_scores, tpr=0.95),
     }
+
+
+def _share_in_order(id_scores: NDArray[np.float64], ood_scores: NDArray[np.float64]) -> float:
+    """The AUC: the share of pairs whose ID score is the higher one, by Mann and Whitney's sum of the ID ranks."""
+    count = id_scores.size
+    ranks = rankdata(np.concatenate([id_scores, ood_scores]))[:count]
+    return float((ranks.sum() - count * (count + 1) / 2) / (count * ood_scores.size))
+
+
+def _average_precision(id_scores: NDArray[np.float64], ood_scores: NDArray[np.float64]) -> float:
+    """Scikit-learn's average precision of the scores' ranks, since it takes no infinite score."""
+    from sklearn.metrics import average_precision_score  # it takes a second: not in those who only plan
+
+    ranks = np.unique(np.concatenate([id_scores, ood_scores]), return_inverse=True)[1]
+    return float(average_precision_score(np.arange(ranks.size) < id_scores.size, ranks))
 
 
 def _worst_precision(id_scores: NDArray[np.float64], ood_scores: NDArray[np.float64]) -> float:
@@ -151,17 +163,19 @@ def guaranteed_metrics(
     """
     error = None if confidence is None else table_error(confidence, sets)
     _check_alike(id_table, ood_table)
+    id_side = id_table if two_sided else id_table[id_table["radius"] == 0]
+    id_cells = dict(list(id_side.groupby(["bound", "radius"])))
+    lower = {cell: bounds_at_confidence(rows, "lower", error) for cell, rows in id_cells.items()}
     rows: list[dict[str, Any]] = []
     for (bound, radius), ood in ood_table.groupby(["bound", "radius"], sort=True):
-        other = radius if two_sided else 0.0
-        id_rows = id_table[(id_table["bound"] == bound) & (id_table["radius"] == other)]
-        if id_rows.empty:
+        other = (bound, radius if two_sided else 0.0)
+        if other not in lower:
             raise InputError(
-                f"The ID table has no rows of bound {bound!r} at radius {other:g}: certify it with {other:g} in radii."
+                f"The ID table has no rows of bound {bound!r} at radius {other[1]:g}: "
+                f"certify it with {other[1]:g} in radii."
             )
-        lower, upper = bounds_at_confidence(id_rows, "lower", error), bounds_at_confidence(ood, "upper", error)
-        metrics = ood_metrics(lower, upper, guaranteed=True)
-        rows.append({"bound": bound, "radius": radius, **metrics, **_statement(confidence, id_rows, ood)})
+        metrics = ood_metrics(lower[other], bounds_at_confidence(ood, "upper", error), guaranteed=True)
+        rows.append({"bound": bound, "radius": radius, **metrics, **_statement(confidence, id_cells[other], ood)})
     return pd.DataFrame(rows)
 
 

@@ -7,12 +7,13 @@ paired.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import cached_property
 from typing import Any
 
 import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 
 from oodcert.config.models import Config
 from oodcert.errors import InputError
@@ -23,7 +24,7 @@ from oodcert.reporting.display_names import label
 from oodcert.reporting.tables.sanity import sanity_table
 from oodcert.reporting.tables.values import PROTOCOLS, WORST_CASE, l2_metric
 from oodcert.runtime.keyed_noise import derive_seed
-from oodcert.statistics.bootstrap import ADDED, detection_metrics, drawn, with_added
+from oodcert.statistics.bootstrap import ADDED, detection_auc, detection_metrics, drawn, with_added
 from oodcert.statistics.failing_bounds import CONFIDENCE, bounds_at_confidence, table_error
 from oodcert.statistics.metrics import METRICS
 
@@ -105,7 +106,7 @@ class Measures:
             return pd.Series(bounds_at_confidence(chosen, side, error))
 
         upper = {name: bounds(radius, name, "upper") for name in self._config.data.ood}
-        return self._average(bounds(0.0, "id", "lower"), upper, True, favoured)["auc"]
+        return self._average_auc(bounds(0.0, "id", "lower"), upper, favoured)
 
     def accuracy(self, method: str, favoured: bool) -> np.ndarray:
         """Clean accuracy on the ID test images."""
@@ -154,14 +155,25 @@ class Measures:
         self, id_scores: pd.Series, ood_scores: Mapping[str, pd.Series], guaranteed: bool, favoured: bool
     ) -> dict[str, np.ndarray]:
         """The metrics' means over the OOD sets, each [1 + RESAMPLES]."""
-        by_set = []
+        by_set = [detection_metrics(*one, guaranteed) for one in self._resampled(id_scores, ood_scores, favoured)]
+        return {metric: np.mean([metrics[metric] for metrics in by_set], axis=0) for metric in METRICS}
+
+    def _average_auc(
+        self, id_scores: pd.Series, ood_scores: Mapping[str, pd.Series], favoured: bool
+    ) -> NDArray[np.float64]:
+        """The mean of the AUC over the OOD sets, [1 + RESAMPLES]."""
+        by_set = [detection_auc(*one) for one in self._resampled(id_scores, ood_scores, favoured)]
+        return np.asarray(np.mean(by_set, axis=0))
+
+    def _resampled(
+        self, id_scores: pd.Series, ood_scores: Mapping[str, pd.Series], favoured: bool
+    ) -> Iterator[tuple[NDArray[Any], NDArray[Any], NDArray[Any], NDArray[Any]]]:
+        """For each OOD set the ranks of the ID images and of its images, and how often each of them is drawn."""
         for name, scores in ood_scores.items():
             if np.isnan(id_scores).any() or np.isnan(scores).any():
                 raise InputError(f"Scores of ID images or of {name} are NaN: run the evaluation again.")
-            id_ranks, ood_ranks = with_added(id_scores.to_numpy(), scores.to_numpy(), favoured, self._beyond)
-            id_draws, ood_draws = self._draws("id", len(id_scores)), self._draws(name, len(scores))
-            by_set.append(detection_metrics(id_ranks, ood_ranks, id_draws, ood_draws, guaranteed))
-        return {metric: np.mean([metrics[metric] for metrics in by_set], axis=0) for metric in METRICS}
+            ranks = with_added(id_scores.to_numpy(), scores.to_numpy(), favoured, self._beyond)
+            yield *ranks, self._draws("id", len(id_scores)), self._draws(name, len(scores))
 
     def _share(self, holds: pd.Series, favoured: bool) -> np.ndarray:
         """The share of images for which something holds, [1 + RESAMPLES]."""
