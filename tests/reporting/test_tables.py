@@ -13,11 +13,12 @@ from jinja2 import Environment, StrictUndefined
 
 import synthetic_evidence
 from conftest import read_config
-from oodcert.certification.roc_bounds import Statement, certified_metrics, roc_curve_bounds
+from oodcert.certification.roc_bounds import Statement, certified_metrics, certified_threshold, roc_curve_bounds
 from oodcert.config.models import ImportSpec
 from oodcert.errors import InputError
 from oodcert.reporting import tables
 from oodcert.reporting.figures import FIGURES
+from oodcert.reporting.tables.one_pass import one_pass_check
 from oodcert.reporting.tables.values import certified_column
 from oodcert.reporting.tables.writing import tex
 
@@ -255,7 +256,7 @@ def test_l2_table_holds_both_ends_of_the_bracket():
     attacked = tables.attacked_l2_table(evidence, config)
     pd.testing.assert_frame_equal(attack[attacked.columns].reset_index(drop=True), attacked)
     guaranteed = tables.guaranteed_l2_table(evidence, config)
-    pd.testing.assert_frame_equal(table[~table["bound"].isin(["attack", "one pass"])], guaranteed)
+    pd.testing.assert_frame_equal(table[~table["bound"].isin(["attack", "one pass", "one pass attack"])], guaranteed)
 
 
 def test_l2_table_holds_the_certified_roc_of_one_pass(evidence, config):
@@ -273,6 +274,36 @@ def test_l2_table_holds_the_certified_roc_of_one_pass(evidence, config):
     assert row[["auc", "aupr", "fpr95"]].to_dict() == {key: expected[key] for key in ("auc", "aupr", "fpr95")}
     without = config.changed(evaluation={"one_pass": None})
     assert "one pass" not in set(tables.l2_table(evidence, without)["bound"])
+
+
+def test_l2_table_holds_the_attack_on_one_pass(evidence, config):
+    table = tables.l2_table(evidence, config).query("bound == 'one pass attack'")
+    assert set(table["sigma"]) == {0.25} and table["confidence"].isna().all()
+    draws = evidence["one_pass"].query("method == 'vos' and sigma == 0.25 and set == 'id'")["score"].to_numpy()
+    cell = "method == 'vos' and radius == 0.5 and set == 'photo_crops'"
+    single = evidence["attack_l2"].query(f"{cell} and sigma == 0.25")["one_pass_score"].to_numpy()
+    row = table.query(cell).iloc[0]
+    won = (draws[:, None] > single) + 0.5 * (draws[:, None] == single)
+    assert row["auc"] == pytest.approx(won.mean())
+    threshold = certified_threshold(draws[:, None], 0.0, Statement(1 - 0.01 / 4))
+    assert row["fpr95"] == np.mean(single >= threshold)
+
+
+def test_evidence_without_the_attack_on_one_pass_is_named(evidence, config):
+    lacking = evidence | {"attack_l2": evidence["attack_l2"].drop(columns="one_pass_score")}
+    with pytest.raises(InputError, match="attack_l2 evidence of method 'plain' has no column one_pass_score"):
+        tables.l2_table(lacking, config)
+
+
+@pytest.mark.parametrize(("share", "violations"), [(0.0, 0), (1.0, 1)])
+def test_more_accepted_attacked_images_than_certified_are_a_violation(evidence, config, share, violations):
+    """The certified FPR95 of one cell allows any number only where it is near 1."""
+    attack = evidence["attack_l2"].copy()
+    one = attack.eval("method == 'oe' and sigma == 0.25 and radius == 0 and set == 'gaussian_noise'")
+    attack.loc[one, "one_pass_score"] = share
+    before, (check,) = one_pass_check(evidence, config), one_pass_check(evidence | {"attack_l2": attack}, config)
+    assert before[0]["violations"] == 0 and check["violations"] == violations
+    assert check["compared"] == 5 * 4 * 5  # methods, sets, radii
 
 
 def test_headline_is_the_mean_of_nine(evidence, config):
@@ -322,7 +353,7 @@ def test_order_and_coverage(evidence, config):
     assert list(ood["method"].unique()) == list(l2["method"].unique()) == list(config.methods)
     assert list(ood["set"].unique()) == list(l2["set"].unique()) == [*config.data.ood, "average"]
     assert len(ood) == 5 * 5 * 3
-    assert len(l2) == (4 * 4 + 1) * 3 * 5 * 5 + 2 * 5 * 5 * 5  # of the unbounded score, the percentile bound alone
+    assert len(l2) == (4 * 4 + 1) * 3 * 5 * 5 + 3 * 5 * 5 * 5  # of the unbounded score, the percentile bound alone
     wide = ood.pivot(index=["method", "set"], columns="protocol", values="auc")
     assert (wide["guaranteed"] <= wide["adversarial"]).all()
     assert (wide["adversarial"] <= wide["clean"]).all()
@@ -485,14 +516,14 @@ def test_readable_cells_are_percentages(evidence, config):
     l2 = tables.l2_table(evidence, config)
     cell = l2.query("method == 'oe' and sigma == 0.5 and bound == 'gaussian' and radius == 0.25 and set == 'average'")
     shown = tables.readable("l2", l2, config)
-    assert shown.shape == (4 * (3 * 4 + 2) + 3 + 2, 3 + 5)
+    assert shown.shape == (4 * (3 * 4 + 3) + 3 + 3, 3 + 5)
     bounds = ["percentile", "cdf", "gaussian", "lipschitz"]
-    assert list(shown.loc[14:27, "Bound"]) == [*bounds * 2, "one pass", "attack", *bounds]
-    assert list(shown.loc[14:27, "σ"]) == ["0.12", "", "", "", "0.25", "", "", "", "", "", "0.5", "", "", ""]
-    assert shown.loc[26, "R = 0.25"] == f"{100 * cell['auc'].iloc[0]:.1f}"
+    assert list(shown.loc[15:29, "Bound"]) == [*bounds * 2, "one pass", "attack", "one pass attack", *bounds]
+    assert list(shown.loc[15:29, "σ"]) == ["0.12", "", "", "", "0.25", "", "", "", "", "", "", "0.5", "", "", ""]
+    assert shown.loc[28, "R = 0.25"] == f"{100 * cell['auc'].iloc[0]:.1f}"
     adaptive = evaluated(certify_l2={"sampling": "adaptive"})
-    assert tables.readable("l2", l2, adaptive).loc[26, "R = 0.25"] == f"{100 * cell['fpr95'].iloc[0]:.1f}"
-    rows = {method: 5 if method == "vos" else 14 for method in config.methods}
+    assert tables.readable("l2", l2, adaptive).loc[28, "R = 0.25"] == f"{100 * cell['fpr95'].iloc[0]:.1f}"
+    rows = {method: 6 if method == "vos" else 15 for method in config.methods}
     assert list(shown["Method"]) == [name for m in rows for name in [tables.label(m)] + [""] * (rows[m] - 1)]
     assert list(shown.loc[28:32, "Bound"]) == ["percentile", "percentile", "one pass", "attack", "percentile"]
 

@@ -15,7 +15,14 @@ PAPER = Path(LIBRARY).parent / "paper"
 
 rule check:
     input:
-        evidence("clean", "guarantee_linf", "attack_linf", "certify_l2", "attack_l2"),
+        evidence(
+            "clean",
+            "guarantee_linf",
+            "attack_linf",
+            "certify_l2",
+            "attack_l2",
+            *(["one_pass"] if CONFIG.evaluation.one_pass else []),
+        ),
         LINEAR,
     output:
         report(
@@ -33,6 +40,8 @@ rule check:
     resources:
         mem_mb=growing(8000),
         runtime=growing(30),
+    params:
+        **{key: config[key] for key in ("data", "methods", "evaluation")},
     message:
         "Checking that guaranteed, attacked and clean scores are in order"
     script:

@@ -141,11 +141,12 @@ def _own_settings(config: Config, evaluation: str, method_spec: MethodSpec) -> d
     if evaluation == "certify_l2":
         return certify_l2
     if evaluation == "attack_l2":
-        return whole.attack_l2.as_json() | {key: certify_l2[key] for key in ("radii", "precision") if key in certify_l2}
+        shared: dict[str, Any] = {key: certify_l2[key] for key in ("radii", "precision") if key in certify_l2}
+        return whole.attack_l2.as_json() | shared | ({"one_pass": True} if whole.one_pass else {})
     if evaluation == "one_pass" and whole.one_pass:
         one_pass = whole.one_pass
-        shared = {"precision": whole.certify_l2.precision}
-        return {"sigmas": list(one_pass.sigmas), "draws": one_pass.draws, **shared}
+        precision = whole.certify_l2.precision
+        return {"sigmas": list(one_pass.sigmas), "draws": one_pass.draws, "precision": precision}
     if evaluation == "certify_id":
         return whole.certify_id.as_json()
     if evaluation == "attack_id":

@@ -60,10 +60,10 @@ def check_rows(run: Run) -> Result:
 
 def columns_wrong(frame: pd.DataFrame, evaluation: str, file: str) -> list[Finding]:
     """Findings where a frame lacks columns of its evaluation, has others, or other types, or empty cells."""
-    schema = EVALUATIONS[evaluation].schema
+    schema, optional = EVALUATIONS[evaluation].schema, {*EVALUATIONS[evaluation].optional}
     findings = [
         Finding(file, f"column {column}", "it is missing, or not expected")
-        for column in sorted({*schema.names} ^ {*frame.columns})
+        for column in sorted({*schema.names} ^ {*frame.columns} ^ (optional - {*frame.columns}))
     ]
     findings += [
         Finding(file, f"column {field.name}", f"its type is {frame[field.name].dtype}, not {field.type}")

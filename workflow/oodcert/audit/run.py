@@ -19,8 +19,8 @@ from oodcert.config.load import check_config
 from oodcert.config.models import Config
 from oodcert.errors import InputError
 from oodcert.evidence.manifest import LOCAL, NAME, digest, figures_of, located, read_manifest
-from oodcert.evidence.order_checks import check_order
 from oodcert.evidence.store import json_text, read_evidence
+from oodcert.reporting.checks import checks_table
 from oodcert.reporting.figures import read_examples
 from oodcert.runtime.files import sha256
 
@@ -68,8 +68,8 @@ class Run:
 
     @cached_property
     def checks(self) -> pd.DataFrame:
-        """The comparisons of oodcert.evidence.order_checks, on the evidence as it is now."""
-        return check_order(self.evidence)
+        """The comparisons of oodcert.reporting.checks, on the evidence as it is now."""
+        return checks_table(self.evidence, self.config)
 
     def _read(self, kind: str, read: Callable[[Path], Content]) -> dict[FileKey, Content]:
         """What `read` gives for evidence/<evaluation>/<name>.<kind>; without those on which it raises anything."""

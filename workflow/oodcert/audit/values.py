@@ -23,7 +23,7 @@ SCORES = {  # columns that hold scores of the method
     "guarantee_linf": ["upper"],
     "attack_linf": ["clean", "attacked", "white_box", "square"],
     "sanity": ["clean", "attacked", "white_box", "square"],
-    "attack_l2": ["median", "mean"],
+    "attack_l2": ["median", "mean", "one_pass_score"],
     "one_pass": ["score"],
 }
 ID_SETS = ["id", "id_more"]

@@ -181,18 +181,22 @@ def certified_fpr95(
     Returns:
         (FPR, threshold): (1, -inf) where too few draws certify any threshold.
     """
-    alpha, scores = statement.side_alpha, np.sort(id_draws.ravel())
-    rejected = 1 - TPR
-    if statement.id_moved:
-        rejected = float(1 - attacked_acceptance(np.array(TPR), shift))
-    rank = acceptance_rank(len(scores), rejected, alpha)
-    if not rank:
-        return 1.0, -np.inf
-    threshold = float(scores[rank - 1])
+    alpha, threshold = statement.side_alpha, certified_threshold(id_draws, shift, statement)
+    if np.isneginf(threshold):
+        return 1.0, threshold
     if _takes_tangents(ood_draws, shift, statement):
         return attacked_mean_bound(ood_draws, np.array([threshold]), shift, alpha, statement.tries), threshold
     accepted = mean_acceptance_bound(_accepted(ood_draws.ravel(), np.array([threshold])), ood_draws.size, alpha)
     return float(attacked_acceptance(accepted, shift, statement.tries)[0]), threshold
+
+
+def certified_threshold(id_draws: np.ndarray, shift: float, statement: Statement) -> float:
+    """The threshold of certified_fpr95; -inf where too few draws certify any."""
+    scores, rejected = np.sort(id_draws.ravel()), 1 - TPR
+    if statement.id_moved:
+        rejected = float(1 - attacked_acceptance(np.array(TPR), shift))
+    rank = acceptance_rank(len(scores), rejected, statement.side_alpha)
+    return float(scores[rank - 1]) if rank else -np.inf
 
 
 def certified_metrics(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from math import gcd, lcm
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
@@ -33,6 +33,7 @@ class AttackL2Job(MethodJob):
     draws: int
     n: int
     precision: Precision = "float32"
+    one_pass: bool = False
 
     def budget(self) -> dict[str, int]:
         """The budget of the attack."""
@@ -46,6 +47,9 @@ def attack_l2(evaluation: Evaluation[AttackL2Job]) -> pd.DataFrame:
     radii, its clean one (radius 0) included. The lower bounds hold with probability ≥ 1 - alpha each, that choice
     included; `mean_lower` is -inf for an unbounded score.
 
+    With `one_pass` there is the score of a single fresh draw, `one_pass_score`: what a detector of one pass a query
+    sees of the image attacked at this radius. No highest value is chosen of these.
+
     Args:
         evaluation: of one method: its networks, image sets and settings.
 
@@ -57,6 +61,7 @@ def attack_l2(evaluation: Evaluation[AttackL2Job]) -> pd.DataFrame:
 
     job, frames = evaluation.settings, []
     radii = sorted({0.0, *job.radii})
+    kept = ["one_pass_score"] if job.one_pass else []
     for sigma in job.sigmas:
         with evaluation.network(smoothed_network, sigma) as network:
             detector = evaluation.detector(network)
@@ -66,10 +71,12 @@ def attack_l2(evaluation: Evaluation[AttackL2Job]) -> pd.DataFrame:
                     if radius > 0:
                         attacked = _attacked(evaluation, detector, attacked, name, sigma, radius)
                     smoothed = _smoothed(evaluation, detector, attacked, name, sigma, ATTACK_ALPHA / len(radii))
+                    single = smoothed[kept]
                     strongest = smoothed if strongest is None else np.maximum(strongest, smoothed)
                     where = {"sample": ids, "sigma": sigma, "radius": radius}
                     constants = {"n": job.n, "alpha": ATTACK_ALPHA, **job.budget()}
-                    frames.append(rows(evaluation, name, **where, **strongest, **constants))
+                    statistics = strongest.drop(columns="one_pass_score")
+                    frames.append(rows(evaluation, name, **where, **statistics, **constants, **single))
     return pd.concat(frames, ignore_index=True)
 
 
@@ -99,7 +106,7 @@ def _attacked(
 def _smoothed(
     evaluation: Evaluation[AttackL2Job], detector: Detector, images: Tensor, name: str, sigma: float, alpha: float
 ) -> pd.DataFrame:
-    """Median and mean of the smoothed score of each image, and lower bounds on them, from fresh noise."""
+    """Median and mean of the smoothed score of each image, lower bounds on them, and one score, from fresh noise."""
     import torch
 
     from oodcert.certification.mean_intervals import betting_bounds
@@ -136,6 +143,7 @@ def _smoothed(
             "median_lower": percentile_bounds(ordered, sigma, [0.0], alpha)[0][:, 0],
             "mean": draws.mean(1),
             "mean_lower": -np.inf if detector.unbounded else betting_bounds(draws, alpha)[0],
+            "one_pass_score": draws[:, 0],
         }
     )
 
@@ -143,7 +151,9 @@ def _smoothed(
 def settings(config: Config, method: str) -> AttackL2Job:
     """What decides the rows: the attack's settings, and the radii and the precision of the certificates."""
     certify = config.evaluation.certify_l2.as_json()
-    shared = {key: certify[key] for key in ("radii", "precision") if key in certify}
+    shared: dict[str, Any] = {key: certify[key] for key in ("radii", "precision") if key in certify}
+    if config.evaluation.one_pass is not None:
+        shared["one_pass"] = True
     return AttackL2Job(**method_job(config, method), **config.evaluation.attack_l2.as_json(), **shared)
 
 
@@ -171,8 +181,9 @@ SPEC = EvaluationSpec(
     function="oodcert.evaluations.attack_l2:attack_l2",
     schema=schema(
         "sigma:float radius:float median:float median_lower:float mean:float mean_lower:float n:int alpha:float "
-        "iterations:int restarts:int draws:int"
+        "iterations:int restarts:int draws:int one_pass_score:float"
     ),
+    optional=("one_pass_score",),
     keys=("sigma", "radius"),
     order=("sigma", "set", "radius"),
     sides=("ood",),

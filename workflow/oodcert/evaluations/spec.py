@@ -35,6 +35,7 @@ class EvaluationSpec:
         function: "module:name" of the function that computes it, from one Evaluation or, if methods are evaluated
             together, from several.
         schema: all columns and their types, in order.
+        optional: columns of the schema that rows have only where the config asks for them.
         keys: columns that tell the rows of an image apart.
         order: columns whose values group the rows, the outermost first; the images come last.
         sides: the image sets that it runs on.
@@ -66,6 +67,7 @@ class EvaluationSpec:
     needs_id_rows: Callable[[Config], bool] = lambda config: False
     quantities: tuple[Quantity, ...] = ()
     has_quantity: Callable[[str, Side, Config, str], bool] = lambda quantity, side, config, method: True
+    optional: tuple[str, ...] = ()
     methods: bool = True
     priority: int = 0
     minutes: int = 1440

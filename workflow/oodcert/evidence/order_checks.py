@@ -68,17 +68,17 @@ def check_order(evidence: Evidence) -> pd.DataFrame:
     before = attack[attack["radius"] == 0].drop(columns="radius")
     both = attack.merge(before, on=[*SAMPLE, "sigma"], how="outer", suffixes=("", "_before"), validate="many_to_one")
     checks = [
-        _compare("clean score ≤ attacked score", linf["score"], linf["attacked"]),
-        _compare("attacked score ≤ guaranteed bound", linf["attacked"], linf["upper"]),
-        _compare("l2 lower bound ≤ estimate at radius 0", start["lower"], start["estimate"]),
-        _compare("l2 estimate ≤ upper bound at radius 0", start["estimate"], start["upper"]),
-        _compare(
+        compare("clean score ≤ attacked score", linf["score"], linf["attacked"]),
+        compare("attacked score ≤ guaranteed bound", linf["attacked"], linf["upper"]),
+        compare("l2 lower bound ≤ estimate at radius 0", start["lower"], start["estimate"]),
+        compare("l2 estimate ≤ upper bound at radius 0", start["estimate"], start["upper"]),
+        compare(
             "99 % of a linear score's greatest gain ≤ attacked gain",
             0.99 * (linear["maximum"] - linear["clean"]),
             linear["attacked"] - linear["clean"],
         ),
-        _compare("smoothed score ≤ l2-attacked median", both["median_before"], both["median"]),
-        _compare("smoothed score ≤ l2-attacked mean", both["mean_before"], both["mean"]),
+        compare("smoothed score ≤ l2-attacked median", both["median_before"], both["median"]),
+        compare("smoothed score ≤ l2-attacked mean", both["mean_before"], both["mean"]),
         *_ordered("l∞", _linf_cells(clean, linf)),
         *_l2_checks(certified, attack),
     ]
@@ -168,12 +168,22 @@ def _ordered(where: str, cells: Iterable[Cell]) -> list[Check]:
         guaranteed, for_guarantee, attacked, clean = (
             pd.Series([sign * cell[place][metric] for cell in cells], dtype=float) for place in range(4)
         )
-        checks.append(_compare(f"{where}: guaranteed no better than attacked, {metric}", guaranteed, for_guarantee))
-        checks.append(_compare(f"{where}: attacked no better than clean, {metric}", attacked, clean))
+        checks.append(compare(f"{where}: guaranteed no better than attacked, {metric}", guaranteed, for_guarantee))
+        checks.append(compare(f"{where}: attacked no better than clean, {metric}", attacked, clean))
     return checks
 
 
-def _compare(check: str, low: pd.Series, high: pd.Series) -> Check:
+def compare(check: str, low: pd.Series, high: pd.Series) -> Check:
+    """Compares low ≤ high, pair by pair, up to ROUNDING.
+
+    Args:
+        check: what is compared, in words.
+        low: the values that must be no higher.
+        high: the others, in the same order.
+
+    Returns:
+        The Check. A pair that lacks a value is a violation.
+    """
     margin = high - low
     violations = int((~(margin >= -_rounding(high))).sum())
     return {
@@ -194,5 +204,5 @@ def _beyond_alpha(check: str, rows: pd.DataFrame) -> Check:
     margin, tolerated = rows["upper"] - rows["attacked"], 0
     for _, pool in rows.assign(broken=margin < -_rounding(rows["upper"])).groupby(POOL):
         tolerated += int(min(pool["broken"].sum(), binom.ppf(1 - CHANCE, len(pool), pool["alpha"].max())))
-    result = _compare(check, rows["attacked"], rows["upper"])
+    result = compare(check, rows["attacked"], rows["upper"])
     return {**result, "violations": result["violations"] - tolerated, "tolerated": tolerated}

@@ -62,7 +62,7 @@ def run_evaluation(snakemake: Snakemake) -> None:
 
 
 def check_columns(rows: pd.DataFrame, spec: EvaluationSpec) -> None:
-    """Checks that rows have the columns and types of the evaluation's schema, in order.
+    """Checks that rows have the columns and types of the evaluation's schema, in order, but for optional ones.
 
     Args:
         rows: of the evaluation.
@@ -72,8 +72,9 @@ def check_columns(rows: pd.DataFrame, spec: EvaluationSpec) -> None:
         TypeError: naming the columns that differ.
     """
     columns = pa.Schema.from_pandas(rows, preserve_index=False).remove_metadata()
-    if columns != spec.schema:
-        raise TypeError(f"The rows of {spec.name} have the columns {columns}, but its schema says {spec.schema}.")
+    expected = pa.schema([one for one in spec.schema if one.name in rows or one.name not in spec.optional])
+    if columns != expected:
+        raise TypeError(f"The rows of {spec.name} have the columns {columns}, but its schema says {expected}.")
 
 
 def _whole(spec: EvaluationSpec, targets: Sequence[Target]) -> list[Result]:

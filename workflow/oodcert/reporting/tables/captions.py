@@ -324,7 +324,8 @@ def _one_pass(config: Config) -> list[str]:
     return [
         f"One pass, at σ = {listed(settings.sigmas)}: another detector. Its score of a query is a single noisy score. "
         f"Its metrics are certified by {settings.draws} noise draws an image, with a confidence of "
-        f"{100 * settings.confidence:g} % for all sets and their average at once, and at any R."
+        f"{100 * settings.confidence:g} % for all sets and their average at once, and at any R. One pass attack: its "
+        "scores of the attacked images, one fresh draw each; FPR95 at the certified threshold."
     ]
 
 

@@ -17,7 +17,7 @@ from oodcert.config.models import Config
 from oodcert.errors import InputError
 from oodcert.evidence.selection import rows_at, rows_of_method, rows_of_set
 from oodcert.evidence.store import Evidence
-from oodcert.reporting.tables.one_pass import one_pass_table
+from oodcert.reporting.tables.one_pass import ATTACK, attacked_one_pass_table, one_pass_table
 from oodcert.reporting.tables.sanity import sanity_table
 from oodcert.statistics.failing_bounds import CONFIDENCE
 from oodcert.statistics.metrics import METRICS, guaranteed_metrics, ood_metrics
@@ -127,8 +127,9 @@ def with_all_sets(table: pd.DataFrame, config: Config) -> pd.DataFrame:
 def l2_table(evidence: Evidence, config: Config) -> pd.DataFrame:
     """A row per method x sigma x bound x radius x set: auc, aupr, fpr95 of both ends of the l2 bracket.
 
-    The guarantees come first, with their confidence, those of the detector of one pass a query last. Rows of bound
-    "attack", at the attack's sigmas, are what an attack achieved, and no guarantee: their confidence is NaN.
+    The guarantees come first, with their confidence, those of the detector of one pass a query last. Rows of the bounds
+    "attack" and "one pass attack", at the attack's sigmas, are what an attack achieved against the smoothed and the
+    one-pass detector, and no guarantee: their confidence is NaN.
 
     Args:
         evidence: evaluation -> its rows.
@@ -140,7 +141,9 @@ def l2_table(evidence: Evidence, config: Config) -> pd.DataFrame:
     guaranteed, one_pass = guaranteed_l2_table(evidence, config), one_pass_table(evidence, config)
     one_pass = _with_average(one_pass, ["method", "sigma", "bound", "radius"], (*METRICS, "confidence"))
     attacked = attacked_l2_table(evidence, config).assign(bound="attack")
-    return pd.concat([one for one in (guaranteed, one_pass, attacked) if len(one)], ignore_index=True)
+    single = attacked_one_pass_table(evidence, config).drop(columns="images").assign(bound=ATTACK)
+    single = _with_average(single, ["method", "sigma", "bound", "radius"])
+    return pd.concat([one for one in (guaranteed, one_pass, attacked, single) if len(one)], ignore_index=True)
 
 
 def l2_metric(config: Config) -> str:
