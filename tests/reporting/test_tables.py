@@ -525,7 +525,7 @@ def test_readable_cells_are_percentages(evidence, config):
     assert tables.readable("l2", l2, adaptive).loc[28, "R = 0.25"] == f"{100 * cell['fpr95'].iloc[0]:.1f}"
     rows = {method: 6 if method == "vos" else 15 for method in config.methods}
     assert list(shown["Method"]) == [name for m in rows for name in [tables.label(m)] + [""] * (rows[m] - 1)]
-    assert list(shown.loc[28:32, "Bound"]) == ["percentile", "percentile", "one pass", "attack", "percentile"]
+    assert list(shown.loc[30:34, "Bound"]) == ["percentile", "percentile", "one pass", "attack", "one pass attack"]
 
 
 def test_long_tables_break_over_pages(tmp_path):
