@@ -69,7 +69,7 @@ def _rules(evaluation: str, name: str, frame: pd.DataFrame, config: Config) -> I
 
 
 def _score_rules(evaluation: str, frame: pd.DataFrame, method_spec: MethodSpec, num_classes: int) -> Iterator[RowRule]:
-    for column in SCORES.get(evaluation, ()):
+    for column in frame.columns.intersection(SCORES.get(evaluation, [])):
         values = frame[column]
         if method_spec.is_unbounded:
             allowed = np.isfinite(values) | ((evaluation == "guarantee_linf") & (values == np.inf))
