@@ -1,5 +1,7 @@
 """The bootstrap: its metrics against those of literally resampled scores, and its draws."""
 
+import itertools
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -8,7 +10,7 @@ from scipy.stats import binom, norm
 
 from oodcert.reporting.claims import VALUES, interval
 from oodcert.statistics import bootstrap
-from oodcert.statistics.bootstrap import RESAMPLES, detection_metrics, drawn, with_added
+from oodcert.statistics.bootstrap import RESAMPLES, detection_metrics, drawn, moved_auc, with_added
 from oodcert.statistics.metrics import ood_metrics
 
 scores = st.lists(st.sampled_from([-np.inf, -1.0, 0.0, 0.25, 0.5, 1.0, np.inf]), min_size=1, max_size=25)
@@ -80,3 +82,28 @@ def test_intervals_hold_where_a_method_fails_on_rare_images(count, monkeypatch):
         missed["difference"] += interval((first - second)[None], known, known, count)[1] > 0
         missed["value"] += interval(first[None], known, known, count, VALUES)[1] > 100 * truth
     assert max(missed.values()) <= binom.ppf(1 - 1e-4, repetitions, 0.025)
+
+
+@settings(max_examples=50, deadline=None)
+@given(seed=st.integers(0, 10_000), favoured=st.booleans(), m=st.sampled_from([1, 3]))
+def test_moved_auc_is_that_of_the_noisy_scores_and_falls_with_the_shift(seed, favoured, m):
+    rng = np.random.default_rng(seed)
+    known, strange = rng.normal(0.5, 1, (7, m)), rng.normal(size=(9, m))
+    counts = drawn(7, seed), drawn(9, seed + 1)
+    unmoved = moved_auc(known, strange, 0.0, *counts, favoured)
+    assert unmoved[0] == pytest.approx((known.ravel()[:, None] > strange.ravel()).mean())
+    values = [moved_auc(known, strange, shift, *counts, favoured) for shift in (0.0, 0.5, 1.0, 4.0)]
+    seen = moved_auc(known, strange, 1.0, *counts, favoured, beyond=False)
+    assert seen[0] == pytest.approx(values[2][0]) and ((seen >= 0) & (seen <= 1)).all()
+    assert all((after <= before + 1e-12).all() for before, after in itertools.pairwise(values))
+    assert ((unmoved >= 0) & (unmoved <= 1)).all()
+
+
+def test_the_moved_auc_of_one_resample_is_that_of_the_repeated_images():
+    rng = np.random.default_rng(0)
+    known, strange = rng.normal(0.5, 1, (6, 2)), rng.normal(size=(5, 2))
+    id_drawn, ood_drawn = np.array([[2, 0, 1, 1, 0, 2, 0, 0]]), np.array([[0, 3, 1, 0, 1, 0, 0]])
+    value = moved_auc(known, strange, 0.7, id_drawn, ood_drawn, True)[0]
+    repeated = np.repeat(strange, ood_drawn[0, :5], axis=0).ravel()
+    rates = (repeated >= np.repeat(known, id_drawn[0, :6], axis=0).ravel()[:, None]).mean(axis=1)
+    assert value == pytest.approx(np.mean(1 - norm.cdf(norm.ppf(rates) + 0.7)))

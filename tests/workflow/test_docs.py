@@ -33,6 +33,10 @@ def test_the_page_and_its_figure_follow_from_the_evidence(bounds, tmp_path):
     assert (tmp_path / "bounds.png").read_bytes() == (ROOT / "docs" / "bounds.png").read_bytes()
 
 
+def test_the_page_shows_what_the_guarantees_cost(bounds):
+    assert bounds.guarantees() in (ROOT / "docs" / "certificates.md").read_text()
+
+
 @pytest.mark.parametrize("path", EVIDENCE, ids=lambda path: path.stem)
 def test_the_cifar_evidence_is_what_its_record_says(path):
     record = json.loads(path.with_suffix(".json").read_text())

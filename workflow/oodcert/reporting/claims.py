@@ -20,6 +20,7 @@ SETTINGS: dict[str, set[str]] = {  # quantity -> its settings, beside the method
     "detection": {"protocol", "metric"},
     "headline": set(),
     "guaranteed_l2": {"bound", "sigma", "radius"},
+    "certified_one_pass": {"sigma", "radius"},
     "accuracy": set(),
     "adversarial_accuracy": {"epsilon"},
     "certified_accuracy": {"sigma", "radius"},

@@ -20,9 +20,11 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.special import ndtr, ndtri
 
 RESAMPLES = 2000
 ADDED = 2
+LEVELS = 100
 
 
 def drawn(images: int, seed: int) -> NDArray[np.int32]:
@@ -113,6 +115,49 @@ def detection_metrics(
         "aupr": precision.sum(axis=1) / id_total,
         "fpr95": false[np.arange(len(false)), threshold] / ood_total,
     }
+
+
+def moved_auc(
+    id_draws: NDArray[np.float64],
+    ood_draws: NDArray[np.float64],
+    shift: float,
+    id_drawn: NDArray[np.integer[Any]],
+    ood_drawn: NDArray[np.integer[Any]],
+    favoured: bool,
+    beyond: bool = True,
+) -> NDArray[np.float64]:
+    """The AUC of noisy scores, moved by a shift in probit space (see oodcert.certification.roc_bounds), of resamples.
+
+    ID draws between two of at most LEVELS thresholds are compared with the lower one, so that ties count against the
+    detector.
+
+    Args:
+        id_draws: scores [N, m].
+        ood_draws: scores [M, m].
+        shift: radius / sigma.
+        id_drawn: [B, N + ADDED], as of `drawn`.
+        ood_drawn: [B, M + ADDED], likewise.
+        favoured: True: the best of the added images comes first; False: it comes second.
+        beyond: True: the ID images that are added have all draws at the highest or the lowest threshold, and of the OOD
+            ones all draws are accepted at every threshold, or none. False: they are like the most extreme images seen.
+
+    Returns:
+        Floats [B] in [0, 1].
+    """
+    ordered = np.sort(id_draws, axis=None)
+    levels = np.unique(ordered[np.linspace(0, len(ordered) - 1, min(LEVELS, len(ordered))).astype(int)])
+    place = np.searchsorted(levels, id_draws, side="right") - 1
+    held = np.stack([(place == level).mean(axis=1) for level in range(len(levels))], axis=1)  # [N, J]
+    accepted = (ood_draws[:, :, None] >= levels).mean(axis=1)  # [M, J]
+    order = 1 if favoured else -1
+    id_added, ood_added = np.eye(len(levels))[[-1, 0]], np.stack([np.zeros(len(levels)), np.ones(len(levels))])
+    if not beyond:
+        level, rate = held @ np.arange(len(levels)), accepted.mean(axis=1)
+        id_added, ood_added = held[[level.argmax(), level.argmin()]], accepted[[rate.argmin(), rate.argmax()]]
+    held, accepted = np.vstack([held, id_added[::order]]), np.vstack([accepted, ood_added[::order]])
+    rate = (ood_drawn @ accepted) / ood_drawn.sum(axis=1, keepdims=True)
+    rejected = 1 - ndtr(ndtri(rate) + shift)
+    return np.asarray(((id_drawn @ held) * rejected).sum(axis=1) / id_drawn.sum(axis=1), np.float64)
 
 
 def _accepted(

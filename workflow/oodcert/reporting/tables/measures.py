@@ -15,16 +15,18 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from oodcert.certification.roc_bounds import certified_auc, roc_curve_bounds
 from oodcert.config.models import Config
 from oodcert.errors import InputError
 from oodcert.evidence.selection import rows_at, rows_of_method, rows_of_set
 from oodcert.evidence.store import Evidence
 from oodcert.reporting.claims import SETTINGS
 from oodcert.reporting.display_names import label
+from oodcert.reporting.tables.one_pass import draws_of, statement_of
 from oodcert.reporting.tables.sanity import sanity_table
 from oodcert.reporting.tables.values import PROTOCOLS, WORST_CASE, l2_metric
 from oodcert.runtime.keyed_noise import derive_seed
-from oodcert.statistics.bootstrap import ADDED, detection_auc, detection_metrics, drawn, with_added
+from oodcert.statistics.bootstrap import ADDED, detection_auc, detection_metrics, drawn, moved_auc, with_added
 from oodcert.statistics.failing_bounds import CONFIDENCE, bounds_at_confidence, table_error
 from oodcert.statistics.metrics import METRICS
 
@@ -107,6 +109,29 @@ class Measures:
 
         upper = {name: bounds(radius, name, "upper") for name in self._config.data.ood}
         return self._average_auc(bounds(0.0, "id", "lower"), upper, favoured)
+
+    def certified_one_pass(self, method: str, sigma: float, radius: float, favoured: bool) -> np.ndarray:
+        """Certified AUC over the OOD sets of the detector that takes one pass a query, as in the l2 table.
+
+        The first value is certified. The resamples differ from it as the noisy ROC of the resampled images, moved by
+        radius / sigma, differs from that of all images.
+        """
+        settings = self._config.evaluation.one_pass
+        if settings is None:
+            raise NotMeasured("no certificate of one pass a query")
+        _require("σ", sigma, settings.sigmas)
+        _require("R", radius, self._config.evaluation.certify_l2.radii)
+        rows = rows_at(rows_of_method(self._evidence, "one_pass", method), "one_pass", "sigma", sigma)
+        statement, by_set = statement_of(self._config, settings), []
+        known = draws_of(rows_of_set(rows, "one_pass", "id"))
+        for name in self._config.data.ood:
+            strange = draws_of(rows_of_set(rows, "one_pass", name))
+            curve = roc_curve_bounds(known, strange, statement)
+            certified = certified_auc(known, strange, curve, radius / sigma, statement)
+            drawn_of = (self._draws("id", len(known)), self._draws(name, len(strange)))
+            moved = moved_auc(known, strange, radius / sigma, *drawn_of, favoured, self._beyond)
+            by_set.append(np.clip(certified + moved - moved[0], 0, 1))
+        return np.asarray(np.mean(by_set, axis=0))
 
     def accuracy(self, method: str, favoured: bool) -> np.ndarray:
         """Clean accuracy on the ID test images."""

@@ -39,9 +39,9 @@ def one_pass_table(evidence: Evidence, config: Config) -> pd.DataFrame:
     statement, rows = statement_of(config, settings), []
     for method, sigma in product(config.methods, settings.sigmas):
         drawn = rows_at(rows_of_method(evidence, "one_pass", method), "one_pass", "sigma", sigma)
-        known = _draws(rows_of_set(drawn, "one_pass", "id"))
+        known = draws_of(rows_of_set(drawn, "one_pass", "id"))
         for name in config.data.ood:
-            strange = _draws(rows_of_set(drawn, "one_pass", name))
+            strange = draws_of(rows_of_set(drawn, "one_pass", name))
             curve = roc_curve_bounds(known, strange, statement)
             for radius in radii:
                 values = certified_metrics(known, strange, curve, radius / sigma, statement)
@@ -69,7 +69,7 @@ def attacked_one_pass_table(evidence: Evidence, config: Config) -> pd.DataFrame:
     for method, sigma in product(config.methods, sigmas):
         assert settings is not None, "it has a sigma"
         drawn = rows_at(rows_of_method(evidence, "one_pass", method), "one_pass", "sigma", sigma)
-        known = _draws(rows_of_set(drawn, "one_pass", "id"))
+        known = draws_of(rows_of_set(drawn, "one_pass", "id"))
         threshold = certified_threshold(known, 0.0, statement_of(config, settings))
         attacks = rows_at(rows_of_method(evidence, "attack_l2", method), "attack_l2", "sigma", sigma)
         if "one_pass_score" not in attacks:
@@ -117,6 +117,6 @@ def statement_of(config: Config, settings: OnePassSettings) -> Statement:
     return Statement(1 - (1 - settings.confidence) / len(config.data.ood))
 
 
-def _draws(rows: pd.DataFrame) -> np.ndarray:
-    """Scores [N, m] of a set's images."""
+def draws_of(rows: pd.DataFrame) -> np.ndarray:
+    """Scores [N, m] of a set's images, from their evidence at one sigma."""
     return rows.pivot(index="sample", columns="draw", values="score").to_numpy()
