@@ -18,6 +18,7 @@ import attack
 import certify as certify_benchmark
 import choices
 import common
+import guarantees
 import interval
 import memory
 import oodcert
@@ -235,6 +236,18 @@ def test_adaptive_runs_end_to_end(tiny, tmp_path, capsys):
         assert row["agree"] + row["more_conservative"] + row["less_conservative"] == row["decisions"]
     assert all(0 <= row["fixed"] <= 1 and 0 <= row["adaptive"] <= 1 for row in record["metrics"])
     assert "In total" in capsys.readouterr().out
+
+
+def test_guarantees_run_end_to_end(tiny, tmp_path, capsys):
+    words = ["--n", "300", "--fewer", "100", "--draws", "1", "20", "--methods", "distro"]
+    guarantees.main([*tiny, *words, "--out", str(tmp_path / "guarantees.json")])
+    rows = pd.DataFrame(json.loads((tmp_path / "guarantees.json").read_text())["guarantees"])
+    assert rows["auc"].between(0, 1).all() and len(rows) == 5 * rows["radius"].nunique()
+    calls = rows.groupby("certificate")["calls_an_image"].first()
+    assert calls["percentile, n = 100"] == 100 and 128 <= calls["percentile, n ≤ 300 adaptive"] <= 300
+    queries = rows.groupby("certificate")["passes_a_query"].first()
+    assert queries["one pass, 20 draws"] == 1 and queries["percentile, n = 300"] == 300
+    assert "Certified AUC at sigma" in capsys.readouterr().out
 
 
 def test_attack_runs_end_to_end(tiny, tmp_path, capsys):

@@ -1,24 +1,15 @@
 """The page on certificates shows what docs/bounds.py makes of the committed evidence."""
 
-import importlib.util
 import json
 
 import pandas as pd
 import pytest
 
-from conftest import ROOT
+from conftest import ROOT, script
 from oodcert.reporting.figures import save
 from oodcert.runtime.files import sha256
 
 EVIDENCE = sorted((ROOT / "results" / "reference" / "cifar10").glob("*.parquet"))
-
-
-def script(name):
-    """A script of docs/ as a module."""
-    spec = importlib.util.spec_from_file_location(name, ROOT / "docs" / f"{name}.py")
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
 
 
 @pytest.fixture(scope="module")
