@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
 
 import pandas as pd
 
+from oodcert.cli.certify_settings import CertifySettings
 from oodcert.statistics.failing_bounds import most_failing, table_error
 from oodcert.statistics.metrics import METRICS, guaranteed_metrics
 
@@ -67,21 +67,22 @@ def summary(table: pd.DataFrame) -> pd.DataFrame:
     return table[table["set"] == table["set"].iloc[-1]]
 
 
-def caption(settings: Mapping[str, Any], sizes: Mapping[str, int]) -> str:
+def caption(settings: CertifySettings, sizes: Mapping[str, int]) -> str:
     """What the numbers mean. sizes: images by set, the ID set first."""
     (id_name, count), *others = sizes.items()
     return (
-        f"Guaranteed detection by {settings['network']} with the score {settings['score']}, in %: no perturbation of "
+        f"Guaranteed detection by {settings.network} with the score {settings.score}, in %: no perturbation of "
         "the OOD images within the l2 radius R makes AUC or AUPR lower or FPR95 higher. "
         f"ID: {id_name} ({count} images); OOD: {', '.join(f'{name} ({size})' for name, size in others)}. "
-        f"{DRAWS[settings['sampling']].format(settings['n'])}. {_statement(settings, [*sizes.values()])} "
-        f"Seed {settings['seed']}, network in {settings['precision']}."
+        f"{DRAWS[settings.sampling].format(settings.n)}. {_statement(settings, [*sizes.values()])} "
+        f"Seed {settings.seed}, network in {settings.precision}."
     )
 
 
-def _statement(settings: Mapping[str, Any], sizes: Sequence[int]) -> str:
+def _statement(settings: CertifySettings, sizes: Sequence[int]) -> str:
     """What the metrics hold with, and how many images that costs."""
-    alpha, confidence = settings["alpha"], settings["confidence"]
+    alpha, confidence = settings.alpha, settings.confidence
+    assert alpha is not None, "the smoothed detector has one"
     error = table_error(confidence, len(sizes) - 1)
     failing = [most_failing(count, alpha, error) for count in sizes]
     counted = f"{min(failing)}" if min(failing) == max(failing) else f"{min(failing)} to {max(failing)}"

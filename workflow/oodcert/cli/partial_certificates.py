@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 import pandas as pd
 import torch
 from tqdm import tqdm
 
 from oodcert.cli import one_pass, smoothed
+from oodcert.cli.certify_settings import CertifySettings
 from oodcert.cli.inputs import PROBE
 from oodcert.data.imageset import ImageSet
 from oodcert.evidence.provenance import Provenance
@@ -44,7 +44,7 @@ class ImageRange:
         return load_partial(self.path, self.key)
 
     def certify(
-        self, detector: Detector, settings: Mapping[str, Any], id_rows: pd.DataFrame | None = None
+        self, detector: Detector, settings: CertifySettings, id_rows: pd.DataFrame | None = None
     ) -> pd.DataFrame:
         """Certifies the images.
 
@@ -58,11 +58,11 @@ class ImageRange:
         """
         images = self.images.chosen(slice(self.start, self.stop))
         # for networks that are random
-        torch.manual_seed(derive_seed(settings["seed"], images.name, self.sigma, self.start))
-        return KINDS[settings["detector"]].evidence_rows(detector, images, self.sigma, settings, id_rows)
+        torch.manual_seed(derive_seed(settings.seed, images.name, self.sigma, self.start))
+        return KINDS[settings.detector].evidence_rows(detector, images, self.sigma, settings, id_rows)
 
 
-def image_ranges(images: ImageSet, settings: Mapping[str, Any], evidence: Path) -> list[ImageRange]:
+def image_ranges(images: ImageSet, settings: CertifySettings, evidence: Path) -> list[ImageRange]:
     """Divides a set.
 
     Args:
@@ -73,14 +73,16 @@ def image_ranges(images: ImageSet, settings: Mapping[str, Any], evidence: Path) 
     Returns:
         The ranges, of about DRAWS draws each.
     """
-    size = max(1, DRAWS // settings["n"])
-    same = {name: value for name, value in settings.items() if name != PROBE}  # which was compared, but for rounding
-    key = cache_key(Provenance(same), settings["device"])
+    size = max(1, DRAWS // settings.n)
+    same = {
+        name: value for name, value in settings.as_json().items() if name != PROBE
+    }  # which was compared, but for rounding
+    key = cache_key(Provenance(same), settings.device)
     return [
         ImageRange(
             images, sigma, start, min(start + size, len(images)), folder_of(evidence) / f"{sigma}-{start}.partial", key
         )
-        for sigma in settings["sigma"]
+        for sigma in settings.sigma
         for start in range(0, len(images), size)
     ]
 
@@ -89,7 +91,7 @@ def certify_sets(
     ranges: Mapping[str, Sequence[ImageRange]],
     evidence: Mapping[str, Path],
     detector: Detector,
-    settings: Mapping[str, Any],
+    settings: CertifySettings,
     weights: str | None,
     paths: Mapping[str, Path],
 ) -> None:
@@ -106,7 +108,7 @@ def certify_sets(
         weights: file of the network's weights, or None.
         paths: set -> the file or folder that it is read from.
     """
-    id_name, adaptive = settings["id"], settings["sampling"] == "adaptive"
+    id_name, adaptive = settings.id, settings.sampling == "adaptive"
     every = [one for several in ranges.values() for one in several]
     results = {one: result for one in every if (result := one.load())}
     done = sum(map(len, results))
@@ -114,7 +116,7 @@ def certify_sets(
         for name, several in ranges.items():
             used, id_rows = settings, None
             if adaptive and name == id_name:
-                used = {**settings, "radii": [0.0]}
+                used = replace(settings, radii=[0.0])
             elif adaptive:
                 id_rows = read_evidence([evidence[id_name]])
             for one in several:
@@ -129,10 +131,12 @@ def certify_sets(
 
 
 def _write(
-    results: Sequence[tuple[pd.DataFrame, Facts]], path: Path, settings: Mapping[str, Any], inputs: Iterable[str | Path]
+    results: Sequence[tuple[pd.DataFrame, Facts]], path: Path, settings: CertifySettings, inputs: Iterable[str | Path]
 ) -> None:
     """Writes a set's evidence: all rows, and the seconds and network calls that they took together."""
     rows = pd.concat([rows for rows, _ in results], ignore_index=True)
     seconds = sum(facts["wall_seconds"] for _, facts in results)
-    calls = KINDS[settings["detector"]].network_calls(rows)
-    write_evidence(rows, path, Provenance(settings, inputs), wall_seconds=round(seconds, 2), network_calls=calls)
+    calls = KINDS[settings.detector].network_calls(rows)
+    write_evidence(
+        rows, path, Provenance(settings.as_json(), inputs), wall_seconds=round(seconds, 2), network_calls=calls
+    )

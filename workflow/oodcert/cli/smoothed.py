@@ -12,6 +12,7 @@ import torch
 
 import oodcert
 from oodcert.cli.certify import BOUNDS
+from oodcert.cli.certify_settings import CertifySettings
 from oodcert.cli.guaranteed_table import caption, guaranteed_table, readable, summary
 from oodcert.data.imageset import ImageSet
 from oodcert.models.detector import Detector
@@ -31,7 +32,7 @@ def evidence_rows(
     detector: Detector,
     images: ImageSet,
     sigma: float,
-    settings: Mapping[str, Any],
+    settings: CertifySettings,
     id_rows: pd.DataFrame | None = None,
 ) -> pd.DataFrame:
     """Certifies images.
@@ -54,7 +55,7 @@ def evidence_rows(
         decision_thresholds=None if id_rows is None else id_rows[id_rows["sigma"] == sigma],
         ids=images.ids,
         name=f"certify/{images.name}",
-        **{key: settings[key] for key in keys},
+        **{key: getattr(settings, key) for key in keys},
     )
 
 
@@ -63,7 +64,7 @@ def network_calls(rows: pd.DataFrame) -> int:
     return int(rows.drop_duplicates(["sigma", "image"])["n"].sum())
 
 
-def conclude(rows: Mapping[str, pd.DataFrame], settings: Mapping[str, Any], sizes: Mapping[str, int], out: Path) -> str:
+def conclude(rows: Mapping[str, pd.DataFrame], settings: CertifySettings, sizes: Mapping[str, int], out: Path) -> str:
     """Writes table and figure.
 
     Args:
@@ -79,12 +80,12 @@ def conclude(rows: Mapping[str, pd.DataFrame], settings: Mapping[str, Any], size
     from oodcert.reporting.figures.style import save
 
     id_rows, *ood_rows = rows.values()
-    table = guaranteed_table(id_rows, dict(zip([*rows][1:], ood_rows, strict=True)), settings["confidence"])
+    table = guaranteed_table(id_rows, dict(zip([*rows][1:], ood_rows, strict=True)), settings.confidence)
     write_table(table, caption(settings, sizes), out / "guaranteed", readable(table))
     save(guaranteed(summary(table)), out / "guaranteed", dpi=200)
     shown = readable(summary(table)).to_string(index=False)
     return (
-        f"Guaranteed of the detector that averages or votes over {settings['n']} noisy passes a query, "
-        f"with a confidence of {100 * settings['confidence']:g} %, in %:\n{shown}\n"
+        f"Guaranteed of the detector that averages or votes over {settings.n} noisy passes a query, "
+        f"with a confidence of {100 * settings.confidence:g} %, in %:\n{shown}\n"
         f"Every set, and the figure: {out / 'guaranteed'}.csv, .md, .tex, .pdf, .png"
     )

@@ -115,6 +115,15 @@ class Measures:
 
         The first value is certified. The resamples differ from it as the noisy ROC of the resampled images, moved by
         radius / sigma, differs from that of all images.
+
+        Args:
+            method: its name.
+            sigma: of the noise.
+            radius: l2 radius.
+            favoured: as of oodcert.statistics.bootstrap.
+
+        Returns:
+            The values, [1 + RESAMPLES], in [0, 1].
         """
         settings = self._config.evaluation.one_pass
         if settings is None:
