@@ -6,6 +6,7 @@ import pytest
 from matplotlib.image import imread
 
 import synthetic_evidence
+from oodcert.certification.roc_bounds import Statement, certified_curve, roc_curve_bounds
 from oodcert.errors import InputError
 from oodcert.reporting import figures, tables
 from oodcert.reporting.figures.id_certified import certified_steps
@@ -236,3 +237,19 @@ def test_missing_evidence_is_named(evidence, config):
             frame = evidence[evaluation]
             with pytest.raises(InputError, match=f"{evaluation} evidence of method 'oe'"):
                 figures.FIGURES[name](evidence | {evaluation: frame[frame["method"] != "oe"]}, config)
+
+
+def test_certified_roc_draws_no_point_left_of_what_is_certified(evidence, config):
+    figure = figures.FIGURES["certified_roc"](evidence, config)
+    settings = config.evaluation.one_pass
+    axes = figure.axes[config.data.ood.index("photo_crops")]
+    line = axes.lines[list(config.methods).index("oe")]
+    rows = evidence["one_pass"].query("method == 'oe' and sigma == @settings.sigmas[0]")
+    known, strange = (
+        rows[rows["set"] == name].pivot(index="sample", columns="draw", values="score").to_numpy()
+        for name in ("id", "photo_crops")
+    )
+    statement = Statement(1 - (1 - settings.confidence) / len(config.data.ood))
+    curve = certified_curve(roc_curve_bounds(known, strange, statement), 0.25 / settings.sigmas[0], statement)
+    assert line.get_drawstyle() == "steps-pre"  # between two thresholds the higher one's TPR, which is lower
+    assert line.get_xdata().tolist() == [1, *curve["fpr"]] and line.get_ydata().tolist() == [1, *curve["tpr"]]

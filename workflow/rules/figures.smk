@@ -3,7 +3,7 @@ FIGURE_NAMES = [
     *(["training"] if TRAINED else []),
     "scores",
     "l2_bracket",
-    *(["one_pass"] if CONFIG.evaluation.one_pass else []),
+    *(["one_pass", "certified_roc"] if CONFIG.evaluation.one_pass else []),
     "id_certified",
     "denoised",
     "headline",

@@ -79,8 +79,8 @@ def tables_of(config: Config) -> list[str]:
 def drawings_of(config: Config) -> list[str]:
     """Names of the figures of a run: only those of what is trained and evaluated."""
     evaluation = config.evaluation
-    absent = {"training": not trained(config), "one_pass": not evaluation.one_pass}
-    absent["ablation"] = not evaluation.authors_code
+    absent = {"training": not trained(config), "ablation": not evaluation.authors_code}
+    absent |= dict.fromkeys(("one_pass", "certified_roc"), not evaluation.one_pass)
     return [name for name in FIGURES if not absent.get(name)]
 
 

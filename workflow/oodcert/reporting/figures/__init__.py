@@ -7,6 +7,7 @@ from matplotlib.figure import Figure
 from oodcert.config.models import Config
 from oodcert.evidence.store import Evidence
 from oodcert.reporting.figures.ablation import ablation
+from oodcert.reporting.figures.certified_roc import certified_roc
 from oodcert.reporting.figures.denoised import denoised, read_examples
 from oodcert.reporting.figures.headline import headline
 from oodcert.reporting.figures.id_certified import id_certified
@@ -20,6 +21,7 @@ FIGURES: dict[str, Callable[[Evidence, Config], Figure]] = {
     "scores": scores,
     "l2_bracket": l2_bracket,
     "one_pass": one_pass,
+    "certified_roc": certified_roc,
     "id_certified": id_certified,
     "denoised": denoised,
     "training": training,
@@ -30,6 +32,7 @@ FIGURES: dict[str, Callable[[Evidence, Config], Figure]] = {
 __all__ = [
     "FIGURES",
     "ablation",
+    "certified_roc",
     "colours",
     "denoised",
     "headline",
