@@ -2,6 +2,7 @@ import gzip
 import json
 import os
 import pickle
+import re
 import signal
 import subprocess
 import sys
@@ -17,6 +18,7 @@ from safetensors.torch import save_file
 from torch import nn
 
 import oodcert
+from conftest import ROOT
 from oodcert.cli import partial_certificates
 from oodcert.cli.main import main
 from oodcert.models.weight_files import load_weights
@@ -533,3 +535,11 @@ def test_help_says_defaults_and_imports_no_torch():
     ):
         assert word in " ".join(done.stdout.split())
     assert "(default: None)" not in done.stdout
+
+
+def test_the_version_is_that_of_the_package(capsys):
+    with pytest.raises(SystemExit) as ended:
+        main(["--version"])
+    assert ended.value.code == 0
+    (declared,) = re.findall(r'^version = "(.+)"', (ROOT / "pyproject.toml").read_text(), re.MULTILINE)
+    assert capsys.readouterr().out == f"oodcert {declared}\n"

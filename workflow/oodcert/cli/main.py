@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import sys
 from collections.abc import Sequence
+from importlib.metadata import PackageNotFoundError, version
 
 from oodcert.cli import audit, certify, cost, data
 from oodcert.cli.arguments import printable
@@ -39,7 +40,16 @@ def main(argv: Sequence[str] | None = None) -> int:
 def parser() -> argparse.ArgumentParser:
     """The parser of all commands."""
     top = argparse.ArgumentParser("oodcert", description="Certified out-of-distribution detection for any network.")
+    top.add_argument("--version", action="version", version=f"oodcert {_version()}")
     commands = top.add_subparsers(dest="command", required=True, metavar="command")
     for module in (certify, data, cost, audit):
         module.add_arguments(commands)
     return top
+
+
+def _version() -> str:
+    """The version that is installed."""
+    try:
+        return version("oodcert")
+    except PackageNotFoundError:
+        return "(not installed: its version is that of the folder it lies in)"
