@@ -8,6 +8,7 @@ import pandas as pd
 import pytest
 from matplotlib.figure import Figure
 
+from oodcert.cli.certify_settings import CertifySettings
 from oodcert.cli.guaranteed_table import caption, readable
 from oodcert.cli.inputs import named_paths
 from oodcert.cli.main import main
@@ -30,9 +31,28 @@ def table(name):
 
 
 def written(name, folder):
-    settings = {"network": "net:net", "score": name, "sampling": "fixed", "n": 9, "alpha": 0.1, "seed": 0}
+    settings = CertifySettings(
+        hashes={},
+        network="net:net",
+        score=name,
+        id="known",
+        ood=[name],
+        images=None,
+        size=None,
+        sigma=[0.25],
+        radii=[0.0, 0.5],
+        detector="smoothed",
+        n=9,
+        confidence=0.99,
+        sampling="fixed",
+        seed=0,
+        precision="float32",
+        batch_size=9,
+        device="cpu",
+        alpha=0.1,
+    )
     shown = table(name)
-    text = caption({**settings, "precision": "float32"}, {"known": 3, name: 3})
+    text = caption(settings, {"known": 3, name: 3})
     write_table(shown, text, folder / "some", readable(shown))
     return text
 
