@@ -41,7 +41,9 @@ rule check:
         mem_mb=growing(8000),
         runtime=growing(30),
     params:
-        **{key: config[key] for key in ("data", "methods", "evaluation")},
+        confidence=(
+            CONFIG.evaluation.one_pass.confidence if CONFIG.evaluation.one_pass else None
+        ),
     message:
         "Checking that guaranteed, attacked and clean scores are in order"
     script:

@@ -46,7 +46,7 @@ BYTES_PER_ROW = {  # of the evidence files of the committed digits run, whose la
     "attack_linf": 67,
     "sanity": 91,
     "certify_l2": 17,
-    "attack_l2": 33,
+    "attack_l2": 41,
     "one_pass": 12,
     "certify_id": 30,
     "attack_id": 13,
