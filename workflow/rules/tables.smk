@@ -42,7 +42,9 @@ rule check:
         runtime=growing(30),
     params:
         confidence=(
-            CONFIG.evaluation.one_pass.confidence if CONFIG.evaluation.one_pass else None
+            CONFIG.evaluation.one_pass.confidence
+            if CONFIG.evaluation.one_pass
+            else None
         ),
     message:
         "Checking that guaranteed, attacked and clean scores are in order"
