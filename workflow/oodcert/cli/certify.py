@@ -133,8 +133,8 @@ def _add_certificate(command: argparse.ArgumentParser) -> None:
         "--detector",
         choices=["smoothed", "one-pass"],
         default="smoothed",
-        help="what is certified: the detector that averages or votes over n noisy passes a query, or the one that "
-        "takes a single noisy pass",
+        help="what is certified: the detector that takes the median or mean score over n noisy passes a query, or the "
+        "one that takes a single noisy pass",
     )
     add(
         "--n",

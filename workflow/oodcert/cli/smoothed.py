@@ -85,7 +85,7 @@ def conclude(rows: Mapping[str, pd.DataFrame], settings: CertifySettings, sizes:
     save(guaranteed(summary(table)), out / "guaranteed", dpi=200)
     shown = readable(summary(table)).to_string(index=False)
     return (
-        f"Guaranteed of the detector that averages or votes over {settings.n} noisy passes a query, "
+        f"Guaranteed of the detector of the median or mean score over {settings.n} noisy passes a query, "
         f"with a confidence of {100 * settings.confidence:g} %, in %:\n{shown}\n"
         f"Every set, and the figure: {out / 'guaranteed'}.csv, .md, .tex, .pdf, .png"
     )
